@@ -69,9 +69,15 @@ impl AttemptFault {
         }
     }
 
-    /// Whether it counts towards the engine's ejection. An engine that says it is busy is well.
+    /// Whether it counts towards the engine's ejection. An engine that says it is busy is well; a bare 500, or an
+    /// error event, may be one request's own doing (llama.cpp answers 500 to an output that does not parse,
+    /// REAL.md), and a client must not be able to eject an engine with it.
     pub const fn blames_engine(self) -> bool {
-        !matches!(self, Self::Busy { .. })
+        match self {
+            Self::Unreachable | Self::Silent | Self::BrokenBody => true,
+            Self::Status(status) => status != 500,
+            Self::Busy { .. } | Self::BadAnswer => false,
+        }
     }
 
     /// Its name in metrics and logs.

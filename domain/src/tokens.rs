@@ -57,6 +57,9 @@ pub enum UsageSource {
     /// The engine's own final usage, known to undercount: it reports one choice of several, and the rest was
     /// counted here (llama.cpp with `n` above one, FACTS.md).
     EngineCorrected,
+    /// The engine's own final usage, known to undercount, with nothing to correct it by: a whole answer with
+    /// several choices from such an engine.
+    EnginePartial,
     /// The running usage of the last event that came before the stream ended early.
     EngineContinuous,
     /// The engine gave none: one token for each delta that was passed on; the prompt is unknown.
@@ -80,6 +83,7 @@ impl UsageSource {
         match self {
             Self::Engine => "engine",
             Self::EngineCorrected => "engine_corrected",
+            Self::EnginePartial => "engine_partial",
             Self::EngineContinuous => "engine_continuous",
             Self::Deltas => "deltas",
             Self::None => "none",
