@@ -176,16 +176,14 @@ impl Settling {
     async fn run(mut self) {
         loop {
             if self.entries.is_empty() {
-                self.incoming.recv_many(&mut self.arrived, MAX_BATCH).await;
-            }
-            self.take_in();
-            if self.entries.is_empty() {
-                if self.incoming.is_closed() {
+                // Zero is the only sure end: closed, and nothing left inside.
+                let arrived = self.incoming.recv_many(&mut self.arrived, MAX_BATCH).await;
+                if arrived == 0 {
                     break;
                 }
-                continue;
             }
-            if !self.commit_once().await {
+            self.take_in();
+            if !self.entries.is_empty() && !self.commit_once().await {
                 tokio::time::sleep(backoff(self.failures)).await;
             }
         }
@@ -222,14 +220,11 @@ impl Settling {
         let result = self.ledger.commit(batch).await;
         let elapsed = self.clock.now().duration_since(begun);
         self.observer.commit_finished(batch_len, elapsed, result.is_ok());
-        match result {
+        match &result {
             Ok(()) => self.booked(batch_len),
-            Err(fault) => {
-                self.failed(&fault);
-                return false;
-            }
+            Err(fault) => self.failed(fault),
         }
-        true
+        result.is_ok()
     }
 
     fn booked(&mut self, batch_len: usize) {
