@@ -77,9 +77,23 @@ BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 CREATE TRIGGER entries_are_not_deleted BEFORE DELETE ON entries
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 
--- The sum of an account's entries, moved in the transaction that books them. TEXT: 64 bits are too few for a sum.
+-- The sum of an account's entries: balance_high * 2^32 + balance_low picodollars, with balance_low from 0 to 2^32 - 1.
+-- Two columns, because a sum does not fit into 64 bits and SQLite would go on with a float.
 CREATE TABLE account_balances (
-    account             TEXT PRIMARY KEY,
-    balance_picodollars TEXT NOT NULL,
-    entries             INTEGER NOT NULL
+    account      TEXT PRIMARY KEY,
+    balance_high INTEGER NOT NULL,
+    balance_low  INTEGER NOT NULL,
+    entries      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- A balance moves with its entry, in the same transaction and by whatever hand: nobody can book one without the
+-- other, and an entry that is left alone because its id is there moves nothing. `>>` keeps the sign.
+CREATE TRIGGER entries_move_balances AFTER INSERT ON entries
+BEGIN
+    INSERT INTO account_balances (account, balance_high, balance_low, entries)
+    VALUES (NEW.account, NEW.cost_picodollars >> 32, NEW.cost_picodollars & 4294967295, 1)
+    ON CONFLICT (account) DO UPDATE SET
+        balance_high = balance_high + excluded.balance_high + ((balance_low + excluded.balance_low) >> 32),
+        balance_low  = (balance_low + excluded.balance_low) & 4294967295,
+        entries      = entries + 1;
+END;

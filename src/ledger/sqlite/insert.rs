@@ -1,11 +1,10 @@
 //! The text and the arguments of a commit.
 //!
 //! A text exists for 1, 2, 4, ... 512 rows, so that SQLite's compiled form of it is found again; a batch takes the
-//! next larger one, and the rows that it has too many are NULL and filtered out. All arguments of a commit of 512
-//! are 11,264, below SQLite's 32,766.
+//! next larger one. The arguments that it then has too few are NULL to SQLite, and rows without an id are filtered
+//! out. 512 rows are 9,728 arguments, below SQLite's 32,766.
 
 use super::super::{LedgerFault, MAX_BATCH, Numbers};
-use super::Moved;
 use super::columns::COLUMNS;
 use farebox_domain::ids::EngineName;
 use farebox_domain::ledger::Entry;
@@ -13,12 +12,10 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type};
 use std::sync::Arc;
 
-const BALANCE_COLUMNS: usize = 3;
-
 /// The texts, by the binary logarithm of the rows that they have room for.
-pub(super) struct CommitSql(Vec<Arc<str>>);
+pub(super) struct InsertSql(Vec<Arc<str>>);
 
-impl CommitSql {
+impl InsertSql {
     /// How many texts there are.
     pub(super) const STATEMENTS: usize = rank(MAX_BATCH) + 1;
 
@@ -37,41 +34,21 @@ const fn rank(entries: usize) -> usize {
     entries.next_power_of_two().trailing_zeros() as usize
 }
 
-/// The entries come last: the arguments of rows that a batch has too few are then left out at the end, and SQLite
-/// takes them as NULL. A batch never has more accounts than entries.
 fn text(rows: usize) -> String {
-    let values = |columns: usize| {
-        let row = format!("(?{})", ", ?".repeat(columns - 1));
-        format!("{row}{}", format!(", {row}").repeat(rows - 1))
-    };
+    let row = format!("(?{})", ", ?".repeat(COLUMNS.len() - 1));
     format!(
-        "BEGIN IMMEDIATE;
-        INSERT INTO account_balances (account, balance_picodollars, entries)
-        SELECT * FROM (VALUES {balances}) WHERE column1 IS NOT NULL
-        ON CONFLICT (account) DO UPDATE
-        SET balance_picodollars = excluded.balance_picodollars, entries = excluded.entries;
-        INSERT INTO entries ({columns})
-        SELECT * FROM (VALUES {entries}) WHERE column1 IS NOT NULL;
-        COMMIT",
-        balances = values(BALANCE_COLUMNS),
+        "INSERT INTO entries ({columns})
+        SELECT * FROM (VALUES {row}{more_rows}) WHERE column1 IS NOT NULL
+        ON CONFLICT (id) DO NOTHING",
         columns = COLUMNS.join(", "),
-        entries = values(COLUMNS.len()),
+        more_rows = format!(", {row}").repeat(rows - 1),
     )
 }
 
 /// The arguments that go with the text for these entries.
-pub(super) fn commit_arguments(moved: &Moved, entries: &[Entry]) -> Result<SqliteArguments, LedgerFault> {
-    let rows = 1 << rank(entries.len());
+pub(super) fn arguments(entries: &[Entry]) -> Result<SqliteArguments, LedgerFault> {
     let mut row = Row(SqliteArguments::default());
-    row.0.reserve(rows * (BALANCE_COLUMNS + COLUMNS.len()), 0);
-    for (account, tally) in moved {
-        row.add(account.as_str())?;
-        row.add(tally.sum.get().to_string())?;
-        row.add(i64::try_from(tally.entries).map_err(|_| LedgerFault::Overflow)?)?;
-    }
-    for _ in 0..(rows - moved.len()) * BALANCE_COLUMNS {
-        row.add(None::<i64>)?;
-    }
+    row.0.reserve(entries.len() * COLUMNS.len(), 0);
     for entry in entries {
         row.entry(entry)?;
     }

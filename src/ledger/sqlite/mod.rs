@@ -1,75 +1,50 @@
 //! The ledger in the embedded store: one connection that writes, the store's pool for reading.
 //!
-//! A commit is one trip to SQLite: `BEGIN`, balances, entries, `COMMIT` as one cached statement text. It assumes
-//! that no entry is booked yet, which is so but after a commit whose outcome was not seen. Where SQLite says that
-//! an id is there, everything is rolled back, the ids that are there are asked for, and the rest is booked. The
-//! alternatives, asking first or `RETURNING`, cost every commit what only that one needs.
+//! A commit is one statement, which is its own transaction: one trip to SQLite's thread and one write to the disk.
+//! `ON CONFLICT DO NOTHING` leaves alone what is booked, and a trigger moves each balance with each entry that was
+//! really added. What was rejected: balances kept in memory and written next to the entries. That takes four
+//! statements a commit (twice the CPU time, as each one's end wakes the runtime), a way to find out which entries
+//! were there before, and a rule for what the memory is worth after a commit whose outcome was not seen.
 
 mod columns;
 mod insert;
 mod query;
 
-use super::verify::Tally;
 use super::{Balance, Ledger, LedgerFault, MAX_BATCH, UsageQuery, UsageRow, Verification};
 use crate::store::{Store, StoreFault};
-use farebox_domain::ids::{AccountId, RequestId};
+use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::Entry;
-use insert::{CommitSql, commit_arguments};
+use insert::InsertSql;
+use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{ConnectOptions, Connection};
-use std::collections::{HashMap, HashSet};
 use tokio::sync::Mutex;
 
 /// The ledger of a [`Store`]. The store's directory stays claimed as long as this lives.
 pub struct SqliteLedger {
     store: Store,
-    sql: CommitSql,
-    /// `None` after a commit whose outcome is not known: the next one opens a new connection and reads the balances
-    /// again, so that what is in memory is never older or newer than what is on disk.
-    writer: Mutex<Option<Writer>>,
-}
-
-/// The one connection that writes entries, with the balances as its last commit left them.
-struct Writer {
-    connection: SqliteConnection,
-    balances: HashMap<AccountId, Tally>,
-}
-
-/// What a commit would do to the balances: the new ones, of the accounts that it touches.
-type Moved = HashMap<AccountId, Tally>;
-
-enum Attempt {
-    Booked,
-    /// An id is booked already, or twice in the batch. Rolled back.
-    Duplicate,
+    sql: InsertSql,
+    /// The one connection that writes entries. `None` after a commit that did not end well: the next one opens
+    /// another.
+    writer: Mutex<Option<SqliteConnection>>,
 }
 
 impl SqliteLedger {
-    /// Opens the ledger and reads the balances.
+    /// The ledger in this store.
     pub async fn open(store: &Store) -> Result<Self, LedgerFault> {
-        let writer = Writer::open(store).await?;
         Ok(Self {
             store: store.clone(),
-            sql: CommitSql::new(),
-            writer: Mutex::new(Some(writer)),
+            sql: InsertSql::new(),
+            writer: Mutex::new(Some(open_writer(store).await?)),
         })
     }
+}
 
-    async fn book(&self, writer: &mut Writer, entries: &[Entry]) -> Result<(), LedgerFault> {
-        match writer.attempt(&self.sql, entries).await? {
-            Attempt::Booked => Ok(()),
-            Attempt::Duplicate => {
-                let fresh = writer.without_booked(entries).await?;
-                if fresh.is_empty() {
-                    return Ok(());
-                }
-                match writer.attempt(&self.sql, &fresh).await? {
-                    Attempt::Booked => Ok(()),
-                    Attempt::Duplicate => Err(LedgerFault::Unreadable("which entries are booked")),
-                }
-            }
-        }
-    }
+async fn open_writer(store: &Store) -> Result<SqliteConnection, LedgerFault> {
+    let options = store.connect_options().clone();
+    Ok(options
+        .statement_cache_capacity(InsertSql::STATEMENTS)
+        .connect()
+        .await?)
 }
 
 #[async_trait::async_trait]
@@ -81,21 +56,19 @@ impl Ledger for SqliteLedger {
         if entries.len() > MAX_BATCH {
             return Err(LedgerFault::TooMany(entries.len()));
         }
+        let arguments = insert::arguments(entries)?;
         let mut slot = self.writer.lock().await;
-        // Taken, not borrowed: whatever ends this call early, an error or its future being dropped, leaves no
-        // writer behind that is inside a transaction.
+        // Taken, not borrowed: if this call ends early, by an error or because its future is dropped, its
+        // connection is not used again. What it was about to do is then done or undone by SQLite.
         let mut writer = match slot.take() {
             Some(writer) => writer,
-            None => Writer::open(&self.store).await?,
+            None => open_writer(&self.store).await?,
         };
-        let booked = self.book(&mut writer, entries).await;
-        if matches!(
-            booked,
-            Ok(()) | Err(LedgerFault::OutOfRange { .. } | LedgerFault::Overflow)
-        ) {
-            *slot = Some(writer);
-        }
-        booked
+        sqlx::query_with(self.sql.for_batch(entries.len()), arguments)
+            .execute(&mut writer)
+            .await?;
+        *slot = Some(writer);
+        Ok(())
     }
 
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerFault> {
@@ -113,74 +86,6 @@ impl Ledger for SqliteLedger {
 
     async fn verify(&self) -> Result<Verification, LedgerFault> {
         query::verify(self.store.pool()).await
-    }
-}
-
-// === impl Writer ===
-
-impl Writer {
-    async fn open(store: &Store) -> Result<Self, LedgerFault> {
-        let mut connection = store
-            .connect_options()
-            .clone()
-            .statement_cache_capacity(CommitSql::STATEMENTS + 8)
-            .connect()
-            .await?;
-        // Immediate: a commit of the connection before this one is over when the balances are read.
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let balances = query::balances(&mut transaction).await?;
-        transaction.commit().await?;
-        let tally = |row: Balance| {
-            let tally = Tally {
-                sum: row.balance,
-                entries: row.entries,
-            };
-            (row.account, tally)
-        };
-        Ok(Self {
-            connection,
-            balances: balances.into_iter().map(tally).collect(),
-        })
-    }
-
-    /// Books all of the entries or none; the balances in memory move with those on disk.
-    async fn attempt(&mut self, sql: &CommitSql, entries: &[Entry]) -> Result<Attempt, LedgerFault> {
-        let moved = self.moved(entries)?;
-        let arguments = commit_arguments(&moved, entries)?;
-        let committed = sqlx::query_with(sql.for_batch(entries.len()), arguments)
-            .execute(&mut self.connection)
-            .await;
-        match committed {
-            Ok(_) => {
-                self.balances.extend(moved);
-                Ok(Attempt::Booked)
-            }
-            Err(sqlx::Error::Database(refused)) if refused.is_unique_violation() => {
-                sqlx::query("ROLLBACK").execute(&mut self.connection).await?;
-                Ok(Attempt::Duplicate)
-            }
-            Err(fault) => Err(fault.into()),
-        }
-    }
-
-    fn moved(&self, entries: &[Entry]) -> Result<Moved, LedgerFault> {
-        let mut moved = Moved::new();
-        for entry in entries {
-            if let Some(tally) = moved.get_mut(&entry.account) {
-                *tally = tally.with(entry.cost)?;
-            } else {
-                let before = self.balances.get(&entry.account).copied().unwrap_or_default();
-                moved.insert(entry.account.clone(), before.with(entry.cost)?);
-            }
-        }
-        Ok(moved)
-    }
-
-    /// The entries that are not booked, the first of each id.
-    async fn without_booked(&mut self, entries: &[Entry]) -> Result<Vec<Entry>, LedgerFault> {
-        let mut seen: HashSet<RequestId> = query::booked(&mut self.connection, entries).await?;
-        let fresh = entries.iter().filter(|entry| seen.insert(entry.id));
-        Ok(fresh.cloned().collect())
     }
 }
 

@@ -9,7 +9,6 @@ use farebox_domain::ledger::Entry;
 use farebox_domain::money::Picodollars;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
-use std::collections::HashSet;
 
 /// Rows that `verify` holds at once.
 const PAGE: i64 = 1_000;
@@ -33,40 +32,24 @@ pub(super) async fn entry(pool: &SqlitePool, id: RequestId) -> Result<Option<Ent
 }
 
 pub(super) async fn balances(connection: &mut SqliteConnection) -> Result<Vec<Balance>, LedgerFault> {
-    let rows =
-        sqlx::query("SELECT account, balance_picodollars, entries FROM account_balances ORDER BY account")
-            .fetch_all(connection)
-            .await?;
+    let rows = sqlx::query("SELECT * FROM account_balances ORDER BY account")
+        .fetch_all(connection)
+        .await?;
     let read = |row: &SqliteRow| {
-        let digits: &str = row.try_get("balance_picodollars")?;
         Ok(Balance {
             account: row.try_get::<&str, _>("account")?.into(),
-            balance: Picodollars::parse(digits).ok_or(LedgerFault::Unreadable("a balance"))?,
+            balance: joined(row, "balance")?,
             entries: row.try_get("entries")?,
         })
     };
     rows.iter().map(read).collect()
 }
 
-/// Which of the entries' ids are booked.
-pub(super) async fn booked(
-    connection: &mut SqliteConnection,
-    entries: &[Entry],
-) -> Result<HashSet<RequestId>, LedgerFault> {
-    let ids: Vec<String> = entries.iter().map(|entry| format!("\"{}\"", entry.id)).collect();
-    // Texts are `req_` and hex digits: the array needs no escapes.
-    let rows =
-        sqlx::query("SELECT id FROM entries WHERE id IN (SELECT unhex(substr(value, 5)) FROM json_each(?))")
-            .bind(format!("[{}]", ids.join(",")))
-            .fetch_all(connection)
-            .await?;
-    rows.iter()
-        .map(|row| {
-            let id: &[u8] = row.try_get("id")?;
-            let id = id.try_into().map_err(|_| LedgerFault::Unreadable("id"))?;
-            Ok(RequestId::from_bytes(id))
-        })
-        .collect()
+/// A sum that is kept in two columns: its upper part, and its lower 32 bits.
+fn joined(row: &SqliteRow, column: &str) -> Result<Picodollars, LedgerFault> {
+    let high: i64 = row.try_get(format!("{column}_high").as_str())?;
+    let low: i64 = row.try_get(format!("{column}_low").as_str())?;
+    Ok(Picodollars::new((i128::from(high) << 32) + i128::from(low)))
 }
 
 pub(super) async fn usage(pool: &SqlitePool, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerFault> {
@@ -122,12 +105,7 @@ fn usage_sql(query: &UsageQuery) -> String {
 }
 
 fn usage_row(row: &SqliteRow) -> Result<UsageRow, LedgerFault> {
-    let sum = |column: &str| -> Result<i128, LedgerFault> {
-        let high: i64 = row.try_get(format!("{column}_high").as_str())?;
-        let low: i64 = row.try_get(format!("{column}_low").as_str())?;
-        Ok((i128::from(high) << 32) + i128::from(low))
-    };
-    let tokens = |column| u64::try_from(sum(column)?).map_err(|_| LedgerFault::Overflow);
+    let tokens = |column| u64::try_from(joined(row, column)?.get()).map_err(|_| LedgerFault::Overflow);
     let text = |column| row.try_get::<Option<&str>, _>(column);
     Ok(UsageRow {
         account: text("account")?.map(Into::into),
@@ -139,7 +117,7 @@ fn usage_row(row: &SqliteRow) -> Result<UsageRow, LedgerFault> {
         cached_tokens: tokens("cached_tokens")?,
         completion_tokens: tokens("completion_tokens")?,
         reasoning_tokens: tokens("reasoning_tokens")?,
-        cost: Picodollars::new(sum("cost_picodollars")?),
+        cost: joined(row, "cost_picodollars")?,
     })
 }
 

@@ -19,7 +19,7 @@ pub(crate) trait Bench: Sized {
     /// Behind the ledger's back.
     async fn overwrite_cost(&self, id: RequestId, picodollars: i64);
     /// Behind the ledger's back.
-    async fn overwrite_balance(&self, account: &str, picodollars: &str);
+    async fn overwrite_balance(&self, account: &str, picodollars: u32);
 }
 
 macro_rules! conformance {
@@ -179,7 +179,7 @@ pub(crate) async fn verify_finds_what_was_doctored(bench: impl Bench) {
         .await
         .unwrap();
     bench.overwrite_cost(id(3), 7).await;
-    bench.overwrite_balance("acct_b", "5").await;
+    bench.overwrite_balance("acct_b", 5).await;
 
     let verified = ledger.verify().await.unwrap();
     let lines: Vec<String> = verified

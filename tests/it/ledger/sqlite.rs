@@ -62,8 +62,8 @@ impl Bench for SqliteBench {
             .unwrap();
     }
 
-    async fn overwrite_balance(&self, account: &str, picodollars: &str) {
-        sqlx::query("UPDATE account_balances SET balance_picodollars = ? WHERE account = ?")
+    async fn overwrite_balance(&self, account: &str, picodollars: u32) {
+        sqlx::query("UPDATE account_balances SET balance_high = 0, balance_low = ? WHERE account = ?")
             .bind(picodollars)
             .bind(account)
             .execute(&mut self.raw().await)
@@ -119,7 +119,7 @@ async fn a_failed_commit_moves_nothing_and_the_next_one_is_right() {
     let bench = SqliteBench::open().await;
     let all = entries(0..10, "acct_a", bench.version);
     bench.ledger.commit(&all[..4]).await.unwrap();
-    // Fails at the seventh entry: after the balances were written in the transaction.
+    // Fails at the seventh entry: balances have moved in the transaction by then.
     bench
         .raw()
         .await
