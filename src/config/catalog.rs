@@ -4,7 +4,7 @@
 //! run names everything. What could not be read is then an *unread* value, which clashes with nothing: a name that
 //! no file can hold, the highest price, the longest context. It never leaves: the fault that made it is recorded.
 
-use super::fault::{Collector, LISTED_AT_MOST};
+use super::fault::{Collector, LISTED_AT_MOST, Position, quoted};
 use super::model;
 use super::names;
 use super::reader::{Fields, Item, Place};
@@ -137,8 +137,9 @@ fn engine_kind(text: &str) -> Result<EngineKind, String> {
         .ok_or_else(|| {
             let guess = did_you_mean(text, known);
             format!(
-                "{} (`openai` is for any other server that speaks OpenAI's API){guess}",
-                one_of(known)
+                "expected {} (any other server that speaks OpenAI's API), found {}{guess}",
+                one_of(known),
+                quoted(text)
             )
         })
 }
@@ -152,11 +153,15 @@ fn read_limits(document: &Fields<'_>, faults: &mut Collector) -> Limits {
     else {
         return limits;
     };
-    let concurrent = fields
-        .optional("concurrent_requests")
-        .and_then(|most| most.integer_u32(1..=CONCURRENT_AT_MOST, faults));
-    if let Some(concurrent_requests) = concurrent {
-        limits.concurrent_requests = concurrent_requests;
+    // Here `null` could be read as without a limit, which no account is.
+    match fields.written("concurrent_requests") {
+        Some(item) if item.is_null() => item.refuse("an account always has a limit; write a number", faults),
+        Some(item) => {
+            if let Some(concurrent_requests) = item.integer_u32(1..=CONCURRENT_AT_MOST, faults) {
+                limits.concurrent_requests = concurrent_requests;
+            }
+        }
+        None => {}
     }
     for key in ["requests_per_minute", "tokens_per_minute"] {
         if let Some(item) = fields.optional(key) {
@@ -244,7 +249,8 @@ impl Sources {
                     name,
                 } => {
                     if self.engines_are_whole && !is_unread(name.as_str()) {
-                        let known = self.engine_names.iter().map(String::as_str);
+                        let well_named = |name: &&str| names::engine(name).is_ok();
+                        let known = self.engine_names.iter().map(String::as_str).filter(well_named);
                         let message = format!("{fault}{}", did_you_mean(name.as_str(), known));
                         refuse(self.deployment(*model, *deployment), message, faults);
                     }
@@ -290,7 +296,7 @@ impl Sources {
 fn refuse(place: Option<&Place>, message: String, faults: &mut Collector) {
     let nowhere = Place {
         path: String::new(),
-        at: super::fault::Position::START,
+        at: Position::START,
     };
     place.unwrap_or(&nowhere).refuse(message, faults);
 }

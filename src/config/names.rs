@@ -57,8 +57,8 @@ pub(super) fn environment_variable(text: &str) -> Result<String, String> {
     if holds {
         return Ok(text.to_owned());
     }
-    let message = "this is the name of the environment variable that holds the engine's key, such as VLLM_A_KEY \
-                   (letters, digits and `_`), never the key itself";
+    let message = "expected the name of the environment variable that holds the engine's key, such as VLLM_A_KEY \
+                   (letters, digits and `_`), not the key itself";
     Err(message.to_owned())
 }
 

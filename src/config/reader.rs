@@ -24,6 +24,21 @@ impl Place {
     pub(super) fn refuse(&self, message: impl Into<String>, faults: &mut Collector) {
         faults.push(self.at, &self.path, message);
     }
+
+    /// The path of a key under it.
+    fn child_path(&self, name: &str) -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let shown = if !name.is_empty() && name.len() <= 60 && name.bytes().all(plain) {
+            name.to_owned()
+        } else {
+            quoted(name)
+        };
+        if self.path.is_empty() {
+            shown
+        } else {
+            format!("{}.{shown}", self.path)
+        }
+    }
 }
 
 /// A value with its place.
@@ -102,7 +117,7 @@ impl<'a> Item<'a> {
         match self.value {
             Value::Integer(number) | Value::Float(number) => {
                 let advice = format!(
-                    ": write it in quotes, \"{number}\", as a number with a point is rounded when it is read"
+                    "; write \"{number}\" in quotes, as YAML's numbers are rounded when they are read"
                 );
                 self.refuse_type("a text", &advice, faults);
                 None
@@ -167,7 +182,12 @@ impl<'a> Item<'a> {
         };
         if !bounds.contains(&duration) {
             let (least, most) = (bounds.start(), bounds.end());
-            let message = format!("{} is out of bounds: from {least:?} to {most:?}", quoted(text));
+            let message = format!(
+                "expected a time from {} to {}, found {}",
+                time(*least),
+                time(*most),
+                quoted(text)
+            );
             self.refuse(message, faults);
             return None;
         }
@@ -202,8 +222,8 @@ impl<'a> Item<'a> {
     /// A mapping. Keys that are not known, or are there twice, are refused; the others can be read on.
     pub(super) fn mapping(&self, known: &[&str], faults: &mut Collector) -> Option<Fields<'a>> {
         let Value::Mapping(pairs) = self.value else {
-            let advice = format!(" with the keys {}", known.join(", "));
-            self.refuse_type("a mapping", &advice, faults);
+            let expected = format!("a mapping with the keys {}", known.join(", "));
+            self.refuse_type(&expected, "", faults);
             return None;
         };
         let mut seen: BTreeMap<&str, Position> = BTreeMap::new();
@@ -213,7 +233,7 @@ impl<'a> Item<'a> {
                 faults.push(key.at, &self.place.path, "a key is a text");
                 continue;
             };
-            let path = self.child_path(name);
+            let path = self.place.child_path(name);
             if let Some(first) = seen.insert(name, key.at) {
                 let message = format!("this key is here twice; first on line {}", first.line);
                 faults.push(key.at, &path, message);
@@ -234,20 +254,6 @@ impl<'a> Item<'a> {
         let place = self.place.clone();
         Some(Fields { place, fields })
     }
-
-    fn child_path(&self, name: &str) -> String {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        let shown = if !name.is_empty() && name.len() <= 60 && name.bytes().all(plain) {
-            name.to_owned()
-        } else {
-            quoted(name)
-        };
-        if self.place.path.is_empty() {
-            shown
-        } else {
-            format!("{}.{shown}", self.place.path)
-        }
-    }
 }
 
 fn unknown_key(name: &str, known: &[&str]) -> String {
@@ -265,12 +271,17 @@ impl<'a> Fields<'a> {
         self.fields.get(key).filter(|item| !item.is_null())
     }
 
+    /// The value of a key, `null` among the values.
+    pub(super) fn written(&self, key: &str) -> Option<&Item<'a>> {
+        self.fields.get(key)
+    }
+
     /// The value of a key that has to be there. `null` is a value: it is refused by what reads it.
     pub(super) fn required(&self, key: &str, what: &str, faults: &mut Collector) -> Option<&Item<'a>> {
         let item = self.fields.get(key);
         if item.is_none() {
-            let message = format!("`{key}` is missing: {what}");
-            self.place.refuse(message, faults);
+            let path = self.place.child_path(key);
+            faults.push(self.place.at, &path, format!("missing: {what}"));
         }
         item
     }
@@ -298,5 +309,13 @@ fn duration(text: &str) -> Option<Duration> {
         "m" => number.checked_mul(60).map(Duration::from_secs),
         "h" => number.checked_mul(3600).map(Duration::from_secs),
         _ => None,
+    }
+}
+
+/// A bound as it would be written.
+fn time(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds if seconds > 0 && seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        _ => format!("{duration:?}"),
     }
 }
