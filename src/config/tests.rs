@@ -475,6 +475,30 @@ fn every_rule_says_what_is_wrong_and_where() {
     "#);
 }
 
+/// Items that could not be read at all are passed over; the others keep their own numbers.
+#[test]
+fn faults_between_parts_keep_the_places_of_the_file() {
+    let model = r#"{ id: a, task: chat, context_length: 1, price: { input: "0", output: "0" }, engines: [{ engine: e }] }"#;
+    let engine = r#"{ name: f, kind: vllm, url: "http://h" }"#;
+    let of = |models: &str, engines: &str| faults_of(&format!("models: [{models}]\nengines: [{engines}]\n"));
+    let said = of(
+        &format!("7,\n {model},\n {model}"),
+        &format!("{engine},\n {engine}"),
+    );
+    insta::assert_snapshot!(said, @r#"
+    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, found a number
+    models.yaml:2:98: models[1].engines[0].engine: there is no engine `e` under `engines`; did you mean `f`?
+    models.yaml:3:8: models[2].id: `a` already names another model, on line 2
+    models.yaml:3:98: models[2].engines[0].engine: there is no engine `e` under `engines`; did you mean `f`?
+    models.yaml:5:10: engines[1].name: the engine `f` is described twice; first on line 4
+    "#);
+    // An engine that is unread may be the one that is meant.
+    insta::assert_snapshot!(of(model, &format!("8,\n {engine},\n {engine}")), @r#"
+    models.yaml:2:11: engines[0]: expected a mapping with the keys name, kind, url, api_key_env, max_concurrent, found a number
+    models.yaml:4:10: engines[2].name: the engine `f` is described twice; first on line 3
+    "#);
+}
+
 #[test]
 fn a_file_without_a_document_says_what_it_needs() {
     for text in ["", "\n\n", "# nothing\n", "---\n", "\u{feff}", "null"] {
@@ -491,9 +515,7 @@ fn a_file_without_a_document_says_what_it_needs() {
     models.yaml:1:9: models: the list is empty
     models.yaml:2:1: engines: expected a list, found nothing
     "#);
-    insta::assert_snapshot!(faults_of("[1]"), @r#"
-    models.yaml:1:1: expected a mapping with the keys models, engines, limits, server, timeouts, retries, found a list
-    "#);
+    insta::assert_snapshot!(faults_of("[1]"), @"models.yaml:1:1: expected a mapping with the keys models, engines, limits, server, timeouts, retries, found a list");
 }
 
 #[test]

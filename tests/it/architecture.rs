@@ -208,7 +208,7 @@ fn each_way_to_break_an_arrow_is_seen() {
         ("src/engines/client.rs", "use crate::http::error::Answer;"),
         (
             "src/engines/client.rs",
-            "use crate::{clock::Clock, http::{self, error}};",
+            "use crate::{clock::Clock, http::{error}};",
         ),
         ("src/engines/client.rs", "pub(crate) use crate::http as edge;"),
         (
