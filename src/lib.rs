@@ -1,1 +1,2 @@
-//! x
+//! farebox.
+pub mod simulate;
