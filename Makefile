@@ -9,6 +9,7 @@ SHELL := bash
 TOOLS := $(shell scripts/setup paths | sed -n 's/^TOOLS=//p')
 export PATH := $(PATH):$(TOOLS)
 
+.NOTPARALLEL:
 .PHONY: help run check test sdk bench fmt clean setup
 
 help: ## What each target does

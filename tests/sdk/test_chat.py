@@ -5,7 +5,7 @@ import json
 import pydantic
 import pytest
 
-from conftest import ALIAS, CANARY, CHAT, PRICES, SLASHED
+from catalog import ALIAS, CANARY, CHAT, PRICES, SLASHED
 
 BASES = pytest.mark.parametrize("base", ["/v1", "/v1/openai"])
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conftest import ALIAS, CANARY, CHAT, EMBEDDING, PRICES, SLASHED
+from catalog import ALIAS, CANARY, CHAT, EMBEDDING, PRICES, SLASHED
 
 DIMENSIONS = 576  # SmolLM2-135M's hidden size
 BASES = pytest.mark.parametrize("base", ["/v1", "/v1/openai"])

@@ -5,7 +5,7 @@ import threading
 import openai
 import pytest
 
-from conftest import CANARY, CHAT, EMBEDDING
+from catalog import CANARY, CHAT, EMBEDDING
 from processes import until
 
 LONG = {"max_tokens": 3000, "extra_body": {"ignore_eos": True}}

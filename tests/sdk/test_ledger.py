@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from conftest import CANARY, CHAT, EMBEDDING, PRICES, SLASHED
+from catalog import CANARY, CHAT, EMBEDDING, PRICES, SLASHED
 
 
 def picodollars(model, prompt, cached, completion):
