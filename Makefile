@@ -23,7 +23,7 @@ check: ## Format, clippy, docs, shell scripts, all Rust tests, licences: the one
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
-	for script in scripts/* .ci/run; do bash -n "$$script"; done
+	for script in scripts/{pins.sh,run,setup} .ci/run; do bash -n "$$script"; done
 	cargo nextest run --workspace --locked
 	cargo test --workspace --doc --locked
 	@# Not `advisories`: that one downloads its database (see deny.toml).

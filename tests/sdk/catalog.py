@@ -42,3 +42,38 @@ limits:
 
 # In every prompt of the suite; test_silence.py looks for it afterwards in all that farebox wrote.
 CANARY = "xylophone-canary-7f3a91"
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}},
+            "required": ["city"],
+        },
+    },
+}
+
+
+def weather_turns():
+    """A conversation with tool calls in it: what gets another one out of so small a model."""
+    messages = []
+    for number, city in enumerate(["Rome", "Paris", "Rome"]):
+        call = {"name": "get_weather", "arguments": f'{{"city": "{city}"}}'}
+        messages += [
+            {"role": "user", "content": f"{CANARY}: What is the weather in {city}?"},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": f"call_{number}", "type": "function", "function": call}],
+            },
+        ]
+    return messages + [{"role": "user", "content": f"{CANARY}: What is the weather in Paris?"}]
+
+
+def tool_request():
+    return {
+        "messages": weather_turns(), "tools": [WEATHER], "tool_choice": "required", "max_tokens": 100, "temperature": 0
+    }

@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items):
 def chat_engine(tmp_path_factory):
     engine = LlamaServer(
         "smollm2", tmp_path_factory.mktemp("engines") / "chat.log",
-        "--parallel", "4", "-c", "16384", "--cache-reuse", "64", "--jinja",
+        "--parallel", "4", "-c", "16384", "--cache-reuse", "64",
     )
     yield engine
     engine.stop()

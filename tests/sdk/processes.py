@@ -1,5 +1,6 @@
 """The real programs that the suite runs: llama-server and farebox, on ports that the system picks."""
 
+import ctypes
 import json
 import os
 import re
@@ -14,6 +15,8 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 FAREBOX = Path(os.environ.get("FAREBOX_BIN", REPO / "target/debug/farebox")).resolve()
 READY_WITHIN_S = 60
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 
 
 def installed():
@@ -60,6 +63,8 @@ class Process:
             stderr=self._log_file,
             env=env,
             start_new_session=True,
+            # Ended with the suite also where the suite is killed.
+            preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
         )
 
     def log_text(self):
@@ -89,7 +94,8 @@ class LlamaServer(Process):
         super().__init__(
             f"llama-server {alias}",
             [paths["LLAMA_SERVER"], "-m", paths["MODEL"], "--alias", alias, "--host", "127.0.0.1", "--port", "0",
-             "--metrics", "--slots", "-t", "2", *arguments],
+             "--metrics", "--slots", "-t", "2", "--jinja", "--chat-template-file", REPO / "scripts/smollm2.jinja",
+             *arguments],
             log,
         )
         self.url = until(self._listening, READY_WITHIN_S, f"{self.name} names its port")

@@ -5,23 +5,9 @@ import json
 import pydantic
 import pytest
 
-from catalog import ALIAS, CANARY, CHAT, PRICES, SLASHED
+from catalog import ALIAS, CANARY, CHAT, PRICES, SLASHED, tool_request
 
 BASES = pytest.mark.parametrize("base", ["/v1", "/v1/openai"])
-
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "The weather in a city",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}},
-            "required": ["city"],
-        },
-    },
-}
-
 
 def check_usage(usage, model):
     """Counts that add up, and DeepInfra's estimated_cost: what the price list says, in USD."""
@@ -76,9 +62,7 @@ def test_the_stream_helper_of_the_sdk(client, ask):
 
 
 def test_a_tool_call(client, ask):
-    answer = client.chat.completions.create(
-        **ask("What is the weather in Paris?", tools=[WEATHER], tool_choice="required", max_tokens=200, temperature=0)
-    )
+    answer = client.chat.completions.create(**ask(**tool_request()))
     choice = answer.choices[0]
     assert choice.finish_reason == "tool_calls"
     call = choice.message.tool_calls[0]
@@ -88,10 +72,7 @@ def test_a_tool_call(client, ask):
 
 def test_a_streamed_tool_call(client, ask):
     name, arguments, finish = "", "", None
-    for chunk in client.chat.completions.create(
-        **ask("What is the weather in Paris?", tools=[WEATHER], tool_choice="required", max_tokens=200,
-              temperature=0, stream=True)
-    ):
+    for chunk in client.chat.completions.create(**ask(**tool_request(), stream=True)):
         for call in chunk.choices[0].delta.tool_calls or []:
             name += call.function.name or ""
             arguments += call.function.arguments or ""

@@ -1,9 +1,10 @@
 """openai-node: its own suite (node/suite.test.mjs), run by node's test runner against the same farebox."""
 
+import json
 import os
 import subprocess
 
-from catalog import CANARY, CHAT, EMBEDDING, SLASHED
+from catalog import CANARY, CHAT, EMBEDDING, SLASHED, tool_request
 from processes import REPO, installed
 
 
@@ -18,6 +19,7 @@ def test_the_node_suite(farebox, account, chat_engine):
             "FAREBOX_URL": farebox.url, "FAREBOX_KEY": account.key, "FAREBOX_LIMITED_KEY": limited.key,
             "ENGINE_URL": chat_engine.url,
             "CHAT": CHAT, "SLASHED": SLASHED, "EMBEDDING": EMBEDDING, "CANARY": CANARY,
+            "TOOL_REQUEST": json.dumps(tool_request()),
         },
         capture_output=True, text=True, timeout=110,
     )
