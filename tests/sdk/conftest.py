@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from catalog import ALIAS, CANARY, CHAT, EMBEDDING, MODELS_YAML, SLASHED
-from processes import Farebox, LlamaServer
+from processes import Farebox, LlamaServer, until
 
 
 def pytest_collection_modifyitems(items):
@@ -21,6 +21,13 @@ def chat_engine(tmp_path_factory):
     )
     yield engine
     engine.stop()
+
+
+@pytest.fixture
+def idle_engine(chat_engine):
+    """The chat engine, once nothing of the tests before is left in it: what it counts is this test's."""
+    until(lambda: chat_engine.requests_processing() == 0, 30, "the engine has nothing to do")
+    return chat_engine
 
 
 @pytest.fixture(scope="session")

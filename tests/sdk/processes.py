@@ -94,7 +94,7 @@ class LlamaServer(Process):
         super().__init__(
             f"llama-server {alias}",
             [paths["LLAMA_SERVER"], "-m", paths["MODEL"], "--alias", alias, "--host", "127.0.0.1", "--port", "0",
-             "--metrics", "--slots", "-t", "2", "--jinja", "--chat-template-file", REPO / "scripts/smollm2.jinja",
+             "--metrics", "--slots", "-t", "1", "--jinja", "--chat-template-file", REPO / "scripts/smollm2.jinja",
              *arguments],
             log,
         )

@@ -140,11 +140,11 @@ def test_the_retries_of_the_sdk_get_through_once_there_is_room(account, connect,
     assert answers and answers[0].choices
 
 
-def test_a_client_that_is_out_of_time(connect, account, ask, chat_engine):
+def test_a_client_that_is_out_of_time(connect, account, ask, idle_engine):
     with pytest.raises(openai.APITimeoutError):
         connect(account.key, timeout=0.5).chat.completions.create(**ask(**LONG))
     # llama.cpp itself looks once a second whether a client that does not stream is still there.
-    until(lambda: chat_engine.requests_processing() == 0, 3, "the slot of a request that timed out is free")
+    until(lambda: idle_engine.requests_processing() == 0, 3, "the slot of a request that timed out is free")
 
 
 def test_refusals_are_not_billed(farebox, account, client, ask):

@@ -8,7 +8,7 @@ from catalog import CANARY, CHAT, EMBEDDING, SLASHED, tool_request
 from processes import REPO, installed
 
 
-def test_the_node_suite(farebox, account, chat_engine):
+def test_the_node_suite(farebox, account, idle_engine):
     limited = farebox.new_account("node-limited")
     limited.limit(1)
     done = subprocess.run(
@@ -17,7 +17,7 @@ def test_the_node_suite(farebox, account, chat_engine):
         env={
             "PATH": os.environ["PATH"],
             "FAREBOX_URL": farebox.url, "FAREBOX_KEY": account.key, "FAREBOX_LIMITED_KEY": limited.key,
-            "ENGINE_URL": chat_engine.url,
+            "ENGINE_URL": idle_engine.url,
             "CHAT": CHAT, "SLASHED": SLASHED, "EMBEDDING": EMBEDDING, "CANARY": CANARY,
             "TOOL_REQUEST": json.dumps(tool_request()),
         },
