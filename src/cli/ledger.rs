@@ -32,14 +32,21 @@ pub async fn run(args: LedgerArgs, client: &AdminClient, out: &mut dyn Write) ->
             let answer = client.post_long(&["ledger", "verify"]).await?;
             client.show(&answer, out, shown)?;
             let verified: VerifyView = answer.value;
-            if verified.ok { Ok(()) } else { Err(CliError::Discrepancies(verified.discrepancies.len())) }
+            if verified.ok {
+                Ok(())
+            } else {
+                Err(CliError::Discrepancies(verified.discrepancies.len()))
+            }
         }
     }
 }
 
 fn shown(verified: &VerifyView, out: &mut dyn Write) -> io::Result<()> {
     if verified.ok {
-        writeln!(out, "The ledger adds up: every entry recomputes, and every balance is the sum of its entries.\n")?;
+        writeln!(
+            out,
+            "The ledger adds up: every entry recomputes, and every balance is the sum of its entries.\n"
+        )?;
     } else {
         writeln!(out, "The ledger does NOT add up:\n")?;
         for discrepancy in &verified.discrepancies {

@@ -10,7 +10,13 @@ use axum::extract::State;
 /// `POST /admin/v1/ledger/verify`
 pub async fn verify(State(admin): State<Admin>) -> Result<Json<VerifyView>, AdminError> {
     let found = admin.app.ledger.verify().await.map_err(AdminError::internal)?;
-    let accounts = admin.app.ledger.balances().await.map_err(AdminError::internal)?.len();
+    let accounts = admin
+        .app
+        .ledger
+        .balances()
+        .await
+        .map_err(AdminError::internal)?
+        .len();
     Ok(Json(view(found, accounts)))
 }
 
@@ -25,7 +31,11 @@ fn view(found: Verification, accounts: usize) -> VerifyView {
         entries: found.entries,
         accounts: u64::try_from(accounts).unwrap_or(u64::MAX),
         total: Money(found.cost),
-        usage_sources: found.usage_sources.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+        usage_sources: found
+            .usage_sources
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
         discrepancies,
     }
 }
@@ -33,8 +43,12 @@ fn view(found: Verification, accounts: usize) -> VerifyView {
 fn sentence(discrepancy: &Discrepancy) -> String {
     match discrepancy {
         Discrepancy::Cost { id, booked, expected } => {
-            let expected = expected.map_or_else(|| "beyond 128 bits".to_owned(), |cost| cost.get().to_string());
-            format!("{id}: the cost is {} picodollars and should be {expected}", booked.get())
+            let expected =
+                expected.map_or_else(|| "beyond 128 bits".to_owned(), |cost| cost.get().to_string());
+            format!(
+                "{id}: the cost is {} picodollars and should be {expected}",
+                booked.get()
+            )
         }
         Discrepancy::PriceVersion { id, booked, expected } => {
             format!("{id}: price version {} is not one of {expected}", booked.0)
@@ -42,12 +56,19 @@ fn sentence(discrepancy: &Discrepancy) -> String {
         Discrepancy::Unreadable { id, booked, expected } => {
             format!("{id}: `{booked}` stands where {expected} should")
         }
-        Discrepancy::Balance { account, booked, expected } => {
+        Discrepancy::Balance {
+            account,
+            booked,
+            expected,
+        } => {
             let shown = |sum: farebox_domain::money::Picodollars, entries: u64| {
                 format!("{} picodollars in {entries} entries", sum.get())
             };
             let booked = booked.map_or_else(|| "nothing".to_owned(), |tally| shown(tally.sum, tally.entries));
-            format!("{account}: the balance is {booked} and should be {}", shown(expected.sum, expected.entries))
+            format!(
+                "{account}: the balance is {booked} and should be {}",
+                shown(expected.sum, expected.entries)
+            )
         }
     }
 }

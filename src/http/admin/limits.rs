@@ -30,7 +30,11 @@ pub async fn set(
     Body(wanted): Body<LimitChange>,
 ) -> Result<Json<LimitsView>, AdminError> {
     let account = accounts::find(&admin, &account, None)?;
-    let model = wanted.model.as_deref().map(|name| find_model(&admin, name)).transpose()?;
+    let model = wanted
+        .model
+        .as_deref()
+        .map(|name| find_model(&admin, name))
+        .transpose()?;
     let limit = wanted.concurrent_requests;
     let (app, changed) = (Arc::clone(&admin.app), Arc::clone(&account));
     admin
@@ -46,12 +50,16 @@ pub async fn set(
 
 /// The model's id, whether its id or an alias was given.
 fn find_model(admin: &Admin, name: &str) -> Result<ModelId, AdminError> {
-    let served = admin.app.registry.find(name).ok_or_else(|| AdminError::NotFound {
-        what: Noun::Model,
-        name: name.into(),
-        param: Some("model"),
-        hint: " in models.yaml",
-    })?;
+    let served = admin
+        .app
+        .registry
+        .find(name)
+        .ok_or_else(|| AdminError::NotFound {
+            what: Noun::Model,
+            name: name.into(),
+            param: Some("model"),
+            hint: " in models.yaml",
+        })?;
     Ok(served.model.id.clone())
 }
 

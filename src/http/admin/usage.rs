@@ -25,7 +25,12 @@ pub async fn report(State(admin): State<Admin>, params: Params) -> Result<Respon
         Some(_) => return Err(AdminError::invalid("format", "this is json or csv")),
     };
     let (query, groups) = query_of(&admin, &params)?;
-    let rows = admin.app.ledger.usage(&query).await.map_err(AdminError::internal)?;
+    let rows = admin
+        .app
+        .ledger
+        .usage(&query)
+        .await
+        .map_err(AdminError::internal)?;
     let data = named(&admin, rows);
     let total = total_of(&data)?;
     if as_csv {
@@ -45,7 +50,12 @@ pub async fn report(State(admin): State<Admin>, params: Params) -> Result<Respon
 fn query_of(admin: &Admin, params: &Params) -> Result<(UsageQuery, Vec<String>), AdminError> {
     let mut group_by = GroupBy::default();
     let mut groups = Vec::new();
-    for group in params.get("group_by").unwrap_or("account,model").split(',').map(str::trim) {
+    for group in params
+        .get("group_by")
+        .unwrap_or("account,model")
+        .split(',')
+        .map(str::trim)
+    {
         match group {
             "account" => group_by.account = true,
             "model" => group_by.model = true,
@@ -64,7 +74,12 @@ fn query_of(admin: &Admin, params: &Params) -> Result<(UsageQuery, Vec<String>),
         None => None,
         Some(name) => match admin.app.directory.account_named(name) {
             Some(account) => Some(account.id.clone()),
-            None => return Err(AdminError::invalid("account", format!("there is no account `{name}`"))),
+            None => {
+                return Err(AdminError::invalid(
+                    "account",
+                    format!("there is no account `{name}`"),
+                ));
+            }
         },
     };
     let now_ms = admin.app.clock.unix_ms();
@@ -73,7 +88,12 @@ fn query_of(admin: &Admin, params: &Params) -> Result<(UsageQuery, Vec<String>),
         read.map(|when| when.map(|when| when.ago(now_ms)))
             .map_err(|fault| AdminError::invalid(name, fault.to_string()))
     };
-    let query = UsageQuery { group_by, account, since_ms: time("since")?, until_ms: time("until")? };
+    let query = UsageQuery {
+        group_by,
+        account,
+        since_ms: time("since")?,
+        until_ms: time("until")?,
+    };
     Ok((query, groups))
 }
 
@@ -81,11 +101,19 @@ fn query_of(admin: &Admin, params: &Params) -> Result<(UsageQuery, Vec<String>),
 fn named(admin: &Admin, rows: Vec<UsageRow>) -> Vec<UsageRowView> {
     let directory = &admin.app.directory;
     let keys: HashMap<_, _> = match rows.iter().any(|row| row.key.is_some()) {
-        true => directory.keys().into_iter().map(|key| (key.id.clone(), key.name.clone())).collect(),
+        true => directory
+            .keys()
+            .into_iter()
+            .map(|key| (key.id.clone(), key.name.clone()))
+            .collect(),
         false => HashMap::new(),
     };
     let view = |row: UsageRow| UsageRowView {
-        account_name: row.account.as_ref().and_then(|id| directory.account(id)).map(|found| found.name.clone()),
+        account_name: row
+            .account
+            .as_ref()
+            .and_then(|id| directory.account(id))
+            .map(|found| found.name.clone()),
         account: row.account,
         model: row.model,
         key_name: row.key.as_ref().and_then(|id| keys.get(id).cloned()),
@@ -107,7 +135,13 @@ fn total_of(rows: &[UsageRowView]) -> Result<UsageRowView, AdminError> {
         total.prompt_tokens = total.prompt_tokens.saturating_add(row.prompt_tokens);
         total.cached_tokens = total.cached_tokens.saturating_add(row.cached_tokens);
         total.completion_tokens = total.completion_tokens.saturating_add(row.completion_tokens);
-        total.cost = Money(total.cost.0.checked_add(row.cost.0).map_err(AdminError::internal)?);
+        total.cost = Money(
+            total
+                .cost
+                .0
+                .checked_add(row.cost.0)
+                .map_err(AdminError::internal)?,
+        );
     }
     Ok(total)
 }
@@ -120,8 +154,14 @@ fn csv_of(groups: &[String], rows: &[UsageRowView]) -> String {
             header.push(format!("{group}_name"));
         }
     }
-    let counts =
-        ["requests", "prompt_tokens", "cached_tokens", "completion_tokens", "cost_picodollars", "cost_usd"];
+    let counts = [
+        "requests",
+        "prompt_tokens",
+        "cached_tokens",
+        "completion_tokens",
+        "cost_picodollars",
+        "cost_usd",
+    ];
     header.extend(counts.map(str::to_owned));
     let mut text = csv::line(&header);
     for row in rows {
@@ -140,13 +180,21 @@ fn cells_of(groups: &[String], row: &UsageRowView) -> Vec<String> {
                 text(row.account_name.clone()),
             ]),
             "key" => {
-                cells.extend([text(row.key.as_ref().map(ToString::to_string)), text(row.key_name.clone())]);
+                cells.extend([
+                    text(row.key.as_ref().map(ToString::to_string)),
+                    text(row.key_name.clone()),
+                ]);
             }
             "model" => cells.push(text(row.model.as_ref().map(ToString::to_string))),
             _ => cells.push(text(row.day.clone())),
         }
     }
-    let counts = [row.requests, row.prompt_tokens, row.cached_tokens, row.completion_tokens];
+    let counts = [
+        row.requests,
+        row.prompt_tokens,
+        row.cached_tokens,
+        row.completion_tokens,
+    ];
     cells.extend(counts.map(|count| count.to_string()));
     cells.extend([row.cost.0.get().to_string(), row.cost.0.to_string()]);
     cells
