@@ -199,7 +199,7 @@ impl App {
     ) {
         let settings = &self.settings.server;
         let listen = |listener, router| {
-            let (settings, tasks, draining) = (settings.clone(), self.tasks.clone(), self.draining.clone());
+            let (settings, tasks, draining) = (*settings, self.tasks.clone(), self.draining.clone());
             self.tasks.spawn(http::listener::listen(
                 listener, router, settings, tasks, draining,
             ));

@@ -51,7 +51,6 @@ fn cors() -> CorsLayer {
 }
 
 /// A fault of farebox's own: what is said of it is a line in the log, and nothing to the client.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 fn after_panic(_: Box<dyn std::any::Any + Send>) -> Response<axum::body::Body> {
     crate::telemetry::log::panicked("a request");
     let body =
