@@ -20,7 +20,10 @@ static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An engine's answer: status, headers, and a body that has not been read.
-pub type Reply = http::Response<reqwest::Body>;
+pub type Reply = http::Response<EngineBody>;
+
+/// An answer's body, as it comes in.
+pub type EngineBody = reqwest::Body;
 
 /// Why an engine could not be set up.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 //! It owns the admitted request. When hyper drops it because the client left, the engine's connection closes with
 //! it, and the request settles with what is known of it.
 
-use crate::engines::client::EngineGuard;
+use crate::engines::client::{EngineBody, EngineGuard};
 use crate::ledger::SettleFault;
 use crate::pipeline::admit::Admitted;
 use crate::pipeline::in_flight::Live;
@@ -56,7 +56,7 @@ enum State {
 
 /// The engine's side.
 struct Source {
-    body: reqwest::Body,
+    body: EngineBody,
     _guard: EngineGuard,
 }
 
@@ -67,7 +67,7 @@ impl MeteredBody {
         live: Arc<Live>,
         meter: StreamMeter,
         begun: Bytes,
-        (body, guard): (reqwest::Body, EngineGuard),
+        (body, guard): (EngineBody, EngineGuard),
     ) -> Self {
         let pipeline = admitted.pipeline();
         let now = pipeline.clock.now();

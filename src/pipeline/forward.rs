@@ -2,7 +2,7 @@
 //!
 //! Trying again ends here: once this stage has returned an answer, the client may have seen some of it.
 
-use crate::engines::client::{EngineGuard, Reply};
+use crate::engines::client::{EngineBody, EngineGuard, Reply};
 use crate::engines::registry::ServedModel;
 use crate::engines::sse::SseReader;
 use crate::pipeline::admit::Admitted;
@@ -38,7 +38,7 @@ pub enum Upstream {
         /// Everything up to the segment with the first event.
         begun: Bytes,
         /// The rest.
-        body: reqwest::Body,
+        body: EngineBody,
     },
     /// An answer in one piece.
     Whole {
@@ -168,7 +168,7 @@ fn patience(timeouts: Timeouts, stream: bool) -> Duration {
 }
 
 enum Begun {
-    Stream { begun: Bytes, body: reqwest::Body },
+    Stream { begun: Bytes, body: EngineBody },
     Whole(WholeAnswer),
 }
 
@@ -204,7 +204,7 @@ async fn read_reply(admitted: &Admitted, reply: Reply) -> Result<Begun, Failed> 
 }
 
 /// Reads until the first chunk, and returns all that was read.
-async fn first_event(body: &mut reqwest::Body) -> Result<Bytes, AttemptFault> {
+async fn first_event(body: &mut EngineBody) -> Result<Bytes, AttemptFault> {
     let mut reader = SseReader::new(PREAMBLE_LIMIT_BYTES);
     let mut earlier = BytesMut::new();
     while let Some(segment) = next_segment(body).await? {
@@ -230,7 +230,7 @@ async fn first_event(body: &mut reqwest::Body) -> Result<Bytes, AttemptFault> {
     Err(AttemptFault::BadAnswer)
 }
 
-async fn next_segment(body: &mut reqwest::Body) -> Result<Option<Bytes>, AttemptFault> {
+async fn next_segment(body: &mut EngineBody) -> Result<Option<Bytes>, AttemptFault> {
     loop {
         match body.frame().await {
             None => return Ok(None),
@@ -245,7 +245,7 @@ async fn next_segment(body: &mut reqwest::Body) -> Result<Option<Bytes>, Attempt
 }
 
 /// The whole body. Most come in one segment, which is not copied.
-async fn collect(body: &mut reqwest::Body, limit_bytes: usize) -> Result<Bytes, AttemptFault> {
+async fn collect(body: &mut EngineBody, limit_bytes: usize) -> Result<Bytes, AttemptFault> {
     let Some(first) = next_segment(body).await? else {
         return Ok(Bytes::new());
     };

@@ -127,7 +127,7 @@ fn stream(
     served: &ServedModel,
     serves: &str,
     begun: Bytes,
-    upstream: (reqwest::Body, crate::engines::client::EngineGuard),
+    upstream: (crate::engines::client::EngineBody, crate::engines::client::EngineGuard),
 ) -> Answer {
     let presentation = presentation(&admitted, served, serves);
     let meter = StreamMeter::new(admitted.request.choices, presentation);
