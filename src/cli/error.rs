@@ -1,6 +1,7 @@
 //! What went wrong, what to do about it, and the process's exit code.
 
-use crate::admin_api::ErrorBody;
+use crate::admin_api::{ErrorAnswer, ErrorBody};
+use crate::cli::table::counted;
 use std::io::{self, Write};
 
 /// A fault.
@@ -13,12 +14,14 @@ pub const EXIT_USAGE: u8 = 64;
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// Arguments that clap could not refuse.
-    #[error("{0}")]
-    Usage(String),
     /// A configuration file that does not hold; its faults have been told.
-    #[error("{0}")]
-    BadConfiguration(String),
+    #[error("{file} does not hold: {}. Mend them and check again", counted(*.faults, "fault"))]
+    BadConfiguration {
+        /// The file.
+        file: String,
+        /// How many faults it has.
+        faults: usize,
+    },
     /// No admin token.
     #[error(
         "no admin token. Set FAREBOX_ADMIN_TOKEN to the one that `farebox serve` printed when it first started, or \
@@ -76,7 +79,7 @@ pub enum CliError {
         status: u16,
     },
     /// The ledger does not add up; what was found has been told.
-    #[error("the ledger has {0} discrepancies")]
+    #[error("{} found", counted(*.0, "discrepancy"))]
     Discrepancies(usize),
     /// No runtime.
     #[error("the runtime does not start: {0}")]
@@ -93,7 +96,7 @@ impl CliError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::BadConfiguration(_) | Self::BadUrl { .. } => EXIT_USAGE,
+            Self::BadConfiguration { .. } | Self::BadUrl { .. } => EXIT_USAGE,
             Self::Refused(body) if body.code.as_deref() == Some("invalid_request_error") => EXIT_USAGE,
             Self::Discrepancies(_) => EXIT_DISCREPANCIES,
             // Whoever read the output has read enough: `farebox usage | head`.
@@ -121,7 +124,7 @@ impl CliError {
                 Self::Refused(body) => body.clone(),
                 other => ErrorBody { message: other.to_string(), kind: "cli_error".into(), param: None, code: None },
             };
-            let answer = crate::admin_api::ErrorAnswer { error };
+            let answer = ErrorAnswer { error };
             writeln!(err, "{}", serde_json::to_string(&answer)?)
         } else {
             writeln!(err, "error: {self}")

@@ -36,3 +36,40 @@ pub async fn run(args: LedgerArgs, client: &AdminClient, out: &mut dyn Write) ->
         }
     }
 }
+
+fn shown(verified: &VerifyView, out: &mut dyn Write) -> io::Result<()> {
+    if verified.ok {
+        writeln!(out, "The ledger adds up: every entry recomputes, and every balance is the sum of its entries.\n")?;
+    } else {
+        writeln!(out, "The ledger does NOT add up:\n")?;
+        for discrepancy in &verified.discrepancies {
+            writeln!(out, "  {discrepancy}")?;
+        }
+        writeln!(out)?;
+    }
+    let mut table = Table::new([("COUNTED", Align::Left), ("NUMBER", Align::Point)]);
+    table.row(["entries".into(), verified.entries.to_string()]);
+    table.row(["accounts".into(), verified.accounts.to_string()]);
+    table.row(["total (USD)".into(), verified.total.0.to_string()]);
+    for (source, entries) in &verified.usage_sources {
+        table.row([format!("usage from {source}"), entries.to_string()]);
+    }
+    table.write(out)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn discrepancies_are_told_first() {
+        let verified = serde_json::json!({
+            "ok": false, "entries": 3, "accounts": 1, "total": {"picodollars": "3320000", "usd": "0.00000332"},
+            "usage_sources": {"engine": 2, "deltas": 1}, "discrepancies": ["req_1: cost is 1 and should be 2"],
+        });
+        let mut out = Vec::new();
+        shown(&serde_json::from_value(verified).unwrap(), &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+    }
+}

@@ -1,6 +1,6 @@
 //! The command line: one file for each group of commands. It alone reads the environment, and hands on values.
 //!
-//! - [`serve`], [`check`] and `simulate` work by themselves;
+//! - [`serve`], [`check`] and [`simulate`] work by themselves;
 //! - [`account`], [`key`], [`limit`], [`usage`], [`ledger`] and [`engine`] speak to a running gateway through
 //!   [`client`], so what they change acts on the very next request;
 //! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
@@ -9,6 +9,7 @@
 
 pub mod serve;
 pub mod check;
+pub mod simulate;
 pub mod account;
 pub mod key;
 pub mod limit;
@@ -108,7 +109,7 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(args, out),
             Self::Check(args) => check::run(&args, out),
-            Self::Simulate(args) => simulate(args),
+            Self::Simulate(args) => simulate::run(args),
             Self::Account(args) => ask(args.admin.clone(), async |client| account::run(args, client, out).await),
             Self::Key(args) => ask(args.admin.clone(), async |client| key::run(args, client, out).await),
             Self::Limit(args) => ask(args.admin.clone(), async |client| limit::run(args, client, out).await),

@@ -7,6 +7,7 @@ use crate::http::admin::accounts::{self, ID_BYTES};
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::read::{Body, Params};
+use crate::app::Secrets;
 use crate::store::KeyRow;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -30,7 +31,7 @@ pub async fn create(
     let now_ms = app.clock.unix_ms();
     let expires_at_ms = read_expiry(&new, now_ms)?;
     let account = accounts::find(&admin, &new.account, Some("account"))?;
-    let secret = format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(app.secrets.random_bytes::<SECRET_BYTES>()));
+    let secret = new_secret(&app.secrets)?;
     let row = KeyRow {
         id: KeyId::from(format!("key_{}", app.secrets.random_hex(ID_BYTES))),
         account: account.id.clone(),
@@ -84,6 +85,14 @@ pub async fn revoke(
         })
         .await?;
     Ok(Json(view(&key, now_ms)))
+}
+
+/// 256 random bits in the alphabet that needs no escaping in URLs and shells.
+fn new_secret(secrets: &Secrets) -> Result<String, AdminError> {
+    let hex = secrets.random_hex(SECRET_BYTES);
+    let digits = hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap_or("?"), 16));
+    let bytes = digits.collect::<Result<Vec<u8>, _>>().map_err(AdminError::internal)?;
+    Ok(format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
 
 fn find(keys: &[Arc<ApiKey>], id: &KeyId) -> Result<Arc<ApiKey>, AdminError> {
