@@ -26,5 +26,6 @@ pub mod config;
 pub mod telemetry;
 pub mod clock;
 pub mod secrets;
+pub mod admin_api;
 pub mod cli;
 pub mod simulate;

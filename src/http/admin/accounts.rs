@@ -5,7 +5,7 @@ use crate::admission::directory::Account;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::read::{Body, Params};
-use crate::store::AccountRow;
+use crate::store::{AccountRow, StoreFault};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -32,15 +32,15 @@ pub async fn create(
     let app = Arc::clone(&admin.app);
     let account = admin
         .change(async move {
-            if app.directory.account_named(&new.name).is_some() {
-                return Err(AdminError::NameTaken(new.name));
-            }
             let row = AccountRow {
                 id: AccountId::from(format!("{ACCOUNT_PREFIX}{}", app.secrets.random_hex(ID_BYTES))),
                 name: new.name,
                 created_at_ms: app.clock.unix_ms(),
             };
-            app.store.insert_account(&row).await.map_err(AdminError::internal)?;
+            app.store.create_account(&row).await.map_err(|fault| match fault {
+                StoreFault::NameTaken => AdminError::NameTaken(row.name.clone()),
+                other => AdminError::internal(other),
+            })?;
             Ok(app.directory.add_account(row))
         })
         .await?;
@@ -108,7 +108,7 @@ pub fn check_name(name: &str) -> Result<(), AdminError> {
 
 async fn owed_by_account(admin: &Admin) -> Result<BTreeMap<AccountId, Picodollars>, AdminError> {
     let balances = admin.app.ledger.balances().await.map_err(AdminError::internal)?;
-    Ok(balances.into_iter().collect())
+    Ok(balances.into_iter().map(|balance| (balance.account, balance.balance)).collect())
 }
 
 fn view(admin: &Admin, account: &Account, owed: &BTreeMap<AccountId, Picodollars>) -> AccountView {

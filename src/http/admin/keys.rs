@@ -7,7 +7,7 @@ use crate::http::admin::accounts::{self, ID_BYTES};
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::read::{Body, Params};
-use crate::app::Secrets;
+use crate::secrets::Secrets;
 use crate::store::KeyRow;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -31,7 +31,7 @@ pub async fn create(
     let now_ms = app.clock.unix_ms();
     let expires_at_ms = read_expiry(&new, now_ms)?;
     let account = accounts::find(&admin, &new.account, Some("account"))?;
-    let secret = new_secret(&app.secrets)?;
+    let secret = new_secret(&app.secrets);
     let row = KeyRow {
         id: KeyId::from(format!("key_{}", app.secrets.random_hex(ID_BYTES))),
         account: account.id.clone(),
@@ -43,7 +43,7 @@ pub async fn create(
     };
     let key = admin
         .change(async move {
-            app.store.insert_key(&row).await.map_err(AdminError::internal)?;
+            app.store.create_key(&row).await.map_err(AdminError::internal)?;
             let id = row.id.clone();
             app.directory.add_key(row).ok_or_else(|| AdminError::internal(format!("{id} has no account")))
         })
@@ -88,11 +88,10 @@ pub async fn revoke(
 }
 
 /// 256 random bits in the alphabet that needs no escaping in URLs and shells.
-fn new_secret(secrets: &Secrets) -> Result<String, AdminError> {
-    let hex = secrets.random_hex(SECRET_BYTES);
-    let digits = hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap_or("?"), 16));
-    let bytes = digits.collect::<Result<Vec<u8>, _>>().map_err(AdminError::internal)?;
-    Ok(format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+fn new_secret(secrets: &Secrets) -> String {
+    let mut random = [0; SECRET_BYTES];
+    secrets.fill(&mut random);
+    format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random))
 }
 
 fn find(keys: &[Arc<ApiKey>], id: &KeyId) -> Result<Arc<ApiKey>, AdminError> {
