@@ -25,6 +25,9 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the request to the first event; headers count as nothing. A minute.
     pub first_event: Duration,
+    /// From the request to the last byte of an answer in one piece, which has no event before its end. Ten
+    /// minutes, as long as OpenAI's SDKs wait.
+    pub whole_answer: Duration,
     /// From one event to the next. A minute.
     pub between_tokens: Duration,
     /// From the request to the last byte. An hour.
@@ -36,6 +39,7 @@ impl Default for Timeouts {
         Self {
             connect: seconds(5),
             first_event: seconds(60),
+            whole_answer: seconds(600),
             between_tokens: seconds(60),
             total: seconds(3600),
         }
@@ -75,7 +79,7 @@ impl Default for ServerSettings {
 
 /// Reads `timeouts`; what is not there is as by default.
 pub(super) fn timeouts(document: &Fields<'_>, faults: &mut Collector) -> Timeouts {
-    const KEYS: [&str; 4] = ["connect", "first_event", "between_tokens", "total"];
+    const KEYS: [&str; 5] = ["connect", "first_event", "whole_answer", "between_tokens", "total"];
     let mut timeouts = Timeouts::default();
     if let Some(fields) = section(document, "timeouts", &KEYS, faults) {
         set_duration(&fields, "connect", WAIT, &mut timeouts.connect, faults);
@@ -87,6 +91,7 @@ pub(super) fn timeouts(document: &Fields<'_>, faults: &mut Collector) -> Timeout
             &mut timeouts.between_tokens,
             faults,
         );
+        set_duration(&fields, "whole_answer", WAIT, &mut timeouts.whole_answer, faults);
         set_duration(&fields, "total", WAIT, &mut timeouts.total, faults);
     }
     timeouts

@@ -50,7 +50,7 @@ impl SettlerObserver for () {
 }
 
 /// The queue's entrance. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Settler {
     queue: mpsc::UnboundedSender<Message>,
     queued: Arc<AtomicUsize>,

@@ -4,7 +4,7 @@ use crate::pipeline::request::StreamOptions;
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::refusal::Refusal;
 use serde::Deserialize;
-use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{self, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -240,9 +240,4 @@ pub(in crate::pipeline) fn inputs(field: &'static str, value: &RawValue) -> Resu
         1..=MAX_INPUTS => Ok(count),
         _ => Err(invalid(field, format!("`{field}` has {count} entries, and may have at most {MAX_INPUTS}"))),
     }
-}
-
-/// Whether a text is one JSON value and nothing else.
-pub(in crate::pipeline) fn is_json(text: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(text).is_ok()
 }
