@@ -249,6 +249,8 @@ pub struct UsageRowView {
     pub cached_tokens: u64,
     /// Completion tokens.
     pub completion_tokens: u64,
+    /// The reasoning tokens among them.
+    pub reasoning_tokens: u64,
     /// What they cost.
     pub cost: Money,
 }
@@ -260,14 +262,29 @@ pub struct VerifyView {
     pub ok: bool,
     /// Entries recomputed.
     pub entries: u64,
-    /// Accounts summed.
-    pub accounts: u64,
-    /// The sum of all entries.
-    pub total: Money,
+    /// What they cost together.
+    pub cost: Money,
+    /// Entries by how they ended.
+    pub states: BTreeMap<String, u64>,
     /// Entries by the source of their usage.
     pub usage_sources: BTreeMap<String, u64>,
-    /// What does not hold.
-    pub discrepancies: Vec<String>,
+    /// How many things do not hold.
+    pub discrepancies_total: u64,
+    /// The first hundred of them.
+    pub discrepancies: Vec<DiscrepancyView>,
+}
+
+/// Something in the ledger that does not hold.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DiscrepancyView {
+    /// `cost`, `price_version`, `unreadable` or `balance`.
+    pub kind: String,
+    /// The entry (`req_...`) or the account (`acct_...`).
+    pub subject: String,
+    /// What was booked.
+    pub booked: String,
+    /// What should have been.
+    pub expected: String,
 }
 
 /// An engine. Its URL and its key are not told.
@@ -277,7 +294,7 @@ pub struct EngineView {
     pub name: EngineName,
     /// What it is, by its name in models.yaml.
     pub kind: String,
-    /// `up`, `down` or `ejected`.
+    /// `up`, `down`, `ejected`, or `unknown` before the first probe.
     pub status: String,
     /// Requests in flight from here.
     pub in_flight: u32,

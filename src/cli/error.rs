@@ -81,8 +81,8 @@ pub enum CliError {
         status: u16,
     },
     /// The ledger does not add up; what was found has been told.
-    #[error("{} found", counted(*.0, "discrepancy"))]
-    Discrepancies(usize),
+    #[error("{} found", counted(usize::try_from(*.0).unwrap_or(usize::MAX), "discrepancy"))]
+    Discrepancies(u64),
     /// No runtime.
     #[error("the runtime does not start: {0}")]
     Runtime(#[source] io::Error),

@@ -115,7 +115,7 @@ fn shown(usage: &UsageView, by: &[Group], out: &mut dyn Write) -> io::Result<()>
         return writeln!(out, "Nothing was used.");
     }
     let groups = by.iter().map(|group| (group.header(), Align::Left));
-    let counts = ["REQUESTS", "PROMPT", "CACHED", "COMPLETION"].map(|name| (name, Align::Right));
+    let counts = ["REQUESTS", "PROMPT", "CACHED", "COMPLETION", "REASONING"].map(|name| (name, Align::Right));
     let mut table = Table::new(groups.chain(counts).chain([("COST (USD)", Align::Point)]));
     for row in &usage.data {
         table.row(by.iter().map(|group| group.of(row)).chain(counts_of(row)));
@@ -130,12 +130,13 @@ fn shown(usage: &UsageView, by: &[Group], out: &mut dyn Write) -> io::Result<()>
     table.write(out)
 }
 
-fn counts_of(row: &UsageRowView) -> [String; 5] {
+fn counts_of(row: &UsageRowView) -> [String; 6] {
     [
         row.requests.to_string(),
         row.prompt_tokens.to_string(),
         row.cached_tokens.to_string(),
         row.completion_tokens.to_string(),
+        row.reasoning_tokens.to_string(),
         row.cost.0.to_string(),
     ]
 }
@@ -152,11 +153,11 @@ mod tests {
             "group_by": ["account", "day"], "since": "2026-11-01T00:00:00Z", "until": null,
             "data": [
                 {"account": "acct_1", "account_name": "Acme", "day": "2026-11-01", "requests": 2,
-                 "prompt_tokens": 46, "cached_tokens": 32, "completion_tokens": 4, "cost": money("3320000")},
+                 "prompt_tokens": 46, "cached_tokens": 32, "completion_tokens": 4, "reasoning_tokens": 1, "cost": money("3320000")},
                 {"account": "acct_2", "account_name": "Zoë", "day": "2026-11-02", "requests": 1200,
-                 "prompt_tokens": 1, "cached_tokens": 0, "completion_tokens": 0, "cost": money("12000000000000")},
+                 "prompt_tokens": 1, "cached_tokens": 0, "completion_tokens": 0, "reasoning_tokens": 0, "cost": money("12000000000000")},
             ],
-            "total": {"requests": 1202, "prompt_tokens": 47, "cached_tokens": 32, "completion_tokens": 4,
+            "total": {"requests": 1202, "prompt_tokens": 47, "cached_tokens": 32, "completion_tokens": 4, "reasoning_tokens": 1,
                       "cost": money("12000003320000")},
         });
         let mut out = Vec::new();

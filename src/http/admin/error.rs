@@ -2,6 +2,7 @@
 //! says what to do. The cause of an internal fault is logged here, once, and not told.
 
 use crate::admin_api::{ErrorAnswer, ErrorBody};
+use crate::telemetry::log;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -129,8 +130,7 @@ impl AdminError {
 
     fn kind(&self) -> &'static str {
         match self {
-            Self::WrongToken => "authentication_error",
-            Self::Internal(_) => "server_error",
+            Self::Internal(_) => "api_error",
             _ => "invalid_request_error",
         }
     }
@@ -148,7 +148,7 @@ impl AdminError {
 impl IntoResponse for AdminError {
     fn into_response(self) -> Response {
         if let Self::Internal(cause) = &self {
-            tracing::error!(error = %cause, "an admin request failed");
+            log::admin_failed(cause.as_ref());
         }
         let error = ErrorBody {
             message: self.to_string(),

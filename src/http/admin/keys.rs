@@ -31,7 +31,7 @@ pub async fn create(
     let now_ms = app.clock.unix_ms();
     let expires_at_ms = read_expiry(&new, now_ms)?;
     let account = accounts::find(&admin, &new.account, Some("account"))?;
-    let secret = new_secret(&app.secrets)?;
+    let secret = new_secret(&app.secrets);
     let row = KeyRow {
         id: KeyId::from(format!("key_{}", app.secrets.random_hex(ID_BYTES))),
         account: account.id.clone(),
@@ -45,15 +45,10 @@ pub async fn create(
         .change(async move {
             app.store.create_key(&row).await.map_err(AdminError::internal)?;
             let id = row.id.clone();
-            app.directory
-                .add_key(row)
-                .ok_or_else(|| AdminError::internal(format!("{id} has no account")))
+            app.directory.add_key(row).ok_or_else(|| AdminError::internal(format!("{id} has no account")))
         })
         .await?;
-    let created = CreatedKey {
-        key: view(&key, now_ms),
-        secret,
-    };
+    let created = CreatedKey { key: view(&key, now_ms), secret };
     Ok((StatusCode::CREATED, NO_STORE, Json(created)))
 }
 
@@ -66,12 +61,8 @@ pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<Lis
     };
     let now_ms = admin.app.clock.unix_ms();
     let keys = admin.app.directory.keys();
-    let wanted = keys
-        .iter()
-        .filter(|key| account.as_ref().is_none_or(|id| key.account.id == *id));
-    Ok(Json(List {
-        data: wanted.map(|key| view(key, now_ms)).collect(),
-    }))
+    let wanted = keys.iter().filter(|key| account.as_ref().is_none_or(|id| key.account.id == *id));
+    Ok(Json(List { data: wanted.map(|key| view(key, now_ms)).collect() }))
 }
 
 /// `POST /admin/v1/keys/{key}/revoke`, `DELETE /admin/v1/keys/{key}`. Again is no fault: it stays as revoked as it
@@ -87,10 +78,7 @@ pub async fn revoke(
         .change(async move {
             let key = find(&app.directory.keys(), &id)?;
             if key.revoked_at_ms().is_none() {
-                app.store
-                    .revoke_key(&id, now_ms)
-                    .await
-                    .map_err(AdminError::internal)?;
+                app.store.revoke_key(&id, now_ms).await.map_err(AdminError::internal)?;
                 app.directory.revoke_key(&id, now_ms);
             }
             Ok(key)
@@ -100,34 +88,20 @@ pub async fn revoke(
 }
 
 /// 256 random bits in the alphabet that needs no escaping in URLs and shells.
-fn new_secret(secrets: &Secrets) -> Result<String, AdminError> {
-    let hex = secrets.random_hex(SECRET_BYTES);
-    let digits = hex
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap_or("?"), 16));
-    let bytes = digits
-        .collect::<Result<Vec<u8>, _>>()
-        .map_err(AdminError::internal)?;
-    Ok(format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+fn new_secret(secrets: &Secrets) -> String {
+    let mut random = [0; SECRET_BYTES];
+    secrets.fill(&mut random);
+    format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random))
 }
 
 fn find(keys: &[Arc<ApiKey>], id: &KeyId) -> Result<Arc<ApiKey>, AdminError> {
-    keys.iter()
-        .find(|key| key.id == *id)
-        .cloned()
-        .ok_or_else(|| AdminError::NotFound {
-            what: Noun::Key,
-            // A secret given by mistake is not said back: it would end up in a terminal's history or a log.
-            name: if id.as_str().starts_with(KEY_PREFIX) {
-                "fb_..."
-            } else {
-                id.as_str()
-            }
-            .into(),
-            param: None,
-            hint: "; give its id (`key_...`), which `farebox key list` shows",
-        })
+    keys.iter().find(|key| key.id == *id).cloned().ok_or_else(|| AdminError::NotFound {
+        what: Noun::Key,
+        // A secret given by mistake is not said back: it would end up in a terminal's history or a log.
+        name: if id.as_str().starts_with(KEY_PREFIX) { "fb_..." } else { id.as_str() }.into(),
+        param: None,
+        hint: "; give its id (`key_...`), which `farebox key list` shows",
+    })
 }
 
 fn read_expiry(new: &NewKey, now_ms: u64) -> Result<Option<u64>, AdminError> {
@@ -144,16 +118,10 @@ fn read_expiry(new: &NewKey, now_ms: u64) -> Result<Option<u64>, AdminError> {
         }
     };
     if ends_at_ms <= now_ms {
-        return Err(AdminError::invalid(
-            field,
-            "the key would be over already; give a time ahead",
-        ));
+        return Err(AdminError::invalid(field, "the key would be over already; give a time ahead"));
     }
     if ends_at_ms > when::latest_ms() {
-        return Err(AdminError::invalid(
-            field,
-            "this is beyond the year 9999; leave it out for a key without end",
-        ));
+        return Err(AdminError::invalid(field, "this is beyond the year 9999; leave it out for a key without end"));
     }
     Ok(Some(ends_at_ms))
 }

@@ -30,11 +30,7 @@ pub async fn set(
     Body(wanted): Body<LimitChange>,
 ) -> Result<Json<LimitsView>, AdminError> {
     let account = accounts::find(&admin, &account, None)?;
-    let model = wanted
-        .model
-        .as_deref()
-        .map(|name| find_model(&admin, name))
-        .transpose()?;
+    let model = wanted.model.as_deref().map(|name| find_model(&admin, &account, name)).transpose()?;
     let limit = wanted.concurrent_requests;
     let (app, changed) = (Arc::clone(&admin.app), Arc::clone(&account));
     admin
@@ -48,19 +44,20 @@ pub async fn set(
     Ok(Json(view(&admin, &account)))
 }
 
-/// The model's id, whether its id or an alias was given.
-fn find_model(admin: &Admin, name: &str) -> Result<ModelId, AdminError> {
-    let served = admin
-        .app
-        .registry
-        .find(name)
-        .ok_or_else(|| AdminError::NotFound {
-            what: Noun::Model,
-            name: name.into(),
-            param: Some("model"),
-            hint: " in models.yaml",
-        })?;
-    Ok(served.model.id.clone())
+/// The model's id, whether its id or an alias was given. One that is sold no more is found by the number that the
+/// account still has for it, so that the number can be taken back.
+fn find_model(admin: &Admin, account: &Account, name: &str) -> Result<ModelId, AdminError> {
+    if let Some(served) = admin.app.registry.find(name) {
+        return Ok(served.model.id.clone());
+    }
+    let limited = account.gate.read(admin.default_limit()).models;
+    let sold_once = limited.into_iter().find(|of_model| of_model.model.as_str() == name);
+    sold_once.map(|of_model| of_model.model).ok_or_else(|| AdminError::NotFound {
+        what: Noun::Model,
+        name: name.into(),
+        param: Some("model"),
+        hint: " in models.yaml",
+    })
 }
 
 fn view(admin: &Admin, account: &Account) -> LimitsView {

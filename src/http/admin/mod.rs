@@ -29,6 +29,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use std::sync::Arc;
+use tower_http::catch_panic::CatchPanicLayer;
 
 /// A route: its method, its path, and what answers it.
 pub type Route = (&'static str, &'static str, MethodRouter<Admin>);
@@ -63,6 +64,7 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(read::BODY_LIMIT_BYTES))
+        .layer(CatchPanicLayer::custom(super::after_panic))
         // Outermost, so that nothing is told to a stranger, not even which paths there are.
         .layer(middleware::from_fn_with_state(admin.clone(), auth::require_token))
         .with_state(admin)
