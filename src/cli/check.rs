@@ -98,7 +98,14 @@ mod tests {
         let text = "models:\n  - id: m\n    tusk: chat\nengines: []\n";
         let (code, told) = check(text, false);
         assert_eq!(code, EXIT_USAGE);
-        insta::assert_snapshot!(told, @"");
+        insta::assert_snapshot!(told, @r#"
+models.yaml:2:5: models[0].task: missing: one of chat, embedding
+models.yaml:2:5: models[0].context_length: missing: tokens of prompt and answer together
+models.yaml:2:5: models[0].price: missing: what its tokens cost; nothing is free unless it says "0"
+models.yaml:2:5: models[0].engines: missing: who serves it, by their names under the top level's `engines`
+models.yaml:3:5: models[0].tusk: there is no such key; did you mean `task`?
+models.yaml:4:10: engines: the list is empty
+"#);
         let (code, told) = check(text, true);
         assert_eq!(code, EXIT_USAGE);
         let told: serde_json::Value = serde_json::from_str(&told).unwrap();

@@ -151,6 +151,15 @@ mod tests {
         });
         let mut out = Vec::new();
         shown(&serde_json::from_value(limits).unwrap(), &mut out).unwrap();
-        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
+Concurrent requests of Acme (acct_1):
+
+SCOPE       IN FLIGHT  LIMIT  SET BY
+all models          7    200  models.yaml
+org/large           7    300  limit set
+org/small           0      -  -
+
+Note: the account's own number still holds
+"#);
     }
 }

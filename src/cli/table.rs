@@ -136,7 +136,12 @@ mod tests {
         table.row(["a", "1", "12"].map(String::from));
         table.row(["Zoë", "1200", "0.000000000001"].map(String::from));
         table.row(["日本", "", "-3.5"].map(String::from));
-        insta::assert_snapshot!(shown(&table), @"");
+        insta::assert_snapshot!(shown(&table), @r#"
+NAME     N       COST (USD)
+a        1  12
+Zoë   1200   0.000000000001
+日本          -3.5
+"#);
     }
 
     #[test]

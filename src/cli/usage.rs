@@ -167,6 +167,13 @@ mod tests {
             &mut out,
         )
         .unwrap();
-        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
+From 2026-11-01T00:00:00Z until now:
+
+ACCOUNT  DAY (UTC)   REQUESTS  PROMPT  CACHED  COMPLETION  REASONING   COST (USD)
+Acme     2026-11-01         2      46      32           4          1   0.00000332
+Zoë      2026-11-02      1200       1       0           0          0  12
+total                    1202      47      32           4          1  12.00000332
+"#);
     }
 }

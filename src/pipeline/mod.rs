@@ -127,7 +127,10 @@ fn stream(
     served: &ServedModel,
     serves: &str,
     begun: Bytes,
-    upstream: (crate::engines::client::EngineBody, crate::engines::client::EngineGuard),
+    upstream: (
+        crate::engines::client::EngineBody,
+        crate::engines::client::EngineGuard,
+    ),
 ) -> Answer {
     let presentation = presentation(&admitted, served, serves);
     let meter = StreamMeter::new(admitted.request.choices, presentation);

@@ -168,7 +168,20 @@ mod tests {
             .iter()
             .map(|(param, message)| format!("{}: {message}", param.as_deref().unwrap_or("-")))
             .collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+concurrent_requests: `concurrent_requests`: invalid type: string "300", expected u32
+concurrent_requests: `concurrent_requests`: invalid value: integer `-1`, expected u32
+concurrent_requests: `concurrent_requests`: invalid type: floating point `1.5`, expected u32
+modle: `modle`: unknown field `modle`, expected `model` or `concurrent_requests`
+concurrent_requests: `concurrent_requests`: this field is required
+-: the body: duplicate field `concurrent_requests`
+-: the body: invalid length 1, expected struct LimitChange with 2 elements
+-: the body: invalid type: integer `3`, expected struct LimitChange
+-: the body is not valid JSON: EOF while parsing a value at line 1 column 0
+-: the body is not valid JSON: EOF while parsing an object at line 1 column 1
+-: the body is not valid JSON: trailing characters at line 1 column 27
+account: `account`: invalid type: integer `7`, expected a string
+"#);
     }
 
     #[test]
