@@ -126,20 +126,20 @@ async fn stream_events(stream: &mut TcpStream, wanted: &Wanted) -> Outcome<()> {
     let continuous = wanted.stream_options.continuous_usage_stats;
     let count = wanted.max_tokens.min(MAX_EVENTS);
     for index in 1..=count {
-        if index == 1 {
-        } else if wanted.pace_ms == 0 {
-            tokio::task::yield_now().await;
-        } else {
-            next_step.tick().await;
+        match (index, wanted.pace_ms) {
+            (1, _) => {}
+            (_, 0) => tokio::task::yield_now().await,
+            _ => {
+                next_step.tick().await;
+            }
         }
-        let role = if index == 1 { r#""role":"assistant","# } else { "" };
-        let delta = format_args!(r#"{{{role}"content":" benchmark"}}"#);
+        let delta = if index == 1 { FIRST_DELTA } else { DELTA };
         frame.chunk(&wanted.model, delta, "null", continuous.then_some(index))?;
         stream.write_all(&frame.wire).await?;
     }
     frame.chunk(
         &wanted.model,
-        format_args!(r#"{{"content":""}}"#),
+        r#"{"content":""}"#,
         r#""stop""#,
         continuous.then_some(count),
     )?;
@@ -158,13 +158,7 @@ struct Frame {
 }
 
 impl Frame {
-    fn chunk(
-        &mut self,
-        model: &str,
-        delta: std::fmt::Arguments<'_>,
-        finish_reason: &str,
-        usage: Option<u32>,
-    ) -> Outcome<()> {
+    fn chunk(&mut self, model: &str, delta: &str, finish_reason: &str, usage: Option<u32>) -> Outcome<()> {
         self.json.clear();
         write!(
             self.json,
@@ -205,6 +199,8 @@ const STREAM_HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
     transfer-encoding: chunked\r\n\r\n";
 const CHUNK_START: &str = r#"{"id":"chatcmpl-6f1d7b0a4c1e4d5f9a3b2c1d0e9f8a7b","object":"chat.completion.chunk","created":1764000000,"model":"#;
+const FIRST_DELTA: &str = r#"{"role":"assistant","content":"A"}"#;
+const DELTA: &str = r#"{"content":" benchmark"}"#;
 const CONTENT: &str = "A fare box counts each coin as it drops, keeps what it has counted when the lights go out, and \
     lets nobody ride further than the fare allows.";
 const MODELS: &str = r#"{"object":"list","data":[]}"#;

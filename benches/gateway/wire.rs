@@ -27,11 +27,14 @@ pub struct Head {
     pub framing: Framing,
 }
 
+/// A head and its length in bytes, or `None` while it is not whole.
+type Parsed = Outcome<Option<(usize, Head)>>;
+
 /// Reads a head into `buffer`, which keeps what came after it. `None`: the peer closed between messages.
 pub async fn read_head<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut BytesMut,
-    parse: fn(&[u8]) -> Outcome<Option<(usize, Head)>>,
+    parse: fn(&[u8]) -> Parsed,
 ) -> Outcome<Option<Head>> {
     loop {
         if !buffer.is_empty()
@@ -55,7 +58,7 @@ pub async fn read_head<S: AsyncRead + Unpin>(
 }
 
 /// For [`read_head`], on a server's side.
-pub fn parse_request(bytes: &[u8]) -> Outcome<Option<(usize, Head)>> {
+pub fn parse_request(bytes: &[u8]) -> Parsed {
     let mut headers = [httparse::EMPTY_HEADER; 48];
     let mut request = httparse::Request::new(&mut headers);
     let httparse::Status::Complete(length) = request.parse(bytes)? else {
@@ -73,7 +76,7 @@ pub fn parse_request(bytes: &[u8]) -> Outcome<Option<(usize, Head)>> {
 }
 
 /// For [`read_head`], on a client's side.
-pub fn parse_response(bytes: &[u8]) -> Outcome<Option<(usize, Head)>> {
+pub fn parse_response(bytes: &[u8]) -> Parsed {
     let mut headers = [httparse::EMPTY_HEADER; 48];
     let mut response = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(length) = response.parse(bytes)? else {
