@@ -36,7 +36,8 @@
 //! the median over the rounds, with the smallest and the largest; `x` is the median of the ratios to the
 //! pass-through *of the same round*. Compare ratios between machines, never microseconds. A spread wider than the
 //! difference you look for means a busy machine: run it again, or with more rounds. A phase in which any answer
-//! was wrong, short or refused is an error and gives no figure.
+//! was wrong, short or refused is an error and gives no figure. The load average before the run is printed: where it
+//! is not near zero, others use the two cores, and figures in wall time (TTFT, requests a second) mean little.
 //!
 //! The table goes to stdout, progress to stderr, every round's raw figure to `target/bench/gateway.json`.
 //!

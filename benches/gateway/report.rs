@@ -148,6 +148,7 @@ pub struct Report<'a> {
     /// What gave no figure, and why.
     pub faults: Vec<String>,
     left_out: BTreeMap<Subject, String>,
+    load_before: String,
 }
 
 impl<'a> Report<'a> {
@@ -252,6 +253,7 @@ impl<'a> Report<'a> {
             .map(|(subject, why)| (subject.name().to_owned(), json!(why)));
         json!({
             "machine": machine(),
+            "load_average_before": self.load_before,
             "engine_kind": self.options.kind,
             "open_streams": self.options.open_streams(),
             "metrics": Value::Object(summaries.into_iter().collect()),
@@ -274,4 +276,10 @@ fn machine() -> String {
     });
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("{} x {model}, Linux {}", models.len().max(1), kernel.trim())
+}
+
+/// Over the last minute: above zero, somebody else is using the cores that are being measured.
+fn load_average() -> String {
+    let averages = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    averages.split_whitespace().next().unwrap_or("unknown").to_owned()
 }
