@@ -73,6 +73,8 @@ pub enum Phase {
     Request,
     /// Long streams as fast as they go.
     Burst,
+    /// Streams that an engine steps together, a thousand times a second.
+    Stepped,
     /// Slow streams, in mid-stream.
     Paced,
     /// Short streams in a closed loop, for the time to the first event.
@@ -83,7 +85,14 @@ pub enum Phase {
 
 impl Phase {
     /// In the order of a round: memory comes last, from a gateway that has worked.
-    pub const ALL: [Self; 5] = [Self::Request, Self::Burst, Self::Paced, Self::Ttft, Self::Open];
+    pub const ALL: [Self; 6] = [
+        Self::Request,
+        Self::Burst,
+        Self::Stepped,
+        Self::Paced,
+        Self::Ttft,
+        Self::Open,
+    ];
 }
 
 /// CPU and latency of a gateway beside proxies that bill nothing.
@@ -143,7 +152,7 @@ impl Options {
     /// How long a phase is measured once it has settled.
     pub fn window(&self, phase: Phase) -> Duration {
         let full = match phase {
-            Phase::Request | Phase::Burst => 2_500,
+            Phase::Request | Phase::Burst | Phase::Stepped => 2_500,
             Phase::Paced | Phase::Ttft => 3_000,
             Phase::Open => 1_000,
         };

@@ -21,7 +21,8 @@ pub type Figures = Vec<(Metric, f64)>;
 fn ask(options: &Options, phase: Phase) -> Ask {
     let events_in =
         |pace: Duration| u32::try_from(STANDING.as_millis() / pace.as_millis().max(1)).unwrap_or(u32::MAX);
-    let (paced, open, ttft) = (
+    let (step, paced, open, ttft) = (
+        Duration::from_millis(1),
         Duration::from_millis(50),
         Duration::from_secs(1),
         Duration::from_millis(10),
@@ -29,7 +30,13 @@ fn ask(options: &Options, phase: Phase) -> Ask {
     let (clients, tokens, stream, spread) = match phase {
         Phase::Request => (32, 32, None, Duration::ZERO),
         Phase::Burst => (8, 500, Some(Duration::ZERO), Duration::ZERO),
-        Phase::Paced => (64, events_in(paced), Some(paced), paced * 4),
+        Phase::Stepped => (64, 500, Some(step), Duration::ZERO),
+        Phase::Paced => (
+            64,
+            events_in(paced),
+            Some(paced),
+            paced * std::env::var("SPREAD").map_or(4, |s| s.parse().unwrap_or(4)),
+        ),
         Phase::Ttft => (32, 20, Some(ttft), ttft * 20),
         Phase::Open => (options.open_streams(), events_in(open), Some(open), open),
     };
@@ -143,6 +150,7 @@ fn figures(
             figures.extend(cpu_us.map(|used| (Metric::CoreBusy, used / elapsed / 10_000.0)));
         }
         Phase::Burst => figures.extend(cpu_us.map(|used| (Metric::BurstChunkCpu, used / events))),
+        Phase::Stepped => figures.extend(cpu_us.map(|used| (Metric::SteppedChunkCpu, used / events))),
         Phase::Paced => figures.extend(cpu_us.map(|used| (Metric::PacedChunkCpu, used / events))),
         Phase::Ttft => {
             waits.sort_unstable();

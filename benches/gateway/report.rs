@@ -16,6 +16,8 @@ pub enum Metric {
     CoreBusy,
     /// CPU microseconds an event, streams as fast as they go.
     BurstChunkCpu,
+    /// CPU microseconds an event, streams that step together.
+    SteppedChunkCpu,
     /// CPU microseconds an event, slow streams.
     PacedChunkCpu,
     /// Microseconds to the first event, median.
@@ -32,9 +34,10 @@ pub enum Metric {
 
 impl Metric {
     /// In the order of the table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RequestCpu,
         Self::PacedChunkCpu,
+        Self::SteppedChunkCpu,
         Self::BurstChunkCpu,
         Self::TtftP50,
         Self::TtftP99,
@@ -52,6 +55,7 @@ impl Metric {
             Self::RequestRate => "requests_per_second",
             Self::CoreBusy => "request_core_busy_percent",
             Self::BurstChunkCpu => "burst_chunk_cpu_us",
+            Self::SteppedChunkCpu => "stepped_chunk_cpu_us",
             Self::PacedChunkCpu => "paced_chunk_cpu_us",
             Self::TtftP50 => "ttft_p50_us",
             Self::TtftP99 => "ttft_p99_us",
@@ -67,6 +71,7 @@ impl Metric {
             Self::RequestRate => "requests a second at C=32".into(),
             Self::CoreBusy => "gateway's core while it does, %".into(),
             Self::BurstChunkCpu => "burst SSE chunk, CPU us".into(),
+            Self::SteppedChunkCpu => "stepped SSE chunk, CPU us".into(),
             Self::PacedChunkCpu => "paced SSE chunk, CPU us".into(),
             Self::TtftP50 => "TTFT p50 at C=32, us".into(),
             Self::TtftP99 => "TTFT p99 at C=32, us".into(),
@@ -154,11 +159,13 @@ pub struct Report<'a> {
 impl<'a> Report<'a> {
     /// Before the first round.
     pub fn new(options: &'a Options) -> Self {
+        let load_before = load_average();
         Self {
             options,
             rounds: Vec::new(),
             faults: Vec::new(),
             left_out: BTreeMap::new(),
+            load_before,
         }
     }
 

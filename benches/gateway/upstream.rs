@@ -13,6 +13,7 @@ use std::io::Write as _;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::MissedTickBehavior;
 
 /// More content events than any phase asks for.
 const MAX_EVENTS: u32 = 100_000;
@@ -118,6 +119,8 @@ fn completion(wanted: &Wanted) -> String {
 async fn stream_events(stream: &mut TcpStream, wanted: &Wanted) -> Outcome<()> {
     stream.write_all(STREAM_HEAD).await?;
     let mut next_step = tokio::time::interval(Duration::from_millis(wanted.pace_ms.max(1)));
+    // A step that comes late must not bring the next one close behind it, in the same read of the gateway.
+    next_step.set_missed_tick_behavior(MissedTickBehavior::Delay);
     next_step.tick().await;
     let mut frame = Frame {
         json: Vec::with_capacity(512),
