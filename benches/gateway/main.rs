@@ -17,7 +17,8 @@
 //! | `request_cpu_us` | CPU us a request | 32 clients in a closed loop, 1 KB chat request, 600-byte JSON answer with usage |
 //! | `requests_per_second` | 1/s | the same phase. Both cores count: it is a bound, not a capacity |
 //! | `paced_chunk_cpu_us` | CPU us an SSE event | 64 streams, one 230-byte event each 50 ms, in mid-stream: no request begins or ends |
-//! | `burst_chunk_cpu_us` | CPU us an SSE event | 8 streams at a time of 500 events, each a write of its own, as fast as they go |
+//! | `stepped_chunk_cpu_us` | CPU us an SSE event | 64 streams of 500 events, one event each millisecond: 64,000 a second, nearly each read on its own |
+//! | `burst_chunk_cpu_us` | CPU us an SSE event | 8 streams at a time of 500 events as fast as they go, several to a read |
 //! | `ttft_p50_us`, `ttft_p99_us` | us | 32 streams in a closed loop, 20 events 10 ms apart, the first at once: request written to first event read |
 //! | `added_ttft_p50_us`, `added_ttft_p99_us` | us | the same, less the direct figure of the same round |
 //! | `rss_mib` | MiB | resident set with 1,000 streams open (an event a second each), after the phases above |
@@ -25,9 +26,13 @@
 //! CPU is the process's own accounting: the sum over its threads of `/proc/PID/task/*/schedstat` (nanoseconds),
 //! read when a phase has settled and again at its end, divided by what the clients received in between. Nothing is
 //! subtracted: health probes, timers, commits and metrics are in it. System time is in it too, so that a cheap
-//! gateway is close to the cost of its system calls. A burst event carries its 500th of the stream's request.
-//! In the burst, a gateway that falls behind finds several events in one read, which makes each cheaper: the same
-//! holds for all of them.
+//! gateway is close to the cost of its system calls.
+//!
+//! An engine steps its streams together, and so does this upstream, with a write for each event. What an event costs
+//! depends most on what comes with it: in the paced phase the gateway sleeps between steps and wakes cold, in the
+//! stepped one it is busy and warm, and in the burst it has fallen behind and finds several events in one read. The
+//! stepped figure is the steadiest; the burst one rewards whoever is slow to come and read. A stepped or burst event
+//! carries its 500th of the request that opened the stream.
 //!
 //! # How to read it
 //!

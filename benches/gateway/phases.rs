@@ -1,4 +1,4 @@
-//! The five phases: what each asks for, and what is read from it.
+//! The six phases: what each asks for, and what is read from it.
 
 use crate::Outcome;
 use crate::cpu::{CpuReading, resident_mib};
@@ -31,12 +31,7 @@ fn ask(options: &Options, phase: Phase) -> Ask {
         Phase::Request => (32, 32, None, Duration::ZERO),
         Phase::Burst => (8, 500, Some(Duration::ZERO), Duration::ZERO),
         Phase::Stepped => (64, 500, Some(step), Duration::ZERO),
-        Phase::Paced => (
-            64,
-            events_in(paced),
-            Some(paced),
-            paced * std::env::var("SPREAD").map_or(4, |s| s.parse().unwrap_or(4)),
-        ),
+        Phase::Paced => (64, events_in(paced), Some(paced), Duration::ZERO),
         Phase::Ttft => (32, 20, Some(ttft), ttft * 20),
         Phase::Open => (options.open_streams(), events_in(open), Some(open), open),
     };
