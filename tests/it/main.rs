@@ -1,1 +1,6 @@
-//! x
+//! One binary for all that is promised.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop on a fault")]
+
+mod architecture;
+mod config;
+mod ledger;

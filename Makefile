@@ -1,0 +1,52 @@
+# Two commands matter: `make run` (try it) and `make test` (everything that is promised). `make help` lists the rest.
+# What they need is installed by scripts/setup into a cache outside this folder.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# cargo-nextest and cargo-deny as pinned; one that is already on the PATH is used where the pinned one is not there yet.
+TOOLS := $(shell scripts/setup paths | sed -n 's/^TOOLS=//p')
+export PATH := $(PATH):$(TOOLS)
+
+.NOTPARALLEL:
+.PHONY: help run check test sdk bench fmt clean setup
+
+help: ## What each target does
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: ## Two real engines with farebox in front, a first key, and lines to paste; Ctrl-C stops it all
+	@scripts/run
+
+check: ## Format, clippy, docs, shell scripts, all Rust tests, licences: the one door
+	scripts/setup tools
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+	for script in scripts/{pins.sh,run,setup} .ci/run; do bash -n "$$script"; done
+	cargo nextest run --workspace --locked
+	cargo test --workspace --doc --locked
+	@# Not `advisories`: that one downloads its database (see deny.toml).
+	cargo deny --log-level error check bans licenses sources
+
+test: setup check sdk ## Everything: setup, check, then the official SDKs against real engines
+
+sdk: ## The Python and Node SDKs and curl, against farebox in front of a real llama-server
+	scripts/setup test
+	cargo build --locked --bin farebox
+	eval "$$(scripts/setup paths)" && "$$PYTHON" -m pytest tests/sdk
+
+bench: ## CPU and memory beside nginx, HAProxy and a plain pass-through, in one go
+	scripts/setup bench
+	cargo bench --locked --bench gateway
+
+setup: ## Only the installing
+	scripts/setup
+
+fmt: ## Format the Rust code
+	cargo fmt --all
+
+clean: ## Remove what was built here and what `make run` keeps; the cache stays
+	cargo clean
+	rm -rf .run tests/sdk/node/node_modules
+	find . -path ./target -prune -o \( -name __pycache__ -o -name .pytest_cache \) -prune -exec rm -rf {} +
