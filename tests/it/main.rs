@@ -9,4 +9,6 @@
 
 mod architecture;
 mod config;
+mod crash;
+mod gateway;
 mod ledger;
