@@ -27,7 +27,15 @@ struct Process {
 impl Process {
     fn start(config: &Path, data: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_farebox"))
-            .args(["serve", "--log-level", "error", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args([
+                "serve",
+                "--log-level",
+                "error",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+            ])
             .arg("--config")
             .arg(config)
             .arg("--data")
@@ -37,10 +45,16 @@ impl Process {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap();
         let url = |key: &str| format!("http://{}", ready[key].as_str().unwrap());
-        Self { url: url("listening"), admin: url("admin"), child }
+        Self {
+            url: url("listening"),
+            admin: url("admin"),
+            child,
+        }
     }
 }
 
@@ -53,7 +67,13 @@ impl Drop for Process {
 }
 
 async fn admin(client: &reqwest::Client, url: String, body: Value) -> Value {
-    let response = client.post(url).bearer_auth(ADMIN_TOKEN).json(&body).send().await.unwrap();
+    let response = client
+        .post(url)
+        .bearer_auth(ADMIN_TOKEN)
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
     let (status, text) = (response.status(), response.text().await.unwrap());
     assert!(status.is_success(), "{status} {text}");
     serde_json::from_str(&text).unwrap()
@@ -66,20 +86,37 @@ async fn ask(client: &reqwest::Client, url: &str, secret: &str, number: u64) -> 
         "model": "m", "stream": stream, "max_tokens": 2 + number % 9,
         "messages": [{ "role": "user", "content": "hi" }],
     });
-    let response = client.post(format!("{url}/v1/chat/completions")).bearer_auth(secret).json(&body).send().await.ok()?;
+    let response = client
+        .post(format!("{url}/v1/chat/completions"))
+        .bearer_auth(secret)
+        .json(&body)
+        .send()
+        .await
+        .ok()?;
     if response.status() != 200 {
         return None;
     }
     let id = RequestId::parse(response.headers()["x-request-id"].to_str().unwrap()).unwrap();
     let text = response.text().await.ok()?;
-    let whole = if stream { text.contains("data: [DONE]") } else { serde_json::from_str::<Value>(&text).is_ok() };
+    let whole = if stream {
+        text.contains("data: [DONE]")
+    } else {
+        serde_json::from_str::<Value>(&text).is_ok()
+    };
     whole.then_some(id)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_saw_complete_is_in_the_ledger_once_after_kill_9() {
-    let rounds = std::env::var("FAREBOX_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(8);
-    let behind = engine(Settings { decode_rate: 500, ..Settings::default() }).await;
+    let rounds = std::env::var("FAREBOX_CRASH_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(8);
+    let behind = engine(Settings {
+        decode_rate: 500,
+        ..Settings::default()
+    })
+    .await;
     let folder = tempfile::tempdir().unwrap();
     let (config, data) = (folder.path().join("models.yaml"), folder.path().join("data"));
     std::fs::write(&config, models(&behind.url)).unwrap();
@@ -129,15 +166,25 @@ async fn what_a_client_saw_complete_is_in_the_ledger_once_after_kill_9() {
     }
     let verified = ledger.verify().await.unwrap();
     assert_eq!(verified.discrepancies_total, 0);
-    let (entries, seen, sent) = (verified.entries, complete.len() as u64, sent.load(Ordering::SeqCst));
+    let (entries, seen, sent) = (
+        verified.entries,
+        complete.len() as u64,
+        sent.load(Ordering::SeqCst),
+    );
     println!("{rounds} rounds: {sent} sent, {seen} seen complete, {entries} entries");
-    assert!(seen <= entries && entries <= sent, "{seen} seen, {entries} entries, {sent} sent");
+    assert!(
+        seen <= entries && entries <= sent,
+        "{seen} seen, {entries} entries, {sent} sent"
+    );
 }
 
 /// The one text in the answer that looks like a key.
 fn find_secret(answer: &Value) -> Option<String> {
     let fields = answer.as_object()?.values();
-    fields.filter_map(Value::as_str).find(|text| text.starts_with("fb_")).map(str::to_owned)
+    fields
+        .filter_map(Value::as_str)
+        .find(|text| text.starts_with("fb_"))
+        .map(str::to_owned)
 }
 
 fn models(url: &str) -> String {

@@ -8,7 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn four_hundred_clients_against_two_hundred_and_then_three_hundred() {
-    let slow = engine(Settings { decode_rate: 1, slots: 1000, ..Settings::default() }).await;
+    let slow = engine(Settings {
+        decode_rate: 1,
+        slots: 1000,
+        ..Settings::default()
+    })
+    .await;
     let gateway = Arc::new(Gateway::start(&models(&slow.url)).await);
     let body = json!({ "model": "m", "stream": true, "max_tokens": 1000, "messages": [{ "role": "user", "content": "hi" }] });
 
@@ -31,7 +36,10 @@ async fn four_hundred_clients_against_two_hundred_and_then_three_hundred() {
                 assert_eq!(header("x-ratelimit-remaining-concurrent"), "0");
                 let answer: Value = response.json().await.unwrap();
                 assert_eq!(answer["error"]["code"], "concurrency_limit_exceeded");
-                assert!(answer["error"]["message"].as_str().unwrap().contains(&limit), "{answer}");
+                assert!(
+                    answer["error"]["message"].as_str().unwrap().contains(&limit),
+                    "{answer}"
+                );
                 refused.fetch_add(1, Ordering::SeqCst);
             })
         });
@@ -40,13 +48,22 @@ async fn four_hundred_clients_against_two_hundred_and_then_three_hundred() {
 
     let mut clients = send(400);
     let count = |of: &AtomicUsize| of.load(Ordering::SeqCst);
-    eventually("200 in, 200 refused", || count(&entered) == 200 && count(&refused) == 200).await;
-    assert_eq!((slow.engine.in_flight(), slow.engine.peak_in_flight()), (200, 200));
+    eventually("200 in, 200 refused", || {
+        count(&entered) == 200 && count(&refused) == 200
+    })
+    .await;
+    assert_eq!(
+        (slow.engine.in_flight(), slow.engine.peak_in_flight()),
+        (200, 200)
+    );
     assert_eq!(gateway.in_flight(), (200, 200, 200));
 
     let raised = gateway
         .client
-        .put(format!("{}/admin/v1/accounts/{ACCOUNT}/limits", gateway.admin_url))
+        .put(format!(
+            "{}/admin/v1/accounts/{ACCOUNT}/limits",
+            gateway.admin_url
+        ))
         .bearer_auth(ADMIN_TOKEN)
         .json(&json!({ "concurrent_requests": 300 }))
         .send()
@@ -54,13 +71,22 @@ async fn four_hundred_clients_against_two_hundred_and_then_three_hundred() {
         .unwrap();
     assert_eq!(raised.status(), 200, "{}", raised.text().await.unwrap());
     clients.extend(send(200));
-    eventually("100 more in, 100 more refused", || count(&entered) == 300 && count(&refused) == 300).await;
-    assert_eq!((slow.engine.in_flight(), slow.engine.peak_in_flight()), (300, 300));
+    eventually("100 more in, 100 more refused", || {
+        count(&entered) == 300 && count(&refused) == 300
+    })
+    .await;
+    assert_eq!(
+        (slow.engine.in_flight(), slow.engine.peak_in_flight()),
+        (300, 300)
+    );
 
     for client in &clients {
         client.abort();
     }
-    eventually("nothing in flight", || gateway.in_flight() == (0, 0, 0) && slow.engine.in_flight() == 0).await;
+    eventually("nothing in flight", || {
+        gateway.in_flight() == (0, 0, 0) && slow.engine.in_flight() == 0
+    })
+    .await;
 }
 
 fn models(url: &str) -> String {

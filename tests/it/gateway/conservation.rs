@@ -12,8 +12,22 @@ use tokio::task::JoinSet;
 const REQUESTS: u64 = 3_000;
 const AT_ONCE: u64 = 100;
 const TROUBLES: [&str; 16] = [
-    "status:503", "cut:3", "stall:2", "malformed:2", "no-done", "error-event:2", "crlf", "comments", "coalesce",
-    "split-utf8", "bytewise", "usage-twice", "usage-missing", "flat-error", "multi-token:3", "usage-on-finish",
+    "status:503",
+    "cut:3",
+    "stall:2",
+    "malformed:2",
+    "no-done",
+    "error-event:2",
+    "crlf",
+    "comments",
+    "coalesce",
+    "split-utf8",
+    "bytewise",
+    "usage-twice",
+    "usage-missing",
+    "flat-error",
+    "multi-token:3",
+    "usage-on-finish",
 ];
 
 /// What a client saw of one request.
@@ -27,7 +41,12 @@ struct Seen {
 fn models(engines: &[Listening]) -> String {
     let names = (0..engines.len()).map(|n| format!("{{ engine: e{n}, serves: simulated }}"));
     let listed = engines.iter().enumerate();
-    let listed = listed.map(|(n, e)| format!("  - {{ name: e{n}, kind: vllm, url: \"{}\", max_concurrent: 1000 }}\n", e.url));
+    let listed = listed.map(|(n, e)| {
+        format!(
+            "  - {{ name: e{n}, kind: vllm, url: \"{}\", max_concurrent: 1000 }}\n",
+            e.url
+        )
+    });
     format!(
         r#"
 models:
@@ -83,14 +102,26 @@ async fn send(gateway: &Gateway, number: u64) -> Option<Seen> {
     let text = String::from_utf8_lossy(&text);
     let finish_reason = text.contains("\"finish_reason\":\"");
     let complete = ok && whole && !text.contains("\"error\"") && (!stream || text.contains("data: [DONE]"));
-    Some(Seen { id, trouble, complete, finish_reason })
+    Some(Seen {
+        id,
+        trouble,
+        complete,
+        finish_reason,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_holds_what_the_engines_counted_however_requests_end() {
     let mut engines = Vec::new();
     for seed in 0..4 {
-        engines.push(engine(Settings { seed, decode_rate: 400, ..Settings::default() }).await);
+        engines.push(
+            engine(Settings {
+                seed,
+                decode_rate: 400,
+                ..Settings::default()
+            })
+            .await,
+        );
     }
     let gateway = Arc::new(Gateway::start(&models(&engines)).await);
     let mut clients = JoinSet::new();
@@ -106,7 +137,10 @@ async fn the_ledger_holds_what_the_engines_counted_however_requests_end() {
     }
     let seen: Vec<Seen> = clients.join_all().await.into_iter().flatten().collect();
     eventually("nothing in flight", || gateway.in_flight() == (0, 0, 0)).await;
-    eventually("no engine is busy", || engines.iter().all(|each| each.engine.in_flight() == 0)).await;
+    eventually("no engine is busy", || {
+        engines.iter().all(|each| each.engine.in_flight() == 0)
+    })
+    .await;
     let gateway = Arc::into_inner(gateway).unwrap();
     let (app, _data) = gateway.stop().await;
 
@@ -121,31 +155,58 @@ async fn the_ledger_holds_what_the_engines_counted_however_requests_end() {
             continue;
         };
         *states.entry(entry.state.as_str()).or_default() += 1;
-        let what = format!("{:?} {} {:?} {:?}", request.trouble, entry.state.as_str(), entry.usage, entry.usage_source);
+        let what = format!(
+            "{:?} {} {:?} {:?}",
+            request.trouble,
+            entry.state.as_str(),
+            entry.usage,
+            entry.usage_source
+        );
         if request.complete && !(request.finish_reason && entry.state == EntryState::Completed) {
             faults.push(format!("looked complete: {what}"));
         }
         // Its last attempt is the one that answered.
-        let Some(count) = counts.get(&entry.id.to_string()).and_then(|counts| counts.iter().rfind(|c| c.status == 200)) else {
+        let Some(count) = counts
+            .get(&entry.id.to_string())
+            .and_then(|counts| counts.iter().rfind(|c| c.status == 200))
+        else {
             if entry.state == EntryState::Completed {
                 faults.push(format!("no engine knows: {what}"));
             }
             continue;
         };
-        let ours = (entry.usage.prompt_tokens, entry.usage.cached_tokens, entry.usage.completion_tokens);
+        let ours = (
+            entry.usage.prompt_tokens,
+            entry.usage.cached_tokens,
+            entry.usage.completion_tokens,
+        );
         let theirs = (count.prompt_tokens, count.cached_tokens, count.completion_tokens);
         let told = request.trouble != Some("usage-missing");
         match entry.state {
-            EntryState::Completed if told && ours != theirs => faults.push(format!("{what} against {theirs:?}")),
+            EntryState::Completed if told && ours != theirs => {
+                faults.push(format!("{what} against {theirs:?}"))
+            }
             EntryState::Cancelled if told && request.trouble.is_none() && ours.2.abs_diff(theirs.2) > 1 => {
                 faults.push(format!("{what} against {theirs:?}"));
             }
             _ => {}
         }
     }
-    println!("{} of {REQUESTS} seen, {states:?}, {} faults", seen.len(), faults.len());
-    assert!(faults.is_empty(), "{} faults, such as\n{}", faults.len(), faults[..faults.len().min(15)].join("\n"));
+    println!(
+        "{} of {REQUESTS} seen, {states:?}, {} faults",
+        seen.len(),
+        faults.len()
+    );
+    assert!(
+        faults.is_empty(),
+        "{} faults, such as\n{}",
+        faults.len(),
+        faults[..faults.len().min(15)].join("\n")
+    );
     let verified = app.ledger.verify().await.unwrap();
     assert_eq!(verified.discrepancies_total, 0);
-    assert!(states["completed"] > REQUESTS / 3 && states["cancelled"] > 0, "{states:?}");
+    assert!(
+        states["completed"] > REQUESTS / 3 && states["cancelled"] > 0,
+        "{states:?}"
+    );
 }

@@ -2,7 +2,6 @@
 
 mod bad_input;
 mod cap;
-mod conservation;
 
 use farebox::admission::directory::hash_secret;
 use farebox::app::{App, Given};
@@ -54,7 +53,8 @@ impl Gateway {
     /// Starts one from the text of a models.yaml, with one account and one key.
     pub(crate) async fn start(models: &str) -> Self {
         let client = client();
-        let settings = farebox::config::parse(models, "models.yaml").unwrap_or_else(|faults| panic!("{faults}"));
+        let settings =
+            farebox::config::parse(models, "models.yaml").unwrap_or_else(|faults| panic!("{faults}"));
         let data = tempfile::tempdir().unwrap();
         let given = Given {
             clock: Clock::system(),
@@ -64,7 +64,11 @@ impl Gateway {
             read_env: &|_| None,
         };
         let app = App::start(settings, given).await.unwrap().app;
-        let account = AccountRow { id: ACCOUNT.into(), name: "test".into(), created_at_ms: 1 };
+        let account = AccountRow {
+            id: ACCOUNT.into(),
+            name: "test".into(),
+            created_at_ms: 1,
+        };
         app.store.create_account(&account).await.unwrap();
         app.directory.add_account(account);
         let key = KeyRow {
@@ -92,24 +96,54 @@ impl Gateway {
                 })
                 .await;
         });
-        Self { app, url, admin_url, data, client, stop, served }
+        Self {
+            app,
+            url,
+            admin_url,
+            data,
+            client,
+            stop,
+            served,
+        }
     }
 
     /// A chat request with the account's key.
     pub(crate) fn chat(&self, body: &serde_json::Value) -> reqwest::RequestBuilder {
-        self.client.post(format!("{}/v1/chat/completions", self.url)).bearer_auth(SECRET).json(body)
+        self.client
+            .post(format!("{}/v1/chat/completions", self.url))
+            .bearer_auth(SECRET)
+            .json(body)
     }
 
     /// Requests in flight, by each of those who count them: the accounts' gates, the engines' guards, the registry.
     pub(crate) fn in_flight(&self) -> (u32, u32, usize) {
-        let gates = self.app.directory.accounts().iter().map(|account| account.gate.in_flight()).sum();
-        let engines = self.app.registry.engines().iter().map(|engine| engine.in_flight()).sum();
+        let gates = self
+            .app
+            .directory
+            .accounts()
+            .iter()
+            .map(|account| account.gate.in_flight())
+            .sum();
+        let engines = self
+            .app
+            .registry
+            .engines()
+            .iter()
+            .map(|engine| engine.in_flight())
+            .sum();
         (gates, engines, self.app.pipeline.in_flight.len())
     }
 
     /// Drains it, so that all is in the ledger.
     pub(crate) async fn stop(self) -> (Arc<App>, TempDir) {
-        let Self { app, data, stop, served, client, .. } = self;
+        let Self {
+            app,
+            data,
+            stop,
+            served,
+            client,
+            ..
+        } = self;
         drop(client);
         let _ = stop.send(());
         served.await.unwrap();
