@@ -8,5 +8,7 @@
 
 mod architecture;
 mod config;
+mod crash;
+mod gateway;
 mod ledger;
 mod crash;
