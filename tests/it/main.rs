@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
+    clippy::print_stdout,
     reason = "a test may stop on a fault, and owns its own tasks and environment"
 )]
 
@@ -11,4 +12,3 @@ mod config;
 mod crash;
 mod gateway;
 mod ledger;
-mod crash;
