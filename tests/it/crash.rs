@@ -171,7 +171,6 @@ async fn what_a_client_saw_complete_is_in_the_ledger_once_after_kill_9() {
         complete.len() as u64,
         sent.load(Ordering::SeqCst),
     );
-    println!("{rounds} rounds: {sent} sent, {seen} seen complete, {entries} entries");
     assert!(
         seen <= entries && entries <= sent,
         "{seen} seen, {entries} entries, {sent} sent"
