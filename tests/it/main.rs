@@ -3,7 +3,6 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
-    clippy::print_stdout,
     reason = "a test may stop on a fault, and owns its own tasks and environment"
 )]
 
