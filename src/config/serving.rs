@@ -51,13 +51,12 @@ impl Default for Timeouts {
 pub struct ServerSettings {
     /// The longest request body, after it is unpacked. 32 MiB.
     pub body_limit_bytes: usize,
-    /// To send a request's head. Ten seconds.
+    /// To send a request's head, counted from the connection's start or from the last answer: so it is also how long
+    /// a kept connection may be idle. 75 seconds: longer than load balancers in front wait, so that it is not
+    /// farebox who closes while they send.
     pub header_timeout: Duration,
     /// To send a request's body whole. A minute.
     pub body_timeout: Duration,
-    /// Between requests on a connection that is kept. 75 seconds: longer than what load balancers in front wait,
-    /// so that it is not farebox who closes while they send.
-    pub idle_timeout: Duration,
     /// To take what is written, before it is cut off as one that does not read. A minute.
     pub write_timeout: Duration,
     /// What runs when a shutdown begins has this long to end. Five minutes.
@@ -68,9 +67,8 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             body_limit_bytes: 32 << 20,
-            header_timeout: seconds(10),
+            header_timeout: seconds(75),
             body_timeout: seconds(60),
-            idle_timeout: seconds(75),
             write_timeout: seconds(60),
             drain_deadline: seconds(300),
         }
@@ -105,11 +103,10 @@ pub(super) fn timeouts(document: &Fields<'_>, faults: &mut Collector) -> Timeout
 
 /// Reads `server`; what is not there is as by default.
 pub(super) fn server(document: &Fields<'_>, faults: &mut Collector) -> ServerSettings {
-    const KEYS: [&str; 6] = [
+    const KEYS: [&str; 5] = [
         "body_limit_bytes",
         "header_timeout",
         "body_timeout",
-        "idle_timeout",
         "write_timeout",
         "drain_deadline",
     ];
@@ -128,7 +125,6 @@ pub(super) fn server(document: &Fields<'_>, faults: &mut Collector) -> ServerSet
             faults,
         );
         set_duration(&fields, "body_timeout", WAIT, &mut server.body_timeout, faults);
-        set_duration(&fields, "idle_timeout", WAIT, &mut server.idle_timeout, faults);
         set_duration(&fields, "write_timeout", WAIT, &mut server.write_timeout, faults);
         set_duration(
             &fields,
