@@ -70,9 +70,10 @@ pub enum UsageSource {
 
 impl UsageSource {
     /// Every source, for metrics and for `verify`'s counts.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Engine,
         Self::EngineCorrected,
+        Self::EnginePartial,
         Self::EngineContinuous,
         Self::Deltas,
         Self::None,
@@ -93,5 +94,29 @@ impl UsageSource {
     /// The source with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|source| source.as_str() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A source that is not listed cannot be read back from the ledger. The match fails to build when one is added.
+    #[test]
+    fn every_source_reads_back() {
+        for source in UsageSource::ALL {
+            match source {
+                UsageSource::Engine
+                | UsageSource::EngineCorrected
+                | UsageSource::EnginePartial
+                | UsageSource::EngineContinuous
+                | UsageSource::Deltas
+                | UsageSource::None => assert_eq!(UsageSource::parse(source.as_str()), Some(source)),
+            }
+        }
+        assert_eq!(
+            UsageSource::parse("engine_partial"),
+            Some(UsageSource::EnginePartial)
+        );
     }
 }

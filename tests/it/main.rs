@@ -1,6 +1,12 @@
 //! One binary for all that is promised.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop on a fault")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test may stop on a fault, and owns its own tasks and environment"
+)]
 
 mod architecture;
 mod config;
 mod ledger;
+mod crash;
