@@ -13,7 +13,7 @@ use std::io::Write as _;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// More content events than any phase asks for.
 const MAX_EVENTS: u32 = 100_000;
@@ -118,10 +118,11 @@ fn completion(wanted: &Wanted) -> String {
 /// One write an event, and between writes everybody else's turn: an engine steps all its streams together.
 async fn stream_events(stream: &mut TcpStream, wanted: &Wanted) -> Outcome<()> {
     stream.write_all(STREAM_HEAD).await?;
-    let mut next_step = tokio::time::interval(Duration::from_millis(wanted.pace_ms.max(1)));
+    let pace = Duration::from_millis(wanted.pace_ms.max(1));
+    // The first event is sent at once; an interval's first tick would come with the timer's next millisecond.
+    let mut next_step = interval_at(Instant::now() + pace, pace);
     // A step that comes late must not bring the next one close behind it, in the same read of the gateway.
     next_step.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    next_step.tick().await;
     let mut frame = Frame {
         json: Vec::with_capacity(512),
         wire: Vec::with_capacity(512),
