@@ -8,5 +8,6 @@
 )]
 
 mod architecture;
+mod admin;
 mod config;
 mod ledger;
