@@ -112,19 +112,30 @@ struct CommitMetrics(Arc<Metrics>);
 
 impl SettlerObserver for CommitMetrics {
     fn commit_finished(&self, entries: usize, took: Duration, ok: bool) {
-        self.0.committed(u32::try_from(entries).unwrap_or(u32::MAX), took, ok);
+        self.0
+            .committed(u32::try_from(entries).unwrap_or(u32::MAX), took, ok);
     }
 }
 
 impl App {
     /// Puts everything together.
     pub async fn start(settings: Settings, given: Given<'_>) -> Result<Started, StartFault> {
-        let Given { clock, secrets, data_dir, admin_token, read_env } = given;
+        let Given {
+            clock,
+            secrets,
+            data_dir,
+            admin_token,
+            read_env,
+        } = given;
         let metrics = Arc::new(Metrics::new()?);
         let engines = set_up_engines(&settings, &clock, read_env)?;
         let store = Store::open(data_dir).await?;
         let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&store).await?);
-        let directory = Directory::load(store.accounts().await?, store.keys().await?, store.limits().await?);
+        let directory = Directory::load(
+            store.accounts().await?,
+            store.keys().await?,
+            store.limits().await?,
+        );
         let directory = Arc::new(directory);
         let registry = Arc::new(join_registry(&settings, engines, &store, &metrics, &clock).await?);
         let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
@@ -151,9 +162,13 @@ impl App {
             abandoned,
         });
         let stop = background.stop_abandoned.clone();
-        background.tasks.spawn(settle_abandoned(Arc::clone(&pipeline), unsettled, stop));
+        background
+            .tasks
+            .spawn(settle_abandoned(Arc::clone(&pipeline), unsettled, stop));
         for engine in registry.engines() {
-            background.tasks.spawn(probe(Arc::clone(engine), background.stop_probes.clone()));
+            background
+                .tasks
+                .spawn(probe(Arc::clone(engine), background.stop_probes.clone()));
         }
         let app = Arc::new(Self {
             started_at_ms: clock.unix_ms(),
@@ -176,11 +191,18 @@ impl App {
 
     /// Serves until `stop`, then drains: requests in flight go on until the drain deadline, are ended with an
     /// error event after it, and everything that is owed to the ledger is written before this returns.
-    pub async fn serve(self: &Arc<Self>, public: TcpListener, admin: TcpListener, stop: impl Future<Output = ()>) {
+    pub async fn serve(
+        self: &Arc<Self>,
+        public: TcpListener,
+        admin: TcpListener,
+        stop: impl Future<Output = ()>,
+    ) {
         let settings = &self.settings.server;
         let listen = |listener, router| {
-            let (settings, tasks, draining) = (settings.clone(), self.tasks.clone(), self.draining.clone());
-            self.tasks.spawn(http::listener::listen(listener, router, settings, tasks, draining));
+            let (settings, tasks, draining) = (*settings, self.tasks.clone(), self.draining.clone());
+            self.tasks.spawn(http::listener::listen(
+                listener, router, settings, tasks, draining,
+            ));
         };
         listen(public, http::public_router(self));
         listen(admin, http::admin_router(self));
@@ -188,8 +210,14 @@ impl App {
         tracing::info!(in_flight = self.pipeline.in_flight.len(), "draining");
         self.draining.cancel();
         self.tasks.close();
-        if tokio::time::timeout(settings.drain_deadline, self.tasks.wait()).await.is_err() {
-            tracing::warn!(in_flight = self.pipeline.in_flight.len(), "drain deadline: streams are ended");
+        if tokio::time::timeout(settings.drain_deadline, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                in_flight = self.pipeline.in_flight.len(),
+                "drain deadline: streams are ended"
+            );
             self.pipeline.in_flight.cut_all();
             // Each needs one commit and one write; a client that does not read is not waited for.
             let _ = tokio::time::timeout(settings.write_timeout, self.tasks.wait()).await;
@@ -218,15 +246,28 @@ impl App {
             let (mut own, mut defaults) = (0i64, 0i64);
             for account in self.directory.accounts() {
                 let reading = account.gate.read(default);
-                let class = if reading.limit_is_own { &mut own } else { &mut defaults };
+                let class = if reading.limit_is_own {
+                    &mut own
+                } else {
+                    &mut defaults
+                };
                 *class += i64::from(reading.in_flight);
             }
             gauges.in_flight.with_label_values(&["own_limit"]).set(own);
-            gauges.in_flight.with_label_values(&["default_limit"]).set(defaults);
+            gauges
+                .in_flight
+                .with_label_values(&["default_limit"])
+                .set(defaults);
             for engine in self.registry.engines() {
                 let name = [engine.name.as_str()];
-                gauges.engine_in_flight.with_label_values(&name).set(i64::from(engine.in_flight()));
-                gauges.engine_usable.with_label_values(&name).set(i64::from(engine.health.is_usable()));
+                gauges
+                    .engine_in_flight
+                    .with_label_values(&name)
+                    .set(i64::from(engine.in_flight()));
+                gauges
+                    .engine_usable
+                    .with_label_values(&name)
+                    .set(i64::from(engine.health.is_usable()));
             }
             let queued = i64::try_from(self.pipeline.settler.queued()).unwrap_or(i64::MAX);
             gauges.ledger_queued.with_label_values(&["sqlite"]).set(queued);
@@ -246,7 +287,11 @@ fn set_up_engines(
             Err(fault) => faults.push(fault),
         }
     }
-    if faults.is_empty() { Ok(engines) } else { Err(StartFault::Engines(faults)) }
+    if faults.is_empty() {
+        Ok(engines)
+    } else {
+        Err(StartFault::Engines(faults))
+    }
 }
 
 async fn join_registry(
@@ -258,7 +303,9 @@ async fn join_registry(
 ) -> Result<Registry, StartFault> {
     let mut models = Vec::new();
     for model in settings.catalog.models() {
-        let version = store.price_version(&model.id, &model.price, clock.unix_ms()).await?;
+        let version = store
+            .price_version(&model.id, &model.price, clock.unix_ms())
+            .await?;
         let deployments = deployments_of(model, &engines);
         models.push(Arc::new(ServedModel::new(
             Arc::clone(model),
@@ -273,7 +320,10 @@ async fn join_registry(
 fn deployments_of(model: &Model, engines: &[Arc<Engine>]) -> Vec<ServedDeployment> {
     let joined = model.deployments.iter().filter_map(|deployment| {
         let engine = engines.iter().find(|engine| engine.name == deployment.engine)?;
-        Some(ServedDeployment { engine: Arc::clone(engine), serves: deployment.serves.clone() })
+        Some(ServedDeployment {
+            engine: Arc::clone(engine),
+            serves: deployment.serves.clone(),
+        })
     });
     joined.collect()
 }

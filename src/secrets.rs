@@ -41,7 +41,11 @@ impl Secrets {
     pub fn request_id(&self, unix_ms: u64) -> RequestId {
         let mut random = [0; 10];
         self.fill(&mut random);
-        RequestId::from_bytes(*uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).as_uuid().as_bytes())
+        RequestId::from_bytes(
+            *uuid::Builder::from_unix_timestamp_millis(unix_ms, &random)
+                .as_uuid()
+                .as_bytes(),
+        )
     }
 }
 
@@ -58,7 +62,11 @@ mod tests {
     #[test]
     fn ids_sort_by_their_time_and_do_not_repeat() {
         let secrets = Secrets::seeded(1);
-        let (early, late, same) = (secrets.request_id(1_000), secrets.request_id(2_000), secrets.request_id(2_000));
+        let (early, late, same) = (
+            secrets.request_id(1_000),
+            secrets.request_id(2_000),
+            secrets.request_id(2_000),
+        );
         assert!(early < late);
         assert_ne!(late, same);
         assert_eq!(secrets.random_hex(32).len(), 64);

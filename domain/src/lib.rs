@@ -7,10 +7,7 @@
 //! - [`route`] chooses among engines; [`attempt`] decides what follows a failed try;
 //! - [`ledger`] is one entry of the bill and how it is recomputed; [`refusal`] is every way to say no.
 #![no_std]
-#![cfg_attr(
-    test,
-    expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop on a fault")
-)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may stop on a fault"))]
 
 extern crate alloc;
 

@@ -51,7 +51,11 @@ struct MoneyText {
 
 impl Serialize for Money {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        MoneyText { picodollars: self.0, usd: self.0.to_string() }.serialize(serializer)
+        MoneyText {
+            picodollars: self.0,
+            usd: self.0.to_string(),
+        }
+        .serialize(serializer)
     }
 }
 

@@ -15,7 +15,9 @@ pub enum When {
 
 /// The text is none of the ways to write a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("write a date such as 2026-11-01, a time such as 2026-11-01T12:00:00Z, or a span such as 7d, 12h or 30m")]
+#[error(
+    "write a date such as 2026-11-01, a time such as 2026-11-01T12:00:00Z, or a span such as 7d, 12h or 30m"
+)]
 pub struct NotATime;
 
 impl When {
@@ -80,7 +82,9 @@ pub fn latest_ms() -> u64 {
 pub fn show(at_ms: u64) -> String {
     let at_ms = i64::try_from(at_ms).unwrap_or(i64::MAX);
     let at = Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::MAX);
-    let rounding = jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Trunc);
+    let rounding = jiff::TimestampRound::new()
+        .smallest(Unit::Second)
+        .mode(jiff::RoundMode::Trunc);
     at.round(rounding).unwrap_or(at).to_string()
 }
 
@@ -100,7 +104,17 @@ mod tests {
     #[test]
     fn what_is_no_time_is_refused() {
         for text in [
-            "", "d", "7", "-7d", "7y", "é", "2026-13-01", "2026-11-01T12:00", "1969-12-31", "soon", "99999999999999999999d",
+            "",
+            "d",
+            "7",
+            "-7d",
+            "7y",
+            "é",
+            "2026-13-01",
+            "2026-11-01T12:00",
+            "1969-12-31",
+            "soon",
+            "99999999999999999999d",
         ] {
             assert_eq!(When::parse(text), Err(NotATime), "{text}");
         }

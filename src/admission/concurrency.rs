@@ -58,12 +58,20 @@ pub struct ModelReading {
 impl Gate {
     /// Lets a request in, or says which limit it meets. The account's limit counts all models together; a
     /// model's limit holds besides it. `default` is the account's limit where it has none of its own.
-    pub fn try_acquire(self: &Arc<Self>, model: &ModelId, default: u32) -> Result<ConcurrencyPermit, Refusal> {
+    pub fn try_acquire(
+        self: &Arc<Self>,
+        model: &ModelId,
+        default: u32,
+    ) -> Result<ConcurrencyPermit, Refusal> {
         let mut counts = self.counts.lock();
         let limit = counts.limit.unwrap_or(default);
         if counts.in_flight >= limit {
             let in_flight = counts.in_flight;
-            return Err(Refusal::ConcurrencyLimit { in_flight, limit, scope: "this account".into() });
+            return Err(Refusal::ConcurrencyLimit {
+                in_flight,
+                limit,
+                scope: "this account".into(),
+            });
         }
         let of_model = match counts.models.get_mut(model) {
             Some(of_model) => of_model,
@@ -72,12 +80,19 @@ impl Gate {
         if let Some(limit) = of_model.limit.filter(|&limit| of_model.in_flight >= limit) {
             let in_flight = of_model.in_flight;
             let scope = format!("this account on {model}");
-            return Err(Refusal::ConcurrencyLimit { in_flight, limit, scope });
+            return Err(Refusal::ConcurrencyLimit {
+                in_flight,
+                limit,
+                scope,
+            });
         }
         of_model.in_flight += 1;
         counts.in_flight += 1;
         drop(counts);
-        Ok(ConcurrencyPermit { gate: Arc::clone(self), model: model.clone() })
+        Ok(ConcurrencyPermit {
+            gate: Arc::clone(self),
+            model: model.clone(),
+        })
     }
 
     /// Sets the account's own limit, or one for a model; `None` takes it back.

@@ -84,7 +84,9 @@ impl Directory {
         }
         for limit in limits {
             if let Some(account) = directory.account(&limit.account) {
-                account.gate.set_limit(limit.model.as_ref(), Some(limit.concurrent_requests));
+                account
+                    .gate
+                    .set_limit(limit.model.as_ref(), Some(limit.concurrent_requests));
             }
         }
         directory
@@ -145,7 +147,9 @@ impl Directory {
     pub fn account_named(&self, id_or_name: &str) -> Option<Arc<Account>> {
         let accounts = self.accounts.read();
         let by_id = accounts.get(&AccountId::from(id_or_name));
-        by_id.or_else(|| accounts.values().find(|account| account.name == id_or_name)).cloned()
+        by_id
+            .or_else(|| accounts.values().find(|account| account.name == id_or_name))
+            .cloned()
     }
 
     /// All accounts, in the order of their ids.

@@ -40,29 +40,42 @@ pub enum AccountCommand {
 pub async fn run(args: AccountArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
     match args.command {
         AccountCommand::Create { name } => {
-            let answer = client.send_json(Method::POST, &["accounts"], &NewAccount { name }).await?;
+            let answer = client
+                .send_json(Method::POST, &["accounts"], &NewAccount { name })
+                .await?;
             client.show(&answer, out, created)
         }
         AccountCommand::List => {
             let answer = client.get(&["accounts"]).await?;
-            client.show(&answer, out, |list: &List<AccountView>, out| listed(&list.data, out))
+            client.show(&answer, out, |list: &List<AccountView>, out| {
+                listed(&list.data, out)
+            })
         }
         AccountCommand::Show { account } => {
             let answer = client.get(&["accounts", &account]).await?;
-            client.show(&answer, out, |account, out| listed(std::slice::from_ref(account), out))
+            client.show(&answer, out, |account, out| {
+                listed(std::slice::from_ref(account), out)
+            })
         }
     }
 }
 
 fn created(account: &AccountView, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "Account {} ({}) is made.", account.name, account.id)?;
-    writeln!(out, "It may have {} requests in flight.", account.concurrent_requests)?;
+    writeln!(
+        out,
+        "It may have {} requests in flight.",
+        account.concurrent_requests
+    )?;
     writeln!(out, "\nNext: farebox key create --account {}", account.id)
 }
 
 fn listed(accounts: &[AccountView], out: &mut dyn Write) -> io::Result<()> {
     if accounts.is_empty() {
-        return writeln!(out, "There are no accounts yet. Next: farebox account create NAME");
+        return writeln!(
+            out,
+            "There are no accounts yet. Next: farebox account create NAME"
+        );
     }
     let mut table = Table::new([
         ("ID", Align::Left),

@@ -11,7 +11,12 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The file.
-    #[arg(long, value_name = "FILE", env = "FAREBOX_CONFIG", default_value = "models.yaml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FAREBOX_CONFIG",
+        default_value = "models.yaml"
+    )]
     pub config: PathBuf,
     /// Print JSON.
     #[arg(long)]
@@ -31,7 +36,10 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<(), CliError> {
     out.flush()?;
     match checked {
         Ok(_) => Ok(()),
-        Err(faults) => Err(CliError::BadConfiguration { file, faults: faults.as_slice().len() }),
+        Err(faults) => Err(CliError::BadConfiguration {
+            file,
+            faults: faults.as_slice().len(),
+        }),
     }
 }
 
@@ -79,7 +87,10 @@ mod tests {
     #[test]
     fn a_file_that_holds_is_counted() {
         let (code, told) = check(config::DEMO, false);
-        assert_eq!((code, told.as_str()), (0, "models.yaml: ok, 2 models, 1 engine\n"));
+        assert_eq!(
+            (code, told.as_str()),
+            (0, "models.yaml: ok, 2 models, 1 engine\n")
+        );
     }
 
     #[test]
@@ -87,18 +98,31 @@ mod tests {
         let text = "models:\n  - id: m\n    tusk: chat\nengines: []\n";
         let (code, told) = check(text, false);
         assert_eq!(code, EXIT_USAGE);
-        insta::assert_snapshot!(told, @"");
+        insta::assert_snapshot!(told, @r#"
+models.yaml:2:5: models[0].task: missing: one of chat, embedding
+models.yaml:2:5: models[0].context_length: missing: tokens of prompt and answer together
+models.yaml:2:5: models[0].price: missing: what its tokens cost; nothing is free unless it says "0"
+models.yaml:2:5: models[0].engines: missing: who serves it, by their names under the top level's `engines`
+models.yaml:3:5: models[0].tusk: there is no such key; did you mean `task`?
+models.yaml:4:10: engines: the list is empty
+"#);
         let (code, told) = check(text, true);
         assert_eq!(code, EXIT_USAGE);
         let told: serde_json::Value = serde_json::from_str(&told).unwrap();
         assert_eq!(told["ok"], false);
-        assert_eq!(told["faults"][0]["file"].as_str().unwrap().rsplit('/').next(), Some("models.yaml"));
+        assert_eq!(
+            told["faults"][0]["file"].as_str().unwrap().rsplit('/').next(),
+            Some("models.yaml")
+        );
     }
 
     #[test]
     fn a_file_that_is_not_there_is_told() {
         let mut out = Vec::new();
-        let args = CheckArgs { config: "no/such/models.yaml".into(), json: false };
+        let args = CheckArgs {
+            config: "no/such/models.yaml".into(),
+            json: false,
+        };
         assert_eq!(run(&args, &mut out).unwrap_err().exit_code(), EXIT_USAGE);
     }
 }

@@ -22,13 +22,21 @@ const LEDGER_TIMEOUT: Duration = Duration::from_secs(3600);
 pub struct AdminArgs {
     /// The gateway's admin listener.
     #[arg(
-        long, global = true, env = "FAREBOX_ADMIN_URL", value_name = "URL", default_value = "http://127.0.0.1:8081",
+        long,
+        global = true,
+        env = "FAREBOX_ADMIN_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8081",
         help_heading = "Gateway"
     )]
     pub admin_url: String,
     /// The admin token. Better set by FAREBOX_ADMIN_TOKEN: arguments can be seen by others on the machine.
     #[arg(
-        long, global = true, env = "FAREBOX_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true,
+        long,
+        global = true,
+        env = "FAREBOX_ADMIN_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true,
         help_heading = "Gateway"
     )]
     pub admin_token: Option<String>,
@@ -57,7 +65,10 @@ pub struct Answer<T> {
 impl AdminClient {
     /// For the gateway that the arguments name.
     pub fn new(args: AdminArgs) -> Result<Self, CliError> {
-        let token = args.admin_token.filter(|token| !token.trim().is_empty()).ok_or(CliError::NoToken)?;
+        let token = args
+            .admin_token
+            .filter(|token| !token.trim().is_empty())
+            .ok_or(CliError::NoToken)?;
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
             .map_err(|_| CliError::TokenUnsendable)?;
         authorization.set_sensitive(true);
@@ -70,7 +81,12 @@ impl AdminClient {
             .timeout(ANSWER_TIMEOUT)
             .build()
             .map_err(|fault| CliError::Serving(fault.into()))?;
-        Ok(Self { http, base, authorization, as_json: args.json })
+        Ok(Self {
+            http,
+            base,
+            authorization,
+            as_json: args.json,
+        })
     }
 
     /// Asks for what is at this path.
@@ -109,7 +125,8 @@ impl AdminClient {
 
     /// Has something done that takes as long as the ledger is long.
     pub async fn post_long<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Answer<T>, CliError> {
-        self.read(self.request(Method::POST, path).timeout(LEDGER_TIMEOUT)).await
+        self.read(self.request(Method::POST, path).timeout(LEDGER_TIMEOUT))
+            .await
     }
 
     /// Shows an answer: its JSON if that was asked for, else what `table` writes.
@@ -134,17 +151,25 @@ impl AdminClient {
             // A name may hold anything, slashes among it: each segment is escaped.
             segments.pop_if_empty().extend(["admin", "v1"]).extend(path);
         }
-        self.http.request(method, url).header(AUTHORIZATION, self.authorization.clone())
+        self.http
+            .request(method, url)
+            .header(AUTHORIZATION, self.authorization.clone())
     }
 
     fn request_with(&self, path: &[&str], params: &[(&str, Option<&str>)]) -> RequestBuilder {
-        let given: Vec<_> = params.iter().filter_map(|&(name, value)| Some((name, value?))).collect();
+        let given: Vec<_> = params
+            .iter()
+            .filter_map(|&(name, value)| Some((name, value?)))
+            .collect();
         self.request(Method::GET, path).query(&given)
     }
 
     async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, CliError> {
         let text = self.send(request).await?;
-        let not_farebox = |_| CliError::NotFarebox { url: self.shown_url(), status: 200 };
+        let not_farebox = |_| CliError::NotFarebox {
+            url: self.shown_url(),
+            status: 200,
+        };
         let json: Value = serde_json::from_str(&text).map_err(not_farebox)?;
         let value = T::deserialize(&json).map_err(not_farebox)?;
         Ok(Answer { value, json })
@@ -158,23 +183,38 @@ impl AdminClient {
             return Ok(text);
         }
         match serde_json::from_str::<ErrorAnswer>(&text) {
-            Ok(_) if status == StatusCode::UNAUTHORIZED => Err(CliError::WrongToken { url: self.shown_url() }),
+            Ok(_) if status == StatusCode::UNAUTHORIZED => Err(CliError::WrongToken {
+                url: self.shown_url(),
+            }),
             Ok(answer) => Err(CliError::Refused(answer.error)),
-            Err(_) => Err(CliError::NotFarebox { url: self.shown_url(), status: status.as_u16() }),
+            Err(_) => Err(CliError::NotFarebox {
+                url: self.shown_url(),
+                status: status.as_u16(),
+            }),
         }
     }
 
     fn unsent(&self, fault: &reqwest::Error) -> CliError {
         if fault.is_connect() {
-            CliError::NotRunning { url: self.shown_url(), cause: innermost(fault) }
+            CliError::NotRunning {
+                url: self.shown_url(),
+                cause: innermost(fault),
+            }
         } else {
             self.broken(fault)
         }
     }
 
     fn broken(&self, fault: &reqwest::Error) -> CliError {
-        let cause = if fault.is_timeout() { "it took too long".into() } else { innermost(fault) };
-        CliError::BrokenAnswer { url: self.shown_url(), cause }
+        let cause = if fault.is_timeout() {
+            "it took too long".into()
+        } else {
+            innermost(fault)
+        };
+        CliError::BrokenAnswer {
+            url: self.shown_url(),
+            cause,
+        }
     }
 
     fn shown_url(&self) -> String {
@@ -183,14 +223,20 @@ impl AdminClient {
 }
 
 fn parse_base(text: &str) -> Result<Url, CliError> {
-    let bad = |problem: &str| CliError::BadUrl { url: text.into(), problem: problem.into() };
+    let bad = |problem: &str| CliError::BadUrl {
+        url: text.into(),
+        problem: problem.into(),
+    };
     let url = Url::parse(text).map_err(|fault| bad(&fault.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(bad("it has to begin with http:// or https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         // Not said back: it is a secret.
-        let (url, problem) = ("http://...@...".into(), "it has a user or a password in it".into());
+        let (url, problem) = (
+            "http://...@...".into(),
+            "it has a user or a password in it".into(),
+        );
         return Err(CliError::BadUrl { url, problem });
     }
     if url.query().is_some() || url.fragment().is_some() {

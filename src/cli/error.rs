@@ -71,7 +71,9 @@ pub enum CliError {
     #[error("{}", .0.message)]
     Refused(ErrorBody),
     /// Whoever answered is no farebox.
-    #[error("{url} answered {status} with something that farebox's admin API does not say. Is it its admin URL?")]
+    #[error(
+        "{url} answered {status} with something that farebox's admin API does not say. Is it its admin URL?"
+    )]
     NotFarebox {
         /// The URL that was asked.
         url: String,
@@ -122,7 +124,12 @@ impl CliError {
         if as_json {
             let error = match self {
                 Self::Refused(body) => body.clone(),
-                other => ErrorBody { message: other.to_string(), kind: "cli_error".into(), param: None, code: None },
+                other => ErrorBody {
+                    message: other.to_string(),
+                    kind: "cli_error".into(),
+                    param: None,
+                    code: None,
+                },
             };
             let answer = ErrorAnswer { error };
             writeln!(err, "{}", serde_json::to_string(&answer)?)

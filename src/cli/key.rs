@@ -67,18 +67,29 @@ fn parse_expiry(text: &str) -> Result<Expiry, crate::admin_api::when::NotATime> 
 /// Runs the command.
 pub async fn run(args: KeyArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
     match args.command {
-        KeyCommand::Create { account, name, expires } => {
+        KeyCommand::Create {
+            account,
+            name,
+            expires,
+        } => {
             let (expires_in_seconds, expires_at) = match expires {
                 None => (None, None),
                 Some(Expiry::In(seconds)) => (Some(seconds), None),
                 Some(Expiry::At(text)) => (None, Some(text)),
             };
-            let new = NewKey { account, name, expires_in_seconds, expires_at };
+            let new = NewKey {
+                account,
+                name,
+                expires_in_seconds,
+                expires_at,
+            };
             let answer = client.send_json(Method::POST, &["keys"], &new).await?;
             client.show(&answer, out, created)
         }
         KeyCommand::List { account } => {
-            let answer = client.get_with(&["keys"], &[("account", account.as_deref())]).await?;
+            let answer = client
+                .get_with(&["keys"], &[("account", account.as_deref())])
+                .await?;
             client.show(&answer, out, |list: &List<KeyView>, out| listed(&list.data, out))
         }
         KeyCommand::Revoke { key } => {
@@ -90,26 +101,47 @@ pub async fn run(args: KeyArgs, client: &AdminClient, out: &mut dyn Write) -> Re
 
 fn created(created: &CreatedKey, out: &mut dyn Write) -> io::Result<()> {
     let CreatedKey { key, secret } = created;
-    writeln!(out, "Key {} ({}) of account {} is made:", key.name, key.id, key.account_name)?;
+    writeln!(
+        out,
+        "Key {} ({}) of account {} is made:",
+        key.name, key.id, key.account_name
+    )?;
     writeln!(out, "\n    {secret}\n")?;
-    writeln!(out, "It is shown this once; the gateway keeps only its hash. It ends {}.", match &key.expires_at {
-        Some(end) => format!("at {end}"),
-        None => "when you revoke it".into(),
-    })?;
-    writeln!(out, "Use it as any OpenAI key, with the gateway's URL and /v1 as the base URL:")?;
+    writeln!(
+        out,
+        "It is shown this once; the gateway keeps only its hash. It ends {}.",
+        match &key.expires_at {
+            Some(end) => format!("at {end}"),
+            None => "when you revoke it".into(),
+        }
+    )?;
+    writeln!(
+        out,
+        "Use it as any OpenAI key, with the gateway's URL and /v1 as the base URL:"
+    )?;
     writeln!(out, "\n    export OPENAI_BASE_URL=http://127.0.0.1:8080/v1")?;
     writeln!(out, "    export OPENAI_API_KEY={secret}")
 }
 
 fn revoked(key: &KeyView, out: &mut dyn Write) -> io::Result<()> {
     let at = or_dash(key.revoked_at.as_ref());
-    writeln!(out, "Key {} ({}) of account {} is revoked since {at}.", key.name, key.id, key.account_name)?;
-    writeln!(out, "It opens nothing any more. What it had in flight goes on to its end.")
+    writeln!(
+        out,
+        "Key {} ({}) of account {} is revoked since {at}.",
+        key.name, key.id, key.account_name
+    )?;
+    writeln!(
+        out,
+        "It opens nothing any more. What it had in flight goes on to its end."
+    )
 }
 
 fn listed(keys: &[KeyView], out: &mut dyn Write) -> io::Result<()> {
     if keys.is_empty() {
-        return writeln!(out, "There are no keys. Next: farebox key create --account ACCOUNT");
+        return writeln!(
+            out,
+            "There are no keys. Next: farebox key create --account ACCOUNT"
+        );
     }
     let mut table = Table::new(
         ["ID", "ACCOUNT", "NAME", "STATUS", "CREATED", "EXPIRES", "REVOKED"].map(|name| (name, Align::Left)),

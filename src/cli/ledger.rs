@@ -32,14 +32,21 @@ pub async fn run(args: LedgerArgs, client: &AdminClient, out: &mut dyn Write) ->
             let answer = client.post_long(&["ledger", "verify"]).await?;
             client.show(&answer, out, shown)?;
             let verified: VerifyView = answer.value;
-            if verified.ok { Ok(()) } else { Err(CliError::Discrepancies(verified.discrepancies_total)) }
+            if verified.ok {
+                Ok(())
+            } else {
+                Err(CliError::Discrepancies(verified.discrepancies_total))
+            }
         }
     }
 }
 
 fn shown(verified: &VerifyView, out: &mut dyn Write) -> io::Result<()> {
     if verified.ok {
-        writeln!(out, "The ledger adds up: every entry recomputes, and every balance is the sum of its entries.\n")?;
+        writeln!(
+            out,
+            "The ledger adds up: every entry recomputes, and every balance is the sum of its entries.\n"
+        )?;
     } else {
         writeln!(out, "The ledger does NOT add up:\n")?;
         told(&verified.discrepancies, out)?;
@@ -81,6 +88,18 @@ mod tests {
         });
         let mut out = Vec::new();
         shown(&serde_json::from_value(verified).unwrap(), &mut out).unwrap();
-        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
+The ledger does NOT add up:
+
+WHAT  WHERE  BOOKED        EXPECTED
+cost  req_1  0.000001 USD  0.000002 USD
+
+COUNTED                NUMBER
+entries            3
+cost (USD)         0.00000332
+state completed    3
+usage from deltas  1
+usage from engine  2
+"#);
     }
 }

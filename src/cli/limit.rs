@@ -50,7 +50,9 @@ fn parse_count(text: &str) -> Result<Count, String> {
     if text == "default" {
         return Ok(Count(None));
     }
-    let count = text.parse().map_err(|_| format!("write a number from 0 to {}, or `default`", u32::MAX))?;
+    let count = text
+        .parse()
+        .map_err(|_| format!("write a number from 0 to {}, or `default`", u32::MAX))?;
     Ok(Count(Some(count)))
 }
 
@@ -61,9 +63,18 @@ pub async fn run(args: LimitArgs, client: &AdminClient, out: &mut dyn Write) -> 
             let answer = client.get(&["accounts", &account, "limits"]).await?;
             client.show(&answer, out, shown)
         }
-        LimitCommand::Set { account, model, concurrent_requests } => {
-            let change = LimitChange { model, concurrent_requests: concurrent_requests.0 };
-            let answer = client.send_json(Method::PUT, &["accounts", &account, "limits"], &change).await?;
+        LimitCommand::Set {
+            account,
+            model,
+            concurrent_requests,
+        } => {
+            let change = LimitChange {
+                model,
+                concurrent_requests: concurrent_requests.0,
+            };
+            let answer = client
+                .send_json(Method::PUT, &["accounts", &account, "limits"], &change)
+                .await?;
             client.show(&answer, out, |limits, out| {
                 writeln!(out, "Changed; the very next request is held to it.\n")?;
                 shown(limits, out)
@@ -73,14 +84,22 @@ pub async fn run(args: LimitArgs, client: &AdminClient, out: &mut dyn Write) -> 
 }
 
 fn shown(limits: &LimitsView, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "Concurrent requests of {} ({}):\n", limits.account_name, limits.account)?;
+    writeln!(
+        out,
+        "Concurrent requests of {} ({}):\n",
+        limits.account_name, limits.account
+    )?;
     let mut table = Table::new([
         ("SCOPE", Align::Left),
         ("IN FLIGHT", Align::Right),
         ("LIMIT", Align::Right),
         ("SET BY", Align::Left),
     ]);
-    let set_by = if limits.is_default { "models.yaml" } else { "limit set" };
+    let set_by = if limits.is_default {
+        "models.yaml"
+    } else {
+        "limit set"
+    };
     table.row([
         "all models".into(),
         limits.in_flight.to_string(),
@@ -92,7 +111,12 @@ fn shown(limits: &LimitsView, out: &mut dyn Write) -> io::Result<()> {
             Some(limit) => (limit.to_string(), "limit set"),
             None => ("-".into(), "-"),
         };
-        table.row([of_model.model.to_string(), of_model.in_flight.to_string(), limit, set_by.into()]);
+        table.row([
+            of_model.model.to_string(),
+            of_model.in_flight.to_string(),
+            limit,
+            set_by.into(),
+        ]);
     }
     table.write(out)?;
     match &limits.note {
@@ -127,6 +151,15 @@ mod tests {
         });
         let mut out = Vec::new();
         shown(&serde_json::from_value(limits).unwrap(), &mut out).unwrap();
-        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
+Concurrent requests of Acme (acct_1):
+
+SCOPE       IN FLIGHT  LIMIT  SET BY
+all models          7    200  models.yaml
+org/large           7    300  limit set
+org/small           0      -  -
+
+Note: the account's own number still holds
+"#);
     }
 }

@@ -110,12 +110,24 @@ impl Command {
             Self::Serve(args) => serve::run(args, out),
             Self::Check(args) => check::run(&args, out),
             Self::Simulate(args) => simulate::run(args),
-            Self::Account(args) => ask(args.admin.clone(), async |client| account::run(args, client, out).await),
-            Self::Key(args) => ask(args.admin.clone(), async |client| key::run(args, client, out).await),
-            Self::Limit(args) => ask(args.admin.clone(), async |client| limit::run(args, client, out).await),
-            Self::Usage(args) => ask(args.admin.clone(), async |client| usage::run(args, client, out).await),
-            Self::Ledger(args) => ask(args.admin.clone(), async |client| ledger::run(args, client, out).await),
-            Self::Engine(args) => ask(args.admin.clone(), async |client| engine::run(args, client, out).await),
+            Self::Account(args) => ask(args.admin.clone(), async |client| {
+                account::run(args, client, out).await
+            }),
+            Self::Key(args) => ask(args.admin.clone(), async |client| {
+                key::run(args, client, out).await
+            }),
+            Self::Limit(args) => ask(args.admin.clone(), async |client| {
+                limit::run(args, client, out).await
+            }),
+            Self::Usage(args) => ask(args.admin.clone(), async |client| {
+                usage::run(args, client, out).await
+            }),
+            Self::Ledger(args) => ask(args.admin.clone(), async |client| {
+                ledger::run(args, client, out).await
+            }),
+            Self::Engine(args) => ask(args.admin.clone(), async |client| {
+                engine::run(args, client, out).await
+            }),
         }
     }
 }
@@ -126,6 +138,9 @@ fn ask(
     command: impl AsyncFnOnce(&AdminClient) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     let client = AdminClient::new(admin)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
     runtime.block_on(command(&client))
 }

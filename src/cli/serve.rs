@@ -24,20 +24,45 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// What is sold, and by which engines.
-    #[arg(long, value_name = "FILE", env = "FAREBOX_CONFIG", default_value = "models.yaml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FAREBOX_CONFIG",
+        default_value = "models.yaml"
+    )]
     pub config: PathBuf,
     /// Where accounts, keys and the ledger are kept.
-    #[arg(long, value_name = "DIR", env = "FAREBOX_DATA", default_value = "./farebox-data")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "FAREBOX_DATA",
+        default_value = "./farebox-data"
+    )]
     pub data: PathBuf,
     /// Where clients come in.
-    #[arg(long, value_name = "ADDRESS", env = "FAREBOX_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "FAREBOX_LISTEN",
+        default_value = "127.0.0.1:8080"
+    )]
     pub listen: SocketAddr,
     /// Where administrators come in, and Prometheus. Keep it off public networks.
-    #[arg(long, value_name = "ADDRESS", env = "FAREBOX_ADMIN_LISTEN", default_value = "127.0.0.1:8081")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "FAREBOX_ADMIN_LISTEN",
+        default_value = "127.0.0.1:8081"
+    )]
     pub admin_listen: SocketAddr,
     /// The admin token. Without it one is made on the first start and printed once. Better set by
     /// FAREBOX_ADMIN_TOKEN: arguments can be seen by others on the machine.
-    #[arg(long, value_name = "TOKEN", env = "FAREBOX_ADMIN_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "FAREBOX_ADMIN_TOKEN",
+        hide_env_values = true
+    )]
     pub admin_token: Option<String>,
     /// Serve a simulated engine of its own, with a first account and key, instead of what --config says.
     #[arg(long)]
@@ -46,7 +71,12 @@ pub struct ServeArgs {
     #[arg(long, value_enum, env = "FAREBOX_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
     /// What is logged: a level, or filters as tracing-subscriber's EnvFilter takes them.
-    #[arg(long, value_name = "FILTER", env = "FAREBOX_LOG_LEVEL", default_value = "info")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "FAREBOX_LOG_LEVEL",
+        default_value = "info"
+    )]
     pub log_level: String,
 }
 
@@ -62,13 +92,18 @@ pub enum LogFormat {
 /// Runs the gateway until SIGINT or SIGTERM. When it is ready it writes one line of JSON that says where it listens.
 pub fn run(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
     set_up_log(&args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
     runtime.block_on(serve(args, out))
 }
 
 fn set_up_log(args: &ServeArgs) -> Result<(), CliError> {
     let filter = EnvFilter::try_new(&args.log_level).map_err(|fault| CliError::Serving(fault.into()))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     // An `Err` means that a log is set up already, which is what a test that calls this does.
     let _ = match args.log_format {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
@@ -80,14 +115,21 @@ fn set_up_log(args: &ServeArgs) -> Result<(), CliError> {
 async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let fault = |fault: &dyn std::fmt::Display| CliError::Serving(fault.to_string().into());
     let stop = CancellationToken::new();
-    let engine = if args.demo { Some(demo_engine(&stop).await?) } else { None };
+    let engine = if args.demo {
+        Some(demo_engine(&stop).await?)
+    } else {
+        None
+    };
     let settings = match &engine {
         Some((url, _)) => Settings::demo(url),
         None => config::load(&args.config),
     };
     let settings = settings.map_err(|faults| {
         let _ = writeln!(io::stderr(), "{faults}");
-        CliError::BadConfiguration { file: args.config.display().to_string(), faults: faults.as_slice().len() }
+        CliError::BadConfiguration {
+            file: args.config.display().to_string(),
+            faults: faults.as_slice().len(),
+        }
     })?;
     let public = bind(args.listen).await?;
     let admin = bind(args.admin_listen).await?;
@@ -98,7 +140,8 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
         admin_token: args.admin_token,
         read_env: &read_env,
     };
-    let Started { app, new_admin_token } = App::start(settings, given).await.map_err(|cause| fault(&cause))?;
+    let Started { app, new_admin_token } =
+        App::start(settings, given).await.map_err(|cause| fault(&cause))?;
     if let Some(token) = new_admin_token {
         let _ = writeln!(
             io::stderr(),
@@ -109,12 +152,18 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
     if args.demo {
         greet_demo(&app, listening).await?;
     }
-    let ready = serde_json::json!({ "listening": listening.to_string(), "admin": admin_listening.to_string() });
-    writeln!(out, "{ready}").and_then(|()| out.flush()).map_err(CliError::Output)?;
+    let ready =
+        serde_json::json!({ "listening": listening.to_string(), "admin": admin_listening.to_string() });
+    writeln!(out, "{ready}")
+        .and_then(|()| out.flush())
+        .map_err(CliError::Output)?;
     app.serve(public, admin, told_to_end()?).await;
     stop.cancel();
     if let Some((_, engine)) = engine {
-        engine.await.map_err(|cause| fault(&cause))?.map_err(CliError::Runtime)?;
+        engine
+            .await
+            .map_err(|cause| fault(&cause))?
+            .map_err(CliError::Runtime)?;
     }
     Ok(())
 }
@@ -139,7 +188,10 @@ fn told_to_end() -> Result<impl Future<Output = ()>, CliError> {
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "the CLI reads the environment, and hands it on as values")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the CLI reads the environment, and hands it on as values"
+)]
 fn read_env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -165,8 +217,15 @@ async fn greet_demo(app: &App, listening: SocketAddr) -> Result<(), CliError> {
         Some(account) => account.id.clone(),
         None => {
             let id = AccountId::from(format!("acct_{}", app.secrets.random_hex(8)));
-            let row = AccountRow { id: id.clone(), name: "demo".into(), created_at_ms: now_ms };
-            app.store.create_account(&row).await.map_err(|cause| fault(&cause))?;
+            let row = AccountRow {
+                id: id.clone(),
+                name: "demo".into(),
+                created_at_ms: now_ms,
+            };
+            app.store
+                .create_account(&row)
+                .await
+                .map_err(|cause| fault(&cause))?;
             app.directory.add_account(row);
             id
         }

@@ -6,7 +6,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the engine until SIGINT or SIGTERM.
 pub fn run(args: SimulateArgs) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
         let shutdown = async move {
@@ -15,6 +18,8 @@ pub fn run(args: SimulateArgs) -> Result<(), CliError> {
                 _ = terminate.recv() => {}
             }
         };
-        simulate::run(args, shutdown).await.map_err(|fault| CliError::Serving(fault.into()))
+        simulate::run(args, shutdown)
+            .await
+            .map_err(|fault| CliError::Serving(fault.into()))
     })
 }

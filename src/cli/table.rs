@@ -25,12 +25,16 @@ const GAP: &str = "  ";
 impl Table {
     /// A table with these columns and no rows.
     pub fn new(columns: impl IntoIterator<Item = (&'static str, Align)>) -> Self {
-        Self { columns: columns.into_iter().collect(), rows: Vec::new() }
+        Self {
+            columns: columns.into_iter().collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row: a cell for each column.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| clean(&cell)).collect());
+        self.rows
+            .push(cells.into_iter().map(|cell| clean(&cell)).collect());
     }
 
     /// Writes the header and the rows.
@@ -46,8 +50,11 @@ impl Table {
     /// A column's cells, its header first, all of the same width.
     fn column(&self, index: usize) -> Vec<String> {
         let (header, align) = self.columns[index];
-        let cells: Vec<&str> =
-            self.rows.iter().map(|row| row.get(index).map_or("", String::as_str)).collect();
+        let cells: Vec<&str> = self
+            .rows
+            .iter()
+            .map(|row| row.get(index).map_or("", String::as_str))
+            .collect();
         let body = match align {
             Align::Point => at_the_point(&cells),
             Align::Left | Align::Right => cells.into_iter().map(String::from).collect(),
@@ -62,12 +69,19 @@ impl Table {
 fn at_the_point(cells: &[&str]) -> Vec<String> {
     let decimals = |cell: &str| cell.find('.').map_or(0, |point| cell.len() - point);
     let most = cells.iter().map(|cell| decimals(cell)).max().unwrap_or(0);
-    cells.iter().map(|cell| format!("{cell}{}", " ".repeat(most - decimals(cell)))).collect()
+    cells
+        .iter()
+        .map(|cell| format!("{cell}{}", " ".repeat(most - decimals(cell))))
+        .collect()
 }
 
 fn pad(cell: &str, width: usize, left: bool) -> String {
     let space = " ".repeat(width.saturating_sub(width_of(cell)));
-    if left { format!("{cell}{space}") } else { format!("{space}{cell}") }
+    if left {
+        format!("{cell}{space}")
+    } else {
+        format!("{space}{cell}")
+    }
 }
 
 fn width_of(cell: &str) -> usize {
@@ -76,7 +90,15 @@ fn width_of(cell: &str) -> usize {
 
 /// No cell moves the cursor or breaks a line.
 fn clean(cell: &str) -> String {
-    cell.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+    cell.chars()
+        .map(|character| {
+            if character.is_control() {
+                '\u{fffd}'
+            } else {
+                character
+            }
+        })
+        .collect()
 }
 
 /// Something that may be missing.
@@ -106,11 +128,20 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_money_stands_at_its_point() {
-        let mut table = Table::new([("NAME", Align::Left), ("N", Align::Right), ("COST (USD)", Align::Point)]);
+        let mut table = Table::new([
+            ("NAME", Align::Left),
+            ("N", Align::Right),
+            ("COST (USD)", Align::Point),
+        ]);
         table.row(["a", "1", "12"].map(String::from));
         table.row(["Zoë", "1200", "0.000000000001"].map(String::from));
         table.row(["日本", "", "-3.5"].map(String::from));
-        insta::assert_snapshot!(shown(&table), @"");
+        insta::assert_snapshot!(shown(&table), @r#"
+NAME     N       COST (USD)
+a        1  12
+Zoë   1200   0.000000000001
+日本          -3.5
+"#);
     }
 
     #[test]
@@ -122,6 +153,9 @@ mod tests {
 
     #[test]
     fn an_empty_table_is_its_header() {
-        assert_eq!(shown(&Table::new([("A", Align::Left), ("B", Align::Point)])), "A  B\n");
+        assert_eq!(
+            shown(&Table::new([("A", Align::Left), ("B", Align::Point)])),
+            "A  B\n"
+        );
     }
 }

@@ -65,9 +65,16 @@ impl Group {
     /// The group's name in a row: a name for people where there is one, else the id.
     fn of(self, row: &UsageRowView) -> String {
         let shown = match self {
-            Self::Account => row.account_name.clone().or(row.account.as_ref().map(ToString::to_string)),
+            Self::Account => row
+                .account_name
+                .clone()
+                .or(row.account.as_ref().map(ToString::to_string)),
             Self::Model => row.model.as_ref().map(ToString::to_string),
-            Self::Key => row.key_name.as_ref().zip(row.key.as_ref()).map(|(name, id)| format!("{name} ({id})")),
+            Self::Key => row
+                .key_name
+                .as_ref()
+                .zip(row.key.as_ref())
+                .map(|(name, id)| format!("{name} ({id})")),
             Self::Day => row.day.clone(),
         };
         shown.unwrap_or_default()
@@ -76,7 +83,12 @@ impl Group {
 
 /// Runs the command.
 pub async fn run(args: UsageArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
-    let group_by = args.by.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(",");
+    let group_by = args
+        .by
+        .iter()
+        .map(|group| group.as_str())
+        .collect::<Vec<_>>()
+        .join(",");
     let params = [
         ("group_by", Some(group_by.as_str())),
         ("since", args.since.as_deref()),
@@ -93,7 +105,10 @@ pub async fn run(args: UsageArgs, client: &AdminClient, out: &mut dyn Write) -> 
 }
 
 fn shown(usage: &UsageView, by: &[Group], out: &mut dyn Write) -> io::Result<()> {
-    let since = usage.since.as_ref().map_or("the start".into(), ToString::to_string);
+    let since = usage
+        .since
+        .as_ref()
+        .map_or("the start".into(), ToString::to_string);
     let until = usage.until.as_ref().map_or("now".into(), ToString::to_string);
     writeln!(out, "From {since} until {until}:\n")?;
     if usage.data.is_empty() {
@@ -146,7 +161,19 @@ mod tests {
                       "cost": money("12000003320000")},
         });
         let mut out = Vec::new();
-        shown(&serde_json::from_value(usage).unwrap(), &[Group::Account, Group::Day], &mut out).unwrap();
-        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+        shown(
+            &serde_json::from_value(usage).unwrap(),
+            &[Group::Account, Group::Day],
+            &mut out,
+        )
+        .unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
+From 2026-11-01T00:00:00Z until now:
+
+ACCOUNT  DAY (UTC)   REQUESTS  PROMPT  CACHED  COMPLETION  REASONING   COST (USD)
+Acme     2026-11-01         2      46      32           4          1   0.00000332
+Zoë      2026-11-02      1200       1       0           0          0  12
+total                    1202      47      32           4          1  12.00000332
+"#);
     }
 }

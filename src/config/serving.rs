@@ -79,7 +79,13 @@ impl Default for ServerSettings {
 
 /// Reads `timeouts`; what is not there is as by default.
 pub(super) fn timeouts(document: &Fields<'_>, faults: &mut Collector) -> Timeouts {
-    const KEYS: [&str; 5] = ["connect", "first_event", "whole_answer", "between_tokens", "total"];
+    const KEYS: [&str; 5] = [
+        "connect",
+        "first_event",
+        "whole_answer",
+        "between_tokens",
+        "total",
+    ];
     let mut timeouts = Timeouts::default();
     if let Some(fields) = section(document, "timeouts", &KEYS, faults) {
         set_duration(&fields, "connect", WAIT, &mut timeouts.connect, faults);

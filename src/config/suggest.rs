@@ -1,8 +1,8 @@
 //! The nearest word to one that is unknown.
 
-/// Letters that may be wrong, for the suggestion to be one: a third of the word, and at least one.
+/// Letters that may be wrong, for the suggestion to be one: a third of the word, so none of a word of two.
 fn tolerance(word: &str) -> usize {
-    (word.chars().count() / 3).clamp(1, 4)
+    (word.chars().count() / 3).min(4)
 }
 
 /// `; did you mean ...?` or nothing: a sentence's end.

@@ -487,9 +487,9 @@ fn faults_between_parts_keep_the_places_of_the_file() {
     );
     insta::assert_snapshot!(said, @r#"
     models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, found a number
-    models.yaml:2:98: models[1].engines[0].engine: there is no engine `e` under `engines`; did you mean `f`?
+    models.yaml:2:98: models[1].engines[0].engine: there is no engine `e` under `engines`
     models.yaml:3:8: models[2].id: `a` already names another model, on line 2
-    models.yaml:3:98: models[2].engines[0].engine: there is no engine `e` under `engines`; did you mean `f`?
+    models.yaml:3:98: models[2].engines[0].engine: there is no engine `e` under `engines`
     models.yaml:5:10: engines[1].name: the engine `f` is described twice; first on line 4
     "#);
     // An engine that is unread may be the one that is meant.

@@ -20,7 +20,10 @@ static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An engine's answer: status, headers, and a body that has not been read.
-pub type Reply = http::Response<reqwest::Body>;
+pub type Reply = http::Response<EngineBody>;
+
+/// An answer's body, as it comes in.
+pub type EngineBody = reqwest::Body;
 
 /// Why an engine could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +87,10 @@ impl Engine {
         let engine = || spec.name.clone();
         let url = |path: &str| {
             let text = format!("{}{path}", spec.url.trim_end_matches('/'));
-            reqwest::Url::parse(&text)
-                .map_err(|fault| EngineFault::Url { engine: engine(), cause: fault.to_string() })
+            reqwest::Url::parse(&text).map_err(|fault| EngineFault::Url {
+                engine: engine(),
+                cause: fault.to_string(),
+            })
         };
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -96,7 +101,10 @@ impl Engine {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .build()
-            .map_err(|fault| EngineFault::Client { engine: engine(), cause: fault.to_string() })?;
+            .map_err(|fault| EngineFault::Client {
+                engine: engine(),
+                cause: fault.to_string(),
+            })?;
         Ok(Self {
             name: spec.name.clone(),
             kind: spec.kind,
@@ -129,9 +137,11 @@ impl Engine {
     /// Takes a place; `None` if it has as many requests as it may be given.
     pub fn try_enter(self: &Arc<Self>) -> Option<EngineGuard> {
         let most = self.max_concurrent.unwrap_or(u32::MAX);
-        let entered = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| {
-            (count < most).then_some(count + 1)
-        });
+        let entered = self
+            .in_flight
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| {
+                (count < most).then_some(count + 1)
+            });
         entered.is_ok().then(|| EngineGuard(Arc::clone(self)))
     }
 
@@ -164,7 +174,10 @@ impl Engine {
         if let Some(key) = &self.authorization {
             request = request.header(AUTHORIZATION, key.clone());
         }
-        let up = request.send().await.is_ok_and(|response| response.status().is_success());
+        let up = request
+            .send()
+            .await
+            .is_ok_and(|response| response.status().is_success());
         self.health.probed(up)
     }
 }
@@ -173,8 +186,14 @@ fn bearer(
     spec: &EngineSpec,
     read_env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<HeaderValue>, EngineFault> {
-    let Some(variable) = &spec.api_key_env else { return Ok(None) };
-    let fault = |problem| EngineFault::Key { engine: spec.name.clone(), variable: variable.clone(), problem };
+    let Some(variable) = &spec.api_key_env else {
+        return Ok(None);
+    };
+    let fault = |problem| EngineFault::Key {
+        engine: spec.name.clone(),
+        variable: variable.clone(),
+        problem,
+    };
     let key = read_env(variable).ok_or_else(|| fault("is not set"))?;
     let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
         .map_err(|_| fault("holds something that a header cannot carry"))?;

@@ -47,7 +47,10 @@ pub enum Standing {
 impl Health {
     /// Nothing is known yet: the engine may be tried.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, state: Mutex::default() }
+        Self {
+            clock,
+            state: Mutex::default(),
+        }
     }
 
     /// Whether requests may go there now.
@@ -95,7 +98,9 @@ impl Health {
             // It was called before it was ejected.
             return None;
         }
-        let pause = FIRST_EJECTION.saturating_mul(1 << state.ejections_in_a_row.min(8)).min(LONGEST_EJECTION);
+        let pause = FIRST_EJECTION
+            .saturating_mul(1 << state.ejections_in_a_row.min(8))
+            .min(LONGEST_EJECTION);
         state.ejections_in_a_row = state.ejections_in_a_row.saturating_add(1);
         state.ejected_until = Some(now + pause);
         Some(pause)
@@ -116,7 +121,11 @@ mod tests {
         assert_eq!(health.standing(), Standing::Ejected);
         tokio::time::advance(FIRST_EJECTION).await;
         assert!(health.is_usable());
-        assert_eq!(health.failed(), Some(FIRST_EJECTION * 2), "half open: one failure is enough");
+        assert_eq!(
+            health.failed(),
+            Some(FIRST_EJECTION * 2),
+            "half open: one failure is enough"
+        );
         tokio::time::advance(FIRST_EJECTION * 2).await;
         health.succeeded();
         assert_eq!(health.failed(), None, "the count starts anew");

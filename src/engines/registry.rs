@@ -40,7 +40,13 @@ impl ServedModel {
         deployments: Vec<ServedDeployment>,
         metrics: ModelMetrics,
     ) -> Self {
-        Self { model, price_version, deployments, metrics, turn: AtomicUsize::new(0) }
+        Self {
+            model,
+            price_version,
+            deployments,
+            metrics,
+            turn: AtomicUsize::new(0),
+        }
     }
 
     /// Chooses a deployment for which `may_use` holds.
@@ -56,7 +62,9 @@ impl ServedModel {
 
     /// Whether an engine of it may be tried.
     pub fn has_usable_engine(&self) -> bool {
-        self.deployments.iter().any(|deployment| deployment.engine.health.is_usable())
+        self.deployments
+            .iter()
+            .any(|deployment| deployment.engine.health.is_usable())
     }
 }
 
@@ -78,7 +86,11 @@ impl Registry {
                 by_name.insert(alias.clone(), Arc::clone(served));
             }
         }
-        Self { models, by_name, engines }
+        Self {
+            models,
+            by_name,
+            engines,
+        }
     }
 
     /// The model with this id or alias.
@@ -99,6 +111,8 @@ impl Registry {
     /// Whether an engine is known to be up.
     pub fn any_engine_up(&self) -> bool {
         use crate::engines::health::Standing;
-        self.engines.iter().any(|engine| engine.health.standing() == Standing::Up)
+        self.engines
+            .iter()
+            .any(|engine| engine.health.standing() == Standing::Up)
     }
 }

@@ -36,7 +36,12 @@ pub struct SseReader {
 impl SseReader {
     /// A reader that holds at most `limit_bytes` of an event that has not ended.
     pub fn new(limit_bytes: usize) -> Self {
-        Self { tail: BytesMut::new(), searched: 0, segment: Bytes::new(), limit_bytes }
+        Self {
+            tail: BytesMut::new(),
+            searched: 0,
+            segment: Bytes::new(),
+            limit_bytes,
+        }
     }
 
     /// Takes the next segment. Call [`Self::next_event`] until it has no more.
@@ -84,7 +89,11 @@ impl SseReader {
     }
 
     fn check_bound(&self) -> Result<Option<Event>, EventTooLarge> {
-        if self.tail.len() > self.limit_bytes { Err(EventTooLarge(self.limit_bytes)) } else { Ok(None) }
+        if self.tail.len() > self.limit_bytes {
+            Err(EventTooLarge(self.limit_bytes))
+        } else {
+            Ok(None)
+        }
     }
 }
 
@@ -157,14 +166,23 @@ mod tests {
 
     fn data_of(text: &str) -> Vec<Option<String>> {
         let events = events_of(&[text.as_bytes()], 1 << 20).unwrap();
-        events.into_iter().map(|event| event.data.map(|data| String::from_utf8(data.into()).unwrap())).collect()
+        events
+            .into_iter()
+            .map(|event| event.data.map(|data| String::from_utf8(data.into()).unwrap()))
+            .collect()
     }
 
     #[test]
     fn every_framing_of_the_standard_is_read() {
         let some = |text: &str| Some(text.to_owned());
-        assert_eq!(data_of("data: a\n\ndata:b\r\n\r\ndata: c\r\r"), [some("a"), some("b"), some("c")]);
-        assert_eq!(data_of(": ping\n\nevent: x\ndata: a\ndata: b\n\n"), [None, some("a\nb")]);
+        assert_eq!(
+            data_of("data: a\n\ndata:b\r\n\r\ndata: c\r\r"),
+            [some("a"), some("b"), some("c")]
+        );
+        assert_eq!(
+            data_of(": ping\n\nevent: x\ndata: a\ndata: b\n\n"),
+            [None, some("a\nb")]
+        );
         assert_eq!(data_of("data: unfinished"), [some("unfinished")]);
     }
 

@@ -103,12 +103,18 @@ pub fn response_of(refusal: &Refusal) -> Response<Body> {
     if let Some(wait) = retry_after(refusal) {
         let whole_seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds));
-        headers.insert(RETRY_AFTER_MS.clone(), HeaderValue::from(u64::try_from(wait.as_millis()).unwrap_or(0)));
+        headers.insert(
+            RETRY_AFTER_MS.clone(),
+            HeaderValue::from(u64::try_from(wait.as_millis()).unwrap_or(0)),
+        );
     }
     match refusal {
         Refusal::ConcurrencyLimit { in_flight, limit, .. } => {
             headers.insert(LIMIT_CONCURRENT.clone(), HeaderValue::from(*limit));
-            headers.insert(REMAINING_CONCURRENT.clone(), HeaderValue::from(limit.saturating_sub(*in_flight)));
+            headers.insert(
+                REMAINING_CONCURRENT.clone(),
+                HeaderValue::from(limit.saturating_sub(*in_flight)),
+            );
         }
         Refusal::MethodNotAllowed { allowed, .. } => {
             headers.insert(header::ALLOW, HeaderValue::from_static(allowed));

@@ -28,7 +28,9 @@ pub async fn listen(
     draining: CancellationToken,
 ) {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(settings.header_timeout);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout);
     let service = TowerToHyperService::new(router);
     loop {
         let accepted = tokio::select! {

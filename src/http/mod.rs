@@ -20,7 +20,10 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 /// The routes of the public listener.
 pub fn public_router(app: &Arc<App>) -> Router {
     let router = openai::router().fallback(openai::unknown_path);
-    router.layer(CatchPanicLayer::custom(after_panic)).layer(cors()).with_state(Arc::clone(app))
+    router
+        .layer(CatchPanicLayer::custom(after_panic))
+        .layer(cors())
+        .with_state(Arc::clone(app))
 }
 
 /// The routes of the admin listener.
@@ -48,12 +51,14 @@ fn cors() -> CorsLayer {
 }
 
 /// A fault of farebox's own: what is said of it is a line in the log, and nothing to the client.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 fn after_panic(_: Box<dyn std::any::Any + Send>) -> Response<axum::body::Body> {
     crate::telemetry::log::panicked("a request");
-    let body = r#"{"error":{"message":"internal error","type":"api_error","param":null,"code":"internal_error"}}"#;
+    let body =
+        r#"{"error":{"message":"internal error","type":"api_error","param":null,"code":"internal_error"}}"#;
     let mut response = Response::new(axum::body::Body::from(body));
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

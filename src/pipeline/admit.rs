@@ -78,11 +78,16 @@ pub fn admit(
     arrival: Arrival,
     request: InferenceRequest,
 ) -> Result<(Admitted, Arc<ServedModel>), Refusal> {
-    let served = pipeline.registry.find(&request.model).ok_or_else(|| no_such_model(&request.model))?;
+    let served = pipeline
+        .registry
+        .find(&request.model)
+        .ok_or_else(|| no_such_model(&request.model))?;
     check_task(served, &request)?;
     check_room(served, &request)?;
     let account = &caller.key.account;
-    let permit = account.gate.try_acquire(&served.model.id, pipeline.limits.concurrent_requests)?;
+    let permit = account
+        .gate
+        .try_acquire(&served.model.id, pipeline.limits.concurrent_requests)?;
     let new = NewRequest {
         id: arrival.id,
         client_request_id: arrival.client_request_id,
@@ -91,15 +96,37 @@ pub fn admit(
         admitted_at: pipeline.clock.now(),
         admitted_at_ms: pipeline.clock.unix_ms(),
     };
-    let live = Arc::new(Live::new(new, account.id.clone(), caller.key.id.clone(), Arc::clone(served)));
+    let live = Arc::new(Live::new(
+        new,
+        account.id.clone(),
+        caller.key.id.clone(),
+        Arc::clone(served),
+    ));
     pipeline.in_flight.insert(&live);
-    let ticket = Ticket { pipeline: Arc::clone(pipeline), live, redeemed: false };
-    Ok((Admitted { request, ticket, permit }, Arc::clone(served)))
+    let ticket = Ticket {
+        pipeline: Arc::clone(pipeline),
+        live,
+        redeemed: false,
+    };
+    Ok((
+        Admitted {
+            request,
+            ticket,
+            permit,
+        },
+        Arc::clone(served),
+    ))
 }
 
 fn no_such_model(name: &str) -> Refusal {
-    let shown: String = name.chars().filter(|letter| !letter.is_control()).take(100).collect();
-    Refusal::ModelNotFound(format!("the model `{shown}` does not exist; GET /v1/models lists those that do"))
+    let shown: String = name
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(100)
+        .collect();
+    Refusal::ModelNotFound(format!(
+        "the model `{shown}` does not exist; GET /v1/models lists those that do"
+    ))
 }
 
 fn check_task(served: &ServedModel, request: &InferenceRequest) -> Result<(), Refusal> {
@@ -119,12 +146,18 @@ fn check_task(served: &ServedModel, request: &InferenceRequest) -> Result<(), Re
 }
 
 fn check_room(served: &ServedModel, request: &InferenceRequest) -> Result<(), Refusal> {
-    let Some((field, asked)) = request.max_tokens else { return Ok(()) };
+    let Some((field, asked)) = request.max_tokens else {
+        return Ok(());
+    };
     let model = &served.model;
     if asked <= u64::from(model.max_output_tokens) {
         return Ok(());
     }
-    let what = if model.max_output_tokens < model.context_length { " of output" } else { "" };
+    let what = if model.max_output_tokens < model.context_length {
+        " of output"
+    } else {
+        ""
+    };
     Err(Refusal::ContextLengthExceeded {
         field,
         asked,

@@ -19,7 +19,9 @@ pub struct Caller {
 /// Finds the caller.
 pub fn authenticate(directory: &Directory, headers: &HeaderMap, now_ms: u64) -> Result<Caller, Refusal> {
     let secret = bearer(headers).map_err(Refusal::InvalidApiKey)?;
-    let key = directory.find_key(secret, now_ms).map_err(Refusal::InvalidApiKey)?;
+    let key = directory
+        .find_key(secret, now_ms)
+        .map_err(Refusal::InvalidApiKey)?;
     Ok(Caller { key })
 }
 
@@ -27,7 +29,11 @@ pub fn authenticate(directory: &Directory, headers: &HeaderMap, now_ms: u64) -> 
 pub fn bearer(headers: &HeaderMap) -> Result<&str, KeyFault> {
     let Some(value) = headers.get(AUTHORIZATION) else {
         let misplaced = WRONG_HEADERS.iter().any(|name| headers.contains_key(*name));
-        return Err(if misplaced { KeyFault::WrongHeader } else { KeyFault::Missing });
+        return Err(if misplaced {
+            KeyFault::WrongHeader
+        } else {
+            KeyFault::Missing
+        });
     };
     let text = value.to_str().map_err(|_| KeyFault::Malformed)?;
     let (scheme, token) = text.split_once(' ').ok_or(KeyFault::Malformed)?;

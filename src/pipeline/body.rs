@@ -3,7 +3,7 @@
 //! It owns the admitted request. When hyper drops it because the client left, the engine's connection closes with
 //! it, and the request settles with what is known of it.
 
-use crate::engines::client::EngineGuard;
+use crate::engines::client::{EngineBody, EngineGuard};
 use crate::ledger::SettleFault;
 use crate::pipeline::admit::Admitted;
 use crate::pipeline::in_flight::Live;
@@ -37,16 +37,26 @@ pub struct MeteredBody {
 }
 
 enum State {
-    Streaming { admitted: Admitted, upstream: Source },
+    Streaming {
+        admitted: Admitted,
+        upstream: Source,
+    },
     /// The end waits for the commit.
-    Settling { end: Bytes, receipt: Receipt, done: oneshot::Receiver<Result<(), SettleFault>>, upstream: Option<Source> },
+    Settling {
+        end: Bytes,
+        receipt: Receipt,
+        done: oneshot::Receiver<Result<(), SettleFault>>,
+        upstream: Option<Source>,
+    },
     /// The receipt holds the permit until the body is dropped.
-    Ended { _receipt: Option<Receipt> },
+    Ended {
+        _receipt: Option<Receipt>,
+    },
 }
 
 /// The engine's side.
 struct Source {
-    body: reqwest::Body,
+    body: EngineBody,
     _guard: EngineGuard,
 }
 
@@ -57,7 +67,7 @@ impl MeteredBody {
         live: Arc<Live>,
         meter: StreamMeter,
         begun: Bytes,
-        (body, guard): (reqwest::Body, EngineGuard),
+        (body, guard): (EngineBody, EngineGuard),
     ) -> Self {
         let pipeline = admitted.pipeline();
         let now = pipeline.clock.now();
@@ -67,19 +77,26 @@ impl MeteredBody {
             meter,
             output: Output::default(),
             begun,
-            timer: Box::pin(tokio::time::sleep_until(overtime_at.min(now + timeouts.between_tokens))),
+            timer: Box::pin(tokio::time::sleep_until(
+                overtime_at.min(now + timeouts.between_tokens),
+            )),
             last_segment_at: now,
             stall_after: timeouts.between_tokens,
             overtime_at,
             live,
-            state: State::Streaming { admitted, upstream: Source { body, _guard: guard } },
+            state: State::Streaming {
+                admitted,
+                upstream: Source { body, _guard: guard },
+            },
         }
     }
 
     /// Reads on until there is something to show, or the stream has ended. Returns what there is to show.
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            let State::Streaming { upstream, .. } = &mut self.state else { return Poll::Ready(None) };
+            let State::Streaming { upstream, .. } = &mut self.state else {
+                return Poll::Ready(None);
+            };
             let segment = if self.begun.is_empty() {
                 match Pin::new(&mut upstream.body).poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => Some(frame.into_data().unwrap_or_default()),
@@ -139,9 +156,14 @@ impl MeteredBody {
     }
 
     fn note_gap(&mut self) {
-        let State::Streaming { admitted, .. } = &self.state else { return };
+        let State::Streaming { admitted, .. } = &self.state else {
+            return;
+        };
         let now = admitted.pipeline().clock.now();
-        self.live.model.metrics.inter_token(now.saturating_duration_since(self.last_segment_at));
+        self.live
+            .model
+            .metrics
+            .inter_token(now.saturating_duration_since(self.last_segment_at));
         self.last_segment_at = now;
     }
 
@@ -153,19 +175,33 @@ impl MeteredBody {
     }
 
     fn complete(&mut self) {
-        self.settle(EntryState::Completed, |meter, receipt, usage| meter.terminal(&usage_json(receipt, usage)));
+        self.settle(EntryState::Completed, |meter, receipt, usage| {
+            meter.terminal(&usage_json(receipt, usage))
+        });
     }
 
     fn break_off(&mut self, fault: StreamFault) {
-        let State::Streaming { admitted, .. } = &self.state else { return };
+        let State::Streaming { admitted, .. } = &self.state else {
+            return;
+        };
         admitted.pipeline().metrics.stream_broke(fault.as_str());
-        let engine = self.live.progress.lock().engine.as_ref().map(|(name, _)| name.clone());
+        let engine = self
+            .live
+            .progress
+            .lock()
+            .engine
+            .as_ref()
+            .map(|(name, _)| name.clone());
         log::stream_broke(admitted.id(), engine.as_ref(), fault.as_str());
         self.settle(EntryState::Interrupted, move |_, _, _| error_event(fault));
     }
 
     /// Hands the request over by value, and prepares the end that is shown when the entry is durable.
-    fn settle(&mut self, state: EntryState, end: impl FnOnce(&StreamMeter, &Receipt, Option<&[u8]>) -> Bytes) {
+    fn settle(
+        &mut self,
+        state: EntryState,
+        end: impl FnOnce(&StreamMeter, &Receipt, Option<&[u8]>) -> Bytes,
+    ) {
         let State::Streaming { admitted, upstream } =
             std::mem::replace(&mut self.state, State::Ended { _receipt: None })
         else {
@@ -176,11 +212,18 @@ impl MeteredBody {
         // A stream that is complete is read to its last byte, so that its connection can be used again; one
         // that is not is closed at once, which is how an engine learns of it.
         let upstream = (state == EntryState::Completed).then_some(upstream);
-        self.state = State::Settling { end, receipt, done, upstream };
+        self.state = State::Settling {
+            end,
+            receipt,
+            done,
+            upstream,
+        };
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let State::Settling { upstream, .. } = &mut self.state else { return Poll::Ready(None) };
+        let State::Settling { upstream, .. } = &mut self.state else {
+            return Poll::Ready(None);
+        };
         if let Some(source) = upstream {
             while let Poll::Ready(frame) = Pin::new(&mut source.body).poll_frame(cx) {
                 if !matches!(frame, Some(Ok(_))) {
@@ -189,13 +232,23 @@ impl MeteredBody {
                 }
             }
         }
-        let State::Settling { done, .. } = &mut self.state else { return Poll::Ready(None) };
+        let State::Settling { done, .. } = &mut self.state else {
+            return Poll::Ready(None);
+        };
         let durable = matches!(ready!(Pin::new(done).poll(cx)), Ok(Ok(())));
         let settled = std::mem::replace(&mut self.state, State::Ended { _receipt: None });
-        let State::Settling { end, receipt, .. } = settled else { return Poll::Ready(None) };
-        self.state = State::Ended { _receipt: Some(receipt) };
+        let State::Settling { end, receipt, .. } = settled else {
+            return Poll::Ready(None);
+        };
+        self.state = State::Ended {
+            _receipt: Some(receipt),
+        };
         // What is not in the ledger is not shown as complete.
-        Poll::Ready(Some(if durable { end } else { crate::pipeline::shown::ledger_error_event() }))
+        Poll::Ready(Some(if durable {
+            end
+        } else {
+            crate::pipeline::shown::ledger_error_event()
+        }))
     }
 }
 

@@ -45,8 +45,8 @@ impl InferenceRequest {
 
     fn usage_turned_on(&self, kind: EngineKind) -> Option<Edit<'static>> {
         let wants_continuous = kind.has_continuous_usage();
-        let already = self.stream_options.include_usage
-            && (self.stream_options.continuous_usage || !wants_continuous);
+        let already =
+            self.stream_options.include_usage && (self.stream_options.continuous_usage || !wants_continuous);
         if already {
             return None;
         }
@@ -67,6 +67,9 @@ impl InferenceRequest {
         }
         // Right after the opening brace; a body that holds has at least a model, so a comma follows.
         let brace = memchr::memchr(b'{', &self.body).unwrap_or(0) + 1;
-        Some((brace..brace, Cow::Owned(format!("\"stream_options\":{options},").into_bytes())))
+        Some((
+            brace..brace,
+            Cow::Owned(format!("\"stream_options\":{options},").into_bytes()),
+        ))
     }
 }

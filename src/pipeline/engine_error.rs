@@ -31,7 +31,9 @@ pub fn refusal_of(status: u16, body: &[u8]) -> Refusal {
     let fields = read.map(fields_of).unwrap_or_default();
     Refusal::EngineRefused {
         status,
-        message: fields.message.unwrap_or_else(|| "the model refused the request".to_owned()),
+        message: fields
+            .message
+            .unwrap_or_else(|| "the model refused the request".to_owned()),
         kind: fields.kind,
         param: fields.param,
         code: fields.code.and_then(|code| code.as_str().map(str::to_owned)),
@@ -40,9 +42,10 @@ pub fn refusal_of(status: u16, body: &[u8]) -> Refusal {
 
 fn fields_of(body: Body) -> Fields {
     match (body.error, body.detail) {
-        (Some(Value::String(message)), _) | (None, Some(Value::String(message))) => {
-            Fields { message: Some(message), ..body.flat }
-        }
+        (Some(Value::String(message)), _) | (None, Some(Value::String(message))) => Fields {
+            message: Some(message),
+            ..body.flat
+        },
         (Some(error), _) => serde_json::from_value(error).unwrap_or_default(),
         (None, Some(Value::Array(faults))) => from_fastapi(&faults),
         (None, _) => body.flat,
@@ -51,12 +54,21 @@ fn fields_of(body: Body) -> Fields {
 
 /// `[{"loc": ["body", "messages"], "msg": "..."}]`
 fn from_fastapi(faults: &[Value]) -> Fields {
-    let Some(first) = faults.first() else { return Fields::default() };
+    let Some(first) = faults.first() else {
+        return Fields::default();
+    };
     let place = first["loc"].as_array().map(|loc| {
-        let parts = loc.iter().skip(1).map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned));
+        let parts = loc
+            .iter()
+            .skip(1)
+            .map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned));
         parts.collect::<Vec<_>>().join(".")
     });
-    Fields { message: first["msg"].as_str().map(str::to_owned), param: place, ..Fields::default() }
+    Fields {
+        message: first["msg"].as_str().map(str::to_owned),
+        param: place,
+        ..Fields::default()
+    }
 }
 
 #[cfg(test)]
@@ -65,19 +77,33 @@ mod tests {
 
     fn read(body: &str) -> String {
         match refusal_of(400, body.as_bytes()) {
-            Refusal::EngineRefused { message, param, code, .. } => format!("{message}|{param:?}|{code:?}"),
+            Refusal::EngineRefused {
+                message, param, code, ..
+            } => format!("{message}|{param:?}|{code:?}"),
             other => other.to_string(),
         }
     }
 
     #[test]
     fn every_shape_of_an_engines_error_is_read() {
-        assert_eq!(read(r#"{"error":{"message":"m","param":"p","code":400}}"#), r#"m|Some("p")|None"#);
-        assert_eq!(read(r#"{"error":{"message":"m","code":"context_length_exceeded"}}"#), r#"m|None|Some("context_length_exceeded")"#);
+        assert_eq!(
+            read(r#"{"error":{"message":"m","param":"p","code":400}}"#),
+            r#"m|Some("p")|None"#
+        );
+        assert_eq!(
+            read(r#"{"error":{"message":"m","code":"context_length_exceeded"}}"#),
+            r#"m|None|Some("context_length_exceeded")"#
+        );
         assert_eq!(read(r#"{"error":"m"}"#), "m|None|None");
-        assert_eq!(read(r#"{"message":"m","type":"BadRequest","code":400}"#), "m|None|None");
+        assert_eq!(
+            read(r#"{"message":"m","type":"BadRequest","code":400}"#),
+            "m|None|None"
+        );
         assert_eq!(read(r#"{"detail":"m"}"#), "m|None|None");
-        assert_eq!(read(r#"{"detail":[{"loc":["body","messages"],"msg":"m"}]}"#), r#"m|Some("messages")|None"#);
+        assert_eq!(
+            read(r#"{"detail":[{"loc":["body","messages"],"msg":"m"}]}"#),
+            r#"m|Some("messages")|None"#
+        );
         assert_eq!(read("<html>"), "the model refused the request|None|None");
     }
 }

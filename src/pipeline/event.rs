@@ -43,9 +43,12 @@ pub fn kind_of(data: &[u8]) -> DataKind {
     if data == b"[DONE]" {
         return DataKind::Done;
     }
-    let (Some(b'{'), Some(b'}')) = (data.first(), data.last()) else { return DataKind::Rubbish };
+    let (Some(b'{'), Some(b'}')) = (data.first(), data.last()) else {
+        return DataKind::Rubbish;
+    };
     let first_key = data[1..].trim_ascii_start();
-    let flat = || first_key.starts_with(b"\"object\"") && memchr::memmem::find(first_key, b"\"error\"").is_some();
+    let flat =
+        || first_key.starts_with(b"\"object\"") && memchr::memmem::find(first_key, b"\"error\"").is_some();
     if first_key.starts_with(b"\"error\"") || (flat() && find(&CHOICES, data).is_none()) {
         DataKind::Error
     } else {
@@ -61,7 +64,10 @@ fn find(key: &Finder<'static>, data: &[u8]) -> Option<usize> {
 fn find_from(key: &Finder<'static>, data: &[u8], from: usize) -> Option<usize> {
     let found = key.find(data.get(from..)?)?;
     let value = from + found + key.needle().len();
-    let spaces = data[value..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let spaces = data[value..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_whitespace())
+        .count();
     Some(value + spaces)
 }
 
@@ -78,8 +84,14 @@ pub struct UsageField {
 pub fn usage_field(data: &[u8]) -> Option<UsageField> {
     let start = find(&USAGE, data)?;
     match data.get(start)? {
-        b'{' => Some(UsageField { value: start..object_end(data, start)?, is_object: true }),
-        b'n' => Some(UsageField { value: start..start + 4, is_object: false }),
+        b'{' => Some(UsageField {
+            value: start..object_end(data, start)?,
+            is_object: true,
+        }),
+        b'n' => Some(UsageField {
+            value: start..start + 4,
+            is_object: false,
+        }),
         _ => None,
     }
 }
@@ -139,23 +151,30 @@ pub fn finished_choices(data: &[u8]) -> Option<Vec<usize>> {
     }
     let mut from = 0;
     loop {
-        let Some(value) = find_from(&FINISH_REASON, data, from) else { return Some(Vec::new()) };
+        let Some(value) = find_from(&FINISH_REASON, data, from) else {
+            return Some(Vec::new());
+        };
         if data.get(value) != Some(&b'n') {
             break;
         }
         from = value;
     }
     let chunk: Chunk = serde_json::from_slice(data).ok()?;
-    let finished = chunk.choices.iter().filter(|choice| choice.finish_reason.is_some());
+    let finished = chunk
+        .choices
+        .iter()
+        .filter(|choice| choice.finish_reason.is_some());
     Some(finished.map(|choice| choice.index).collect())
 }
 
 /// Whether a chunk brings a token: some text that is not empty.
 pub fn brings_token(data: &[u8]) -> bool {
-    [&CONTENT, &TEXT, &REASONING_CONTENT, &REASONING, &ARGUMENTS].iter().any(|key| {
-        let value = find(key, data).map(|start| &data[start..]);
-        value.is_some_and(|value| value.first() == Some(&b'"') && value.get(1) != Some(&b'"'))
-    })
+    [&CONTENT, &TEXT, &REASONING_CONTENT, &REASONING, &ARGUMENTS]
+        .iter()
+        .any(|key| {
+            let value = find(key, data).map(|start| &data[start..]);
+            value.is_some_and(|value| value.first() == Some(&b'"') && value.get(1) != Some(&b'"'))
+        })
 }
 
 /// Where a chunk's `model` says `name`: the range of the name, without its quotes.
@@ -180,8 +199,14 @@ mod tests {
         assert_eq!(kind_of(br#"{"error":{"message":"x"}}"#), DataKind::Error);
         assert_eq!(kind_of(br#"{ "error" : "x"}"#), DataKind::Error);
         assert_eq!(kind_of(br#"{"object":"error","message":"x"}"#), DataKind::Error);
-        assert_eq!(kind_of(br#"{"choices":[{"delta":{"content":"{\"error\":1}"}}]}"#), DataKind::Chunk);
-        assert_eq!(kind_of(br#"{"object":"chunk","choices":[{"delta":{"content":"error"}}]}"#), DataKind::Chunk);
+        assert_eq!(
+            kind_of(br#"{"choices":[{"delta":{"content":"{\"error\":1}"}}]}"#),
+            DataKind::Chunk
+        );
+        assert_eq!(
+            kind_of(br#"{"object":"chunk","choices":[{"delta":{"content":"error"}}]}"#),
+            DataKind::Chunk
+        );
         assert_eq!(kind_of(b"<html>"), DataKind::Rubbish);
         assert_eq!(kind_of(br#"{"choices":["#), DataKind::Rubbish);
     }
@@ -213,7 +238,10 @@ mod tests {
     fn finished_choices_are_read_by_index() {
         let two = br#"{"choices":[{"index":1,"finish_reason":null},{"index":4,"finish_reason":"stop"}]}"#;
         assert_eq!(finished_choices(two), Some(vec![4]));
-        assert_eq!(finished_choices(br#"{"choices":[{"finish_reason":"stop"}]}"#), Some(vec![0]));
+        assert_eq!(
+            finished_choices(br#"{"choices":[{"finish_reason":"stop"}]}"#),
+            Some(vec![0])
+        );
         assert_eq!(finished_choices(br#"{"finish_reason":"stop"}"#), None);
     }
 

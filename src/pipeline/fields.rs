@@ -60,22 +60,44 @@ const fn types_of(endpoint: Endpoint, field: &str) -> &'static [Type] {
         b"stream_options" | b"response_format" | b"logit_bias" | b"metadata" => &[Object],
         b"tool_choice" => &[Text, Object],
         b"logprobs" if chat => &[Bool],
-        b"logprobs" | b"n" | b"max_tokens" | b"max_completion_tokens" | b"top_logprobs" | b"seed"
-        | b"temperature" | b"top_p" | b"presence_penalty" | b"frequency_penalty" | b"dimensions"
-        | b"best_of" | b"top_k" | b"min_p" | b"repetition_penalty" => &[Number],
+        b"logprobs"
+        | b"n"
+        | b"max_tokens"
+        | b"max_completion_tokens"
+        | b"top_logprobs"
+        | b"seed"
+        | b"temperature"
+        | b"top_p"
+        | b"presence_penalty"
+        | b"frequency_penalty"
+        | b"dimensions"
+        | b"best_of"
+        | b"top_k"
+        | b"min_p"
+        | b"repetition_penalty" => &[Number],
         _ => &[],
     }
 }
 
 /// Refuses a known field of another type.
-pub(in crate::pipeline) fn check_type(endpoint: Endpoint, field: &str, value: &RawValue) -> Result<(), Refusal> {
+pub(in crate::pipeline) fn check_type(
+    endpoint: Endpoint,
+    field: &str,
+    value: &RawValue,
+) -> Result<(), Refusal> {
     let types = types_of(endpoint, field);
-    let Some(found) = Type::of(value).filter(|_| !types.is_empty()) else { return Ok(()) };
+    let Some(found) = Type::of(value).filter(|_| !types.is_empty()) else {
+        return Ok(());
+    };
     if types.contains(&found) {
         return Ok(());
     }
     let expected: Vec<&str> = types.iter().map(|expected| expected.name()).collect();
-    let message = format!("`{field}` must be {}, not {}", expected.join(" or "), found.name());
+    let message = format!(
+        "`{field}` must be {}, not {}",
+        expected.join(" or "),
+        found.name()
+    );
     Err(Refusal::invalid(message, Some(Cow::Owned(field.to_owned()))))
 }
 
@@ -85,8 +107,8 @@ fn invalid(field: &'static str, message: impl Into<String>) -> Refusal {
 
 /// A text that is not empty.
 pub(in crate::pipeline) fn text(field: &'static str, value: &RawValue) -> Result<String, Refusal> {
-    let text: String = serde_json::from_str(value.get())
-        .map_err(|_| invalid(field, format!("`{field}` must be a text")))?;
+    let text: String =
+        serde_json::from_str(value.get()).map_err(|_| invalid(field, format!("`{field}` must be a text")))?;
     if text.is_empty() {
         return Err(invalid(field, format!("`{field}` is empty")));
     }
@@ -100,7 +122,10 @@ fn whole_number(field: &'static str, value: &RawValue, least: u64) -> Result<Opt
     let number: Option<u64> = serde_json::from_str(value.get()).ok();
     let shown: String = value.get().chars().take(24).collect();
     number.filter(|&number| number >= least).map(Some).ok_or_else(|| {
-        invalid(field, format!("`{field}` must be a whole number of at least {least}, not {shown}"))
+        invalid(
+            field,
+            format!("`{field}` must be a whole number of at least {least}, not {shown}"),
+        )
     })
 }
 
@@ -127,7 +152,10 @@ pub(in crate::pipeline) fn encoding_format(value: &RawValue) -> Result<bool, Ref
     match value.get() {
         "\"base64\"" => Ok(true),
         "\"float\"" | "null" => Ok(false),
-        _ => Err(invalid("encoding_format", "`encoding_format` must be \"float\" or \"base64\"")),
+        _ => Err(invalid(
+            "encoding_format",
+            "`encoding_format` must be \"float\" or \"base64\"",
+        )),
     }
 }
 
@@ -138,8 +166,12 @@ pub(in crate::pipeline) fn stream_options(value: &RawValue) -> Result<StreamOpti
         include_usage: Option<bool>,
         continuous_usage_stats: Option<bool>,
     }
-    let options: Option<Options> = serde_json::from_str(value.get())
-        .map_err(|fault| invalid("stream_options", format!("`stream_options` does not hold: {fault}")))?;
+    let options: Option<Options> = serde_json::from_str(value.get()).map_err(|fault| {
+        invalid(
+            "stream_options",
+            format!("`stream_options` does not hold: {fault}"),
+        )
+    })?;
     let flag = |read: fn(&Options) -> Option<bool>| options.as_ref().and_then(read).unwrap_or(false);
     Ok(StreamOptions {
         include_usage: flag(|options| options.include_usage),
@@ -170,14 +202,20 @@ pub(in crate::pipeline) fn messages(value: &RawValue) -> Result<(), Refusal> {
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<usize, A::Error> {
             let mut count = 0;
             loop {
-                let message: Option<Message<'de>> = list.next_element().map_err(|fault| {
-                    de::Error::custom(format_args!("messages[{count}]: {fault}"))
-                })?;
+                let message: Option<Message<'de>> = list
+                    .next_element()
+                    .map_err(|fault| de::Error::custom(format_args!("messages[{count}]: {fault}")))?;
                 let Some(message) = message else { return Ok(count) };
                 if message.role.is_empty() {
-                    return Err(de::Error::custom(format_args!("messages[{count}]: `role` is empty")));
+                    return Err(de::Error::custom(format_args!(
+                        "messages[{count}]: `role` is empty"
+                    )));
                 }
-                if message.content.and_then(Type::of).is_some_and(|kind| !matches!(kind, Type::Text | Type::List)) {
+                if message
+                    .content
+                    .and_then(Type::of)
+                    .is_some_and(|kind| !matches!(kind, Type::Text | Type::List))
+                {
                     return Err(de::Error::custom(format_args!(
                         "messages[{count}]: `content` must be a text or a list of parts"
                     )));
@@ -192,11 +230,18 @@ pub(in crate::pipeline) fn messages(value: &RawValue) -> Result<(), Refusal> {
         let text = fault.to_string();
         // The position is within the list, and would mislead.
         let text = text.split(" at line ").next().unwrap_or(&text);
-        let path = text.split(':').next().filter(|path| path.starts_with("messages[")).unwrap_or("messages");
+        let path = text
+            .split(':')
+            .next()
+            .filter(|path| path.starts_with("messages["))
+            .unwrap_or("messages");
         Refusal::invalid(text.to_owned(), Some(Cow::Owned(path.to_owned())))
     })?;
     if count == 0 {
-        return Err(invalid("messages", "`messages` is empty: send at least one message"));
+        return Err(invalid(
+            "messages",
+            "`messages` is empty: send at least one message",
+        ));
     }
     Ok(())
 }
@@ -238,6 +283,9 @@ pub(in crate::pipeline) fn inputs(field: &'static str, value: &RawValue) -> Resu
     match count {
         0 => Err(empty()),
         1..=MAX_INPUTS => Ok(count),
-        _ => Err(invalid(field, format!("`{field}` has {count} entries, and may have at most {MAX_INPUTS}"))),
+        _ => Err(invalid(
+            field,
+            format!("`{field}` has {count} entries, and may have at most {MAX_INPUTS}"),
+        )),
     }
 }

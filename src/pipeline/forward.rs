@@ -2,7 +2,8 @@
 //!
 //! Trying again ends here: once this stage has returned an answer, the client may have seen some of it.
 
-use crate::engines::client::{EngineGuard, Reply};
+use crate::engines::client::{EngineBody, EngineGuard, Reply};
+use crate::engines::registry::ServedModel;
 use crate::engines::sse::SseReader;
 use crate::pipeline::admit::Admitted;
 use crate::pipeline::engine_error;
@@ -10,7 +11,6 @@ use crate::pipeline::event::{self, DataKind};
 use crate::pipeline::route::{Route, route};
 use crate::pipeline::whole::WholeAnswer;
 use crate::pipeline::{Pipeline, Timeouts};
-use crate::engines::registry::ServedModel;
 use crate::telemetry::log;
 use bytes::{Bytes, BytesMut};
 use farebox_domain::attempt::{AttemptFault, StatusVerdict, read_status};
@@ -38,7 +38,7 @@ pub enum Upstream {
         /// Everything up to the segment with the first event.
         begun: Bytes,
         /// The rest.
-        body: reqwest::Body,
+        body: EngineBody,
     },
     /// An answer in one piece.
     Whole {
@@ -83,7 +83,10 @@ pub async fn forward(admitted: &Admitted, served: &ServedModel, first: Route) ->
             next = fresh;
             continue;
         }
-        let wait = pipeline.retry.wait(fault, failures, elapsed).ok_or_else(|| refusal_of(fault, served))?;
+        let wait = pipeline
+            .retry
+            .wait(fault, failures, elapsed)
+            .ok_or_else(|| refusal_of(fault, served))?;
         tokio::time::sleep(wait).await;
         let again = |index: usize| tried[index].is_none_or(AttemptFault::may_repeat);
         next = route(served, again).map_err(|_| refusal_of(fault, served))?;
@@ -111,9 +114,9 @@ fn refusal_of(fault: AttemptFault, served: &ServedModel) -> Refusal {
     let model = served.model.id.clone();
     match fault {
         AttemptFault::Silent => Refusal::EngineTimeout(model),
-        AttemptFault::Busy { retry_after, .. } => {
-            Refusal::EngineOverloaded { retry_after: retry_after.unwrap_or(BUSY_RETRY_AFTER) }
-        }
+        AttemptFault::Busy { retry_after, .. } => Refusal::EngineOverloaded {
+            retry_after: retry_after.unwrap_or(BUSY_RETRY_AFTER),
+        },
         AttemptFault::Unreachable
         | AttemptFault::Status(_)
         | AttemptFault::BadAnswer
@@ -133,25 +136,39 @@ async fn attempt(admitted: &Admitted, served: &ServedModel, route: Route) -> Res
     let body = admitted.request.body_for(&serves, engine.kind);
     let patience = patience(pipeline.timeouts, admitted.request.stream);
     let answered = tokio::time::timeout(patience, async {
-        let reply = engine.call(admitted.request.endpoint, body, admitted.id()).await.map_err(Failed::Fault)?;
+        let reply = engine
+            .call(admitted.request.endpoint, body, admitted.id())
+            .await
+            .map_err(Failed::Fault)?;
         read_reply(admitted, reply).await
     });
-    let begun = answered.await.unwrap_or(Err(Failed::Fault(AttemptFault::Silent)))?;
+    let begun = answered
+        .await
+        .unwrap_or(Err(Failed::Fault(AttemptFault::Silent)))?;
     engine.health.succeeded();
     admitted.live().progress.lock().first_event_at = Some(pipeline.clock.now());
     Ok(match begun {
-        Begun::Stream { begun, body } => Upstream::Stream { guard: route.guard, serves, begun, body },
+        Begun::Stream { begun, body } => Upstream::Stream {
+            guard: route.guard,
+            serves,
+            begun,
+            body,
+        },
         Begun::Whole(answer) => Upstream::Whole { serves, answer },
     })
 }
 
 /// How long an engine may take to its first event. An answer in one piece has no event before its end.
 fn patience(timeouts: Timeouts, stream: bool) -> Duration {
-    if stream { timeouts.first_event } else { timeouts.whole_answer }
+    if stream {
+        timeouts.first_event
+    } else {
+        timeouts.whole_answer
+    }
 }
 
 enum Begun {
-    Stream { begun: Bytes, body: reqwest::Body },
+    Stream { begun: Bytes, body: EngineBody },
     Whole(WholeAnswer),
 }
 
@@ -159,12 +176,15 @@ async fn read_reply(admitted: &Admitted, reply: Reply) -> Result<Begun, Failed> 
     let (head, mut body) = reply.into_parts();
     let status = head.status.as_u16();
     match read_status(status) {
-        StatusVerdict::Fault => {
-            Err(Failed::Fault(AttemptFault::of_status(status, retry_after(&head.headers))))
-        }
+        StatusVerdict::Fault => Err(Failed::Fault(AttemptFault::of_status(
+            status,
+            retry_after(&head.headers),
+        ))),
         StatusVerdict::AboutTheRequest => {
             // An error without a readable body is still about the request.
-            let text = collect(&mut body, engine_error::LIMIT_BYTES).await.unwrap_or_default();
+            let text = collect(&mut body, engine_error::LIMIT_BYTES)
+                .await
+                .unwrap_or_default();
             Err(Failed::Refused(engine_error::refusal_of(status, &text)))
         }
         StatusVerdict::Answer if admitted.request.stream => {
@@ -172,15 +192,19 @@ async fn read_reply(admitted: &Admitted, reply: Reply) -> Result<Begun, Failed> 
             Ok(Begun::Stream { begun, body })
         }
         StatusVerdict::Answer => {
-            let bytes = collect(&mut body, WHOLE_LIMIT_BYTES).await.map_err(Failed::Fault)?;
+            let bytes = collect(&mut body, WHOLE_LIMIT_BYTES)
+                .await
+                .map_err(Failed::Fault)?;
             let answer = WholeAnswer::read(admitted.request.endpoint, bytes);
-            answer.map(Begun::Whole).ok_or(Failed::Fault(AttemptFault::BadAnswer))
+            answer
+                .map(Begun::Whole)
+                .ok_or(Failed::Fault(AttemptFault::BadAnswer))
         }
     }
 }
 
 /// Reads until the first chunk, and returns all that was read.
-async fn first_event(body: &mut reqwest::Body) -> Result<Bytes, AttemptFault> {
+async fn first_event(body: &mut EngineBody) -> Result<Bytes, AttemptFault> {
     let mut reader = SseReader::new(PREAMBLE_LIMIT_BYTES);
     let mut earlier = BytesMut::new();
     while let Some(segment) = next_segment(body).await? {
@@ -206,7 +230,7 @@ async fn first_event(body: &mut reqwest::Body) -> Result<Bytes, AttemptFault> {
     Err(AttemptFault::BadAnswer)
 }
 
-async fn next_segment(body: &mut reqwest::Body) -> Result<Option<Bytes>, AttemptFault> {
+async fn next_segment(body: &mut EngineBody) -> Result<Option<Bytes>, AttemptFault> {
     loop {
         match body.frame().await {
             None => return Ok(None),
@@ -221,8 +245,10 @@ async fn next_segment(body: &mut reqwest::Body) -> Result<Option<Bytes>, Attempt
 }
 
 /// The whole body. Most come in one segment, which is not copied.
-async fn collect(body: &mut reqwest::Body, limit_bytes: usize) -> Result<Bytes, AttemptFault> {
-    let Some(first) = next_segment(body).await? else { return Ok(Bytes::new()) };
+async fn collect(body: &mut EngineBody, limit_bytes: usize) -> Result<Bytes, AttemptFault> {
+    let Some(first) = next_segment(body).await? else {
+        return Ok(Bytes::new());
+    };
     let mut all: Option<BytesMut> = None;
     while let Some(segment) = next_segment(body).await? {
         let all = all.get_or_insert_with(|| BytesMut::from(&first[..]));
@@ -237,5 +263,7 @@ async fn collect(body: &mut reqwest::Body, limit_bytes: usize) -> Result<Bytes, 
 /// `retry-after-ms`, or `retry-after` in seconds. A date is not read: engines do not send one.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-    number("retry-after-ms").map(Duration::from_millis).or(number("retry-after").map(Duration::from_secs))
+    number("retry-after-ms")
+        .map(Duration::from_millis)
+        .or(number("retry-after").map(Duration::from_secs))
 }

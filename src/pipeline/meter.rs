@@ -136,7 +136,11 @@ impl StreamMeter {
     }
 
     fn verdict(&self) -> Step {
-        if self.unfinished == 0 { Step::Complete } else { Step::Fault(StreamFault::Incomplete) }
+        if self.unfinished == 0 {
+            Step::Complete
+        } else {
+            Step::Fault(StreamFault::Incomplete)
+        }
     }
 
     fn take(&mut self, event: Event, out: &mut Output) -> Step {
@@ -237,7 +241,10 @@ impl StreamMeter {
             edits.push((range, Cow::Borrowed(to)));
         }
         if let Some(field) = event::usage_field(chunk) {
-            edits.push((field.value.clone(), Cow::Owned(usage.spliced_into(&chunk[field.value]))));
+            edits.push((
+                field.value.clone(),
+                Cow::Owned(usage.spliced_into(&chunk[field.value])),
+            ));
         }
         edits.sort_by_key(|(range, _)| range.start);
         edits
@@ -260,21 +267,41 @@ impl UsageJson {
     pub fn spliced_into(&self, engine: &[u8]) -> Vec<u8> {
         let own = self.made.as_bytes();
         let object = if self.engines_own { engine } else { own };
-        let inner = object.strip_suffix(b"}").unwrap_or(own.strip_suffix(b"}").unwrap_or(own));
-        let comma = if inner.trim_ascii_end().last() == Some(&b'{') { "" } else { "," };
-        [inner, comma.as_bytes(), b"\"estimated_cost\":", self.estimated_cost.as_bytes(), b"}"].concat()
+        let inner = object
+            .strip_suffix(b"}")
+            .unwrap_or(own.strip_suffix(b"}").unwrap_or(own));
+        let comma = if inner.trim_ascii_end().last() == Some(&b'{') {
+            ""
+        } else {
+            ","
+        };
+        [
+            inner,
+            comma.as_bytes(),
+            b"\"estimated_cost\":",
+            self.estimated_cost.as_bytes(),
+            b"}",
+        ]
+        .concat()
     }
 }
 
 fn made_usage_chunk(last: &[u8], usage: &UsageJson, rename: Option<&(Bytes, Bytes)>) -> Bytes {
-    let mut chunk: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(last).unwrap_or_default();
-    chunk.retain(|field, _| matches!(field.as_str(), "id" | "object" | "created" | "model" | "system_fingerprint"));
+    let mut chunk: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(last).unwrap_or_default();
+    chunk.retain(|field, _| {
+        matches!(
+            field.as_str(),
+            "id" | "object" | "created" | "model" | "system_fingerprint"
+        )
+    });
     let head = serde_json::Value::Object(chunk).to_string();
     let usage = usage.spliced_into(usage.made.as_bytes());
     let comma: &[u8] = if head == "{}" { b"" } else { b"," };
     let inner = head.strip_suffix('}').unwrap_or("{").as_bytes();
     let made = Bytes::from([inner, comma, b"\"choices\":[],\"usage\":", &usage, b"}"].concat());
-    let renamed = rename.and_then(|(from, to)| event::model_named(&made, from).map(|range| (range, Cow::Borrowed(&to[..]))));
+    let renamed = rename
+        .and_then(|(from, to)| event::model_named(&made, from).map(|range| (range, Cow::Borrowed(&to[..]))));
     apply(&made, renamed.as_slice())
 }
 
@@ -290,7 +317,9 @@ fn edited_event(raw: &Bytes, data: &Bytes, edits: &[Edit<'_>]) -> Bytes {
     }
     // Its data came in several lines, which were joined elsewhere: it is written again as one.
     let mut line = apply(data, edits).to_vec();
-    line.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+    line.iter_mut()
+        .filter(|byte| **byte == b'\n')
+        .for_each(|byte| *byte = b' ');
     Bytes::from([b"data: ", &line[..], b"\n\n"].concat())
 }
 

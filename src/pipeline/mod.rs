@@ -108,9 +108,12 @@ pub async fn serve(
         Err(refusal) => Err(refusal),
     };
     match upstream {
-        Ok(Upstream::Stream { guard, serves, begun, body }) => {
-            Ok(stream(admitted, &served, &serves, begun, (body, guard)))
-        }
+        Ok(Upstream::Stream {
+            guard,
+            serves,
+            begun,
+            body,
+        }) => Ok(stream(admitted, &served, &serves, begun, (body, guard))),
         Ok(Upstream::Whole { serves, answer }) => whole(admitted, &served, &serves, &answer).await,
         Err(refusal) => {
             admitted.fail();
@@ -124,7 +127,10 @@ fn stream(
     served: &ServedModel,
     serves: &str,
     begun: Bytes,
-    upstream: (reqwest::Body, crate::engines::client::EngineGuard),
+    upstream: (
+        crate::engines::client::EngineBody,
+        crate::engines::client::EngineGuard,
+    ),
 ) -> Answer {
     let presentation = presentation(&admitted, served, serves);
     let meter = StreamMeter::new(admitted.request.choices, presentation);
@@ -147,12 +153,19 @@ async fn whole(
         progress.usage_is_final = true;
         progress.whole = true;
     }
-    let receipt = admitted.settle(EntryState::Completed).durable().await.map_err(|fault| {
-        log::internal(id, &fault);
-        Refusal::Internal(id.to_string())
-    })?;
+    let receipt = admitted
+        .settle(EntryState::Completed)
+        .durable()
+        .await
+        .map_err(|fault| {
+            log::internal(id, &fault);
+            Refusal::Internal(id.to_string())
+        })?;
     let shown = shown::usage_json(&receipt, usage.as_deref());
-    Ok(Answer::Whole(answer.present(&presentation, &shown, as_base64), receipt))
+    Ok(Answer::Whole(
+        answer.present(&presentation, &shown, as_base64),
+        receipt,
+    ))
 }
 
 /// How the answer is to look: under the catalog's name, with the usage that the client asked for.

@@ -61,7 +61,10 @@ impl InferenceRequest {
     /// Reads a body, or says which field does not hold.
     pub fn read(endpoint: Endpoint, body: Bytes) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(&body).map_err(|fault| {
-            Refusal::invalid(format!("the body is not UTF-8 at byte {}", fault.valid_up_to()), None)
+            Refusal::invalid(
+                format!("the body is not UTF-8 at byte {}", fault.valid_up_to()),
+                None,
+            )
         })?;
         check_depth(text)?;
         let Fields(found) = serde_json::from_str(text).map_err(|fault| not_json(&fault))?;
@@ -101,7 +104,9 @@ impl InferenceRequest {
                 }
                 ("max_completion_tokens", Endpoint::ChatCompletions) => {
                     let asked = fields::max_tokens("max_completion_tokens", endpoint, value)?;
-                    read.max_tokens = asked.map(|asked| ("max_completion_tokens", asked)).or(read.max_tokens);
+                    read.max_tokens = asked
+                        .map(|asked| ("max_completion_tokens", asked))
+                        .or(read.max_tokens);
                 }
                 ("messages", Endpoint::ChatCompletions) => {
                     fields::messages(value)?;
@@ -116,9 +121,14 @@ impl InferenceRequest {
             }
         }
         if read.model_range.is_empty() {
-            return Err(missing("model", "the name of a model, as GET /v1/models lists them"));
+            return Err(missing(
+                "model",
+                "the name of a model, as GET /v1/models lists them",
+            ));
         }
-        let Some(prompts) = prompts else { return Err(missing_prompt(endpoint)) };
+        let Some(prompts) = prompts else {
+            return Err(missing_prompt(endpoint));
+        };
         read.choices = n.saturating_mul(prompts);
         read.body = body;
         Ok(read)
@@ -148,7 +158,9 @@ fn not_json(fault: &serde_json::Error) -> Refusal {
         serde_json::error::Category::Data => fault.to_string(),
         _ => format!("the body is not valid JSON: {fault}"),
     };
-    let param = message.strip_prefix("the field `").and_then(|rest| rest.split('`').next());
+    let param = message
+        .strip_prefix("the field `")
+        .and_then(|rest| rest.split('`').next());
     let param = param.map(|name| Cow::Owned(name.to_owned()));
     Refusal::invalid(message, param)
 }

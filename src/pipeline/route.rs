@@ -30,10 +30,17 @@ pub fn route(served: &ServedModel, may_use: impl Fn(usize) -> bool + Clone) -> R
                     return Ok(Route { deployment, guard });
                 }
             }
-            Choice::AllFull => return Err(Refusal::EngineOverloaded { retry_after: FULL_RETRY_AFTER }),
+            Choice::AllFull => {
+                return Err(Refusal::EngineOverloaded {
+                    retry_after: FULL_RETRY_AFTER,
+                });
+            }
             Choice::NoneUsable => {
                 let model = served.model.id.clone();
-                return Err(Refusal::NoEngineAvailable { model, retry_after: DOWN_RETRY_AFTER });
+                return Err(Refusal::NoEngineAvailable {
+                    model,
+                    retry_after: DOWN_RETRY_AFTER,
+                });
             }
         }
     }

@@ -66,13 +66,19 @@ impl Admitted {
     pub fn fail(self) {
         let pipeline = Arc::clone(&self.ticket.pipeline);
         let live = self.ticket.redeem();
-        pipeline.settler.settle_unwaited(entry_of(&pipeline, &live, EntryState::Failed));
+        pipeline
+            .settler
+            .settle_unwaited(entry_of(&pipeline, &live, EntryState::Failed));
     }
 }
 
 /// Settles what was dropped unsettled: clients that left, and streams that the shutdown cut.
 pub(in crate::pipeline) fn settle_abandoned(pipeline: &Pipeline, live: &Live) {
-    let state = if live.is_cut() { EntryState::Interrupted } else { EntryState::Cancelled };
+    let state = if live.is_cut() {
+        EntryState::Interrupted
+    } else {
+        EntryState::Cancelled
+    };
     pipeline.metrics.abandoned.inc();
     pipeline.settler.settle_unwaited(entry_of(pipeline, live, state));
 }
@@ -126,4 +132,3 @@ fn timings(pipeline: &Pipeline, live: &Live, progress: &Progress) -> Timings {
 fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
-

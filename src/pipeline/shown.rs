@@ -17,17 +17,23 @@ pub(in crate::pipeline) fn usage_json(receipt: &Receipt, engines: Option<&[u8]>)
     UsageJson {
         made: made.to_string(),
         estimated_cost: receipt.cost.to_string(),
-        engines_own: engines.and_then(read_usage).is_some_and(|engines| engines == *usage),
+        engines_own: engines
+            .and_then(read_usage)
+            .is_some_and(|engines| engines == *usage),
     }
 }
 
 /// The last event of a stream that broke. No `[DONE]` follows it. OpenAI's SDKs raise it as an `APIError`.
 pub(in crate::pipeline) fn error_event(fault: StreamFault) -> Bytes {
     let (code, message) = match fault {
-        StreamFault::Stalled | StreamFault::Overtime => {
-            ("engine_timeout", "the model stopped answering; what came before is incomplete")
-        }
-        StreamFault::Shutdown => ("shutting_down", "this server is shutting down; the answer is incomplete"),
+        StreamFault::Stalled | StreamFault::Overtime => (
+            "engine_timeout",
+            "the model stopped answering; what came before is incomplete",
+        ),
+        StreamFault::Shutdown => (
+            "shutting_down",
+            "this server is shutting down; the answer is incomplete",
+        ),
         StreamFault::Broken
         | StreamFault::Incomplete
         | StreamFault::EngineError
@@ -39,7 +45,11 @@ pub(in crate::pipeline) fn error_event(fault: StreamFault) -> Bytes {
 
 /// The last event of a stream whose entry could not be written.
 pub(in crate::pipeline) fn ledger_error_event() -> Bytes {
-    event("api_error", "internal_error", "the answer could not be recorded; take it as incomplete")
+    event(
+        "api_error",
+        "internal_error",
+        "the answer could not be recorded; take it as incomplete",
+    )
 }
 
 fn event(kind: &str, code: &str, message: &str) -> Bytes {

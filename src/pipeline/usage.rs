@@ -28,9 +28,17 @@ struct CompletionDetails {
 /// Reads a usage object; `None` if it is not one.
 pub fn read_usage(text: &[u8]) -> Option<Usage> {
     let read: EngineUsage = serde_json::from_slice(text).ok()?;
-    let cached = read.prompt_tokens_details.and_then(|details| details.cached_tokens);
-    let reasoning = read.completion_tokens_details.and_then(|details| details.reasoning_tokens);
-    let usage = Usage::new(read.prompt_tokens?, cached.unwrap_or(0), read.completion_tokens.unwrap_or(0));
+    let cached = read
+        .prompt_tokens_details
+        .and_then(|details| details.cached_tokens);
+    let reasoning = read
+        .completion_tokens_details
+        .and_then(|details| details.reasoning_tokens);
+    let usage = Usage::new(
+        read.prompt_tokens?,
+        cached.unwrap_or(0),
+        read.completion_tokens.unwrap_or(0),
+    );
     Some(usage.with_reasoning(reasoning.unwrap_or(0)))
 }
 
@@ -42,13 +50,19 @@ pub fn usage_of(progress: &Progress, choices: usize, completed: bool) -> (Usage,
             deltas => (Usage::new(0, 0, deltas), UsageSource::Deltas),
         };
     };
-    let undercounts =
-        choices > 1 && progress.engine.as_ref().is_some_and(|(_, kind)| kind.undercounts_choices());
+    let undercounts = choices > 1
+        && progress
+            .engine
+            .as_ref()
+            .is_some_and(|(_, kind)| kind.undercounts_choices());
     match (undercounts, progress.whole) {
         (true, true) => (usage, UsageSource::EnginePartial),
         (true, false) => {
             let completion = usage.completion_tokens.max(progress.deltas);
-            let corrected = Usage { completion_tokens: completion, ..usage };
+            let corrected = Usage {
+                completion_tokens: completion,
+                ..usage
+            };
             (corrected, UsageSource::EngineCorrected)
         }
         (false, _) if completed || progress.usage_is_final => (usage, UsageSource::Engine),
@@ -63,10 +77,17 @@ mod tests {
     #[test]
     fn details_may_be_there_null_or_left_out() {
         let read = |text: &str| read_usage(text.as_bytes());
-        assert_eq!(read(r#"{"prompt_tokens":46,"completion_tokens":4}"#), Some(Usage::new(46, 0, 4)));
-        let cached = r#"{"prompt_tokens":46,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":32}}"#;
+        assert_eq!(
+            read(r#"{"prompt_tokens":46,"completion_tokens":4}"#),
+            Some(Usage::new(46, 0, 4))
+        );
+        let cached =
+            r#"{"prompt_tokens":46,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":32}}"#;
         assert_eq!(read(cached), Some(Usage::new(46, 32, 4)));
-        assert_eq!(read(r#"{"prompt_tokens":46,"prompt_tokens_details":null}"#), Some(Usage::new(46, 0, 0)));
+        assert_eq!(
+            read(r#"{"prompt_tokens":46,"prompt_tokens_details":null}"#),
+            Some(Usage::new(46, 0, 0))
+        );
         assert_eq!(read("null"), None);
         assert_eq!(read(r#"{"prompt_tokens":-1}"#), None);
     }
@@ -80,9 +101,22 @@ mod tests {
             deltas: 11,
             ..Progress::default()
         };
-        assert_eq!(usage_of(&progress, 2, true), (Usage::new(9, 0, 11), UsageSource::EngineCorrected));
-        assert_eq!(usage_of(&progress, 1, true), (Usage::new(9, 0, 5), UsageSource::Engine));
-        let whole = Progress { whole: true, deltas: 0, ..progress };
-        assert_eq!(usage_of(&whole, 2, true), (Usage::new(9, 0, 5), UsageSource::EnginePartial));
+        assert_eq!(
+            usage_of(&progress, 2, true),
+            (Usage::new(9, 0, 11), UsageSource::EngineCorrected)
+        );
+        assert_eq!(
+            usage_of(&progress, 1, true),
+            (Usage::new(9, 0, 5), UsageSource::Engine)
+        );
+        let whole = Progress {
+            whole: true,
+            deltas: 0,
+            ..progress
+        };
+        assert_eq!(
+            usage_of(&whole, 2, true),
+            (Usage::new(9, 0, 5), UsageSource::EnginePartial)
+        );
     }
 }

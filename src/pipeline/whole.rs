@@ -37,10 +37,13 @@ impl WholeAnswer {
             Endpoint::Embeddings => shape.data,
         };
         parts.filter(|parts| !parts.is_empty())?;
-        let usage = shape.usage.filter(|usage| usage.get().starts_with('{')).map(|usage| {
-            let start = usage.get().as_ptr() as usize - bytes.as_ptr() as usize;
-            start..start + usage.get().len()
-        });
+        let usage = shape
+            .usage
+            .filter(|usage| usage.get().starts_with('{'))
+            .map(|usage| {
+                let start = usage.get().as_ptr() as usize - bytes.as_ptr() as usize;
+                start..start + usage.get().len()
+            });
         Some(Self { bytes, usage })
     }
 
@@ -60,7 +63,10 @@ impl WholeAnswer {
         }
         match &self.usage {
             Some(range) => {
-                edits.push((range.clone(), Cow::Owned(usage.spliced_into(&self.bytes[range.clone()]))));
+                edits.push((
+                    range.clone(),
+                    Cow::Owned(usage.spliced_into(&self.bytes[range.clone()])),
+                ));
             }
             None => edits.extend(usage_added(&self.bytes, usage)),
         }
@@ -91,14 +97,23 @@ fn embeddings_in_base64<'a>(bytes: &[u8]) -> Vec<Edit<'a>> {
         #[serde(borrow)]
         embedding: &'a RawValue,
     }
-    let Ok(answer) = serde_json::from_slice::<Answer<'_>>(bytes) else { return Vec::new() };
+    let Ok(answer) = serde_json::from_slice::<Answer<'_>>(bytes) else {
+        return Vec::new();
+    };
     let edit = |item: &Item<'_>| {
         let text = item.embedding.get();
         let floats: Vec<f32> = serde_json::from_str(text).ok()?;
-        let encoded = base64::engine::general_purpose::STANDARD
-            .encode(floats.iter().flat_map(|float| float.to_le_bytes()).collect::<Vec<u8>>());
+        let encoded = base64::engine::general_purpose::STANDARD.encode(
+            floats
+                .iter()
+                .flat_map(|float| float.to_le_bytes())
+                .collect::<Vec<u8>>(),
+        );
         let start = text.as_ptr() as usize - bytes.as_ptr() as usize;
-        Some((start..start + text.len(), Cow::Owned(format!("\"{encoded}\"").into_bytes())))
+        Some((
+            start..start + text.len(),
+            Cow::Owned(format!("\"{encoded}\"").into_bytes()),
+        ))
     };
     answer.data.iter().filter_map(edit).collect()
 }
@@ -143,8 +158,17 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_refused() {
-        for body in ["", "{}", "<html>", r#"{"choices":[]}"#, r#"{"error":{}}"#, r#"{"data":[1]}"#] {
-            assert!(WholeAnswer::read(Endpoint::ChatCompletions, Bytes::from_static(body.as_bytes())).is_none());
+        for body in [
+            "",
+            "{}",
+            "<html>",
+            r#"{"choices":[]}"#,
+            r#"{"error":{}}"#,
+            r#"{"data":[1]}"#,
+        ] {
+            assert!(
+                WholeAnswer::read(Endpoint::ChatCompletions, Bytes::from_static(body.as_bytes())).is_none()
+            );
         }
     }
 }

@@ -135,6 +135,7 @@ impl Body for AnswerBody {
                 (Some(Ending::Break), _) => {
                     ready!(body.poll_flushed(cx));
                     body.ticket.end(Ended::Broken);
+                    body.ending = Some(Ending::Clean(Ended::Broken));
                     return Poll::Ready(Some(Err(io::Error::other("simulated: the connection breaks"))));
                 }
                 (None, Some(stream)) => {

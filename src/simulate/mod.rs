@@ -4,8 +4,8 @@
 //! it counted for each request (`GET /simulate/requests`, [`Engine::counts`]) is the oracle that the gateway's ledger
 //! is checked against. On request it does wrong what engines do wrong; `trouble.rs` has the list.
 //!
-//! A request goes through [`generate`] (the JSON read, the trouble chosen), gets a [`ticket`] and a slot, and is
-//! answered by a [`script`] that a [`body`] plays, or [`whole`].
+//! A request goes through `generate` (the JSON read, the trouble chosen), gets a `ticket` and a slot, and is
+//! answered by a `script` that a `body` plays, or `whole`.
 
 mod args;
 mod server;

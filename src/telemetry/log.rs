@@ -85,7 +85,11 @@ pub fn stream_broke(id: RequestId, engine: Option<&EngineName>, fault: &'static 
 
 /// An engine is left out for a while.
 pub fn engine_ejected(engine: &EngineName, pause: std::time::Duration) {
-    tracing::warn!(engine = engine.as_str(), pause_seconds = pause.as_secs(), "engine ejected after failures");
+    tracing::warn!(
+        engine = engine.as_str(),
+        pause_seconds = pause.as_secs(),
+        "engine ejected after failures"
+    );
 }
 
 /// An engine's probe changed its mind.

@@ -9,11 +9,15 @@ use prometheus::{
 };
 use std::time::Duration;
 
-const LATENCY_SECONDS: &[f64] =
-    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
-const INTER_TOKEN_SECONDS: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 5.0];
-const COMMIT_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+const LATENCY_SECONDS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+const INTER_TOKEN_SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
+const COMMIT_SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
+];
 const BATCH_ENTRIES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// A metric was defined twice, or not as Prometheus wants it: a fault of the code's, found at start.
@@ -120,7 +124,11 @@ impl Metrics {
                 "Between the segments of a stream.",
                 INTER_TOKEN_SECONDS,
             )?,
-            total: histograms("farebox_request_seconds", "From admission to settlement.", LATENCY_SECONDS)?,
+            total: histograms(
+                "farebox_request_seconds",
+                "From admission to settlement.",
+                LATENCY_SECONDS,
+            )?,
             tokens: counters(
                 "farebox_tokens_total",
                 "Tokens in the ledger: prompt (cached among them), cached and completion.",
@@ -145,8 +153,16 @@ impl Metrics {
                 "farebox_abandoned_total",
                 "Requests that were admitted and dropped before they were settled: clients that left.",
             )?,
-            commit_seconds: histogram("farebox_ledger_commit_seconds", "One durable commit.", COMMIT_SECONDS)?,
-            commit_entries: histogram("farebox_ledger_commit_entries", "Entries in a commit.", BATCH_ENTRIES)?,
+            commit_seconds: histogram(
+                "farebox_ledger_commit_seconds",
+                "One durable commit.",
+                COMMIT_SECONDS,
+            )?,
+            commit_entries: histogram(
+                "farebox_ledger_commit_entries",
+                "Entries in a commit.",
+                BATCH_ENTRIES,
+            )?,
             commit_failures: counter("farebox_ledger_commit_failures_total", "Commits that failed.")?,
             gauges: Gauges {
                 in_flight: gauges(
@@ -196,12 +212,16 @@ impl Metrics {
 
     /// A request was answered with an error.
     pub fn refused(&self, status: u16, code: &str) {
-        self.refusals.with_label_values(&[status.to_string().as_str(), code]).inc();
+        self.refusals
+            .with_label_values(&[status.to_string().as_str(), code])
+            .inc();
     }
 
     /// A try at an engine failed.
     pub fn attempt_failed(&self, engine: &str, fault: AttemptFault) {
-        self.attempt_faults.with_label_values(&[engine, fault.as_str()]).inc();
+        self.attempt_faults
+            .with_label_values(&[engine, fault.as_str()])
+            .inc();
     }
 
     /// A stream broke after its first event.
@@ -247,7 +267,8 @@ impl ModelMetrics {
         if let Some(ttft_us) = entry.timings.ttft_us {
             self.ttft.observe(Duration::from_micros(ttft_us).as_secs_f64());
         }
-        self.total.observe(Duration::from_micros(entry.timings.total_us).as_secs_f64());
+        self.total
+            .observe(Duration::from_micros(entry.timings.total_us).as_secs_f64());
         self.prompt_tokens.inc_by(entry.usage.prompt_tokens);
         self.cached_tokens.inc_by(entry.usage.cached_tokens);
         self.completion_tokens.inc_by(entry.usage.completion_tokens);

@@ -86,6 +86,7 @@ def ask():
     """A chat request's common part, with a prompt that carries the canary."""
 
     def ask(text="Say hello.", **more):
-        return {"model": CHAT, "messages": [{"role": "user", "content": f"{CANARY}: {text}"}], "max_tokens": 24, **more}
+        messages = [{"role": "user", "content": f"{CANARY}: {text}"}]
+        return {"model": CHAT, "messages": messages, "max_tokens": 24, "temperature": 0, **more}
 
     return ask

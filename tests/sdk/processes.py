@@ -25,7 +25,7 @@ def installed():
     return {name: shlex.split(value)[0] for name, value in (line.split("=", 1) for line in lines)}
 
 
-def until(condition, within_s, what):
+def until(condition, within_s, what, pause_s=0.01):
     """Asks until the condition gives something true, and returns that; fails at the deadline."""
     deadline = time.monotonic() + within_s
     while True:
@@ -34,7 +34,7 @@ def until(condition, within_s, what):
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s} s: {what}")
-        time.sleep(0.01)  # between two looks at a condition
+        time.sleep(pause_s)  # between two looks at a condition
 
 
 def http(url, *, token=None, method="GET", body=None, headers=None):

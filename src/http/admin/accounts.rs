@@ -27,7 +27,10 @@ pub async fn create(
 ) -> Result<(StatusCode, Json<AccountView>), AdminError> {
     check_name(&new.name)?;
     if new.name.starts_with(ACCOUNT_PREFIX) {
-        return Err(AdminError::invalid("name", "a name that begins with `acct_` would be taken for an id"));
+        return Err(AdminError::invalid(
+            "name",
+            "a name that begins with `acct_` would be taken for an id",
+        ));
     }
     let app = Arc::clone(&admin.app);
     let account = admin
@@ -37,10 +40,13 @@ pub async fn create(
                 name: new.name,
                 created_at_ms: app.clock.unix_ms(),
             };
-            app.store.create_account(&row).await.map_err(|fault| match fault {
-                StoreFault::NameTaken => AdminError::NameTaken(row.name.clone()),
-                other => AdminError::internal(other),
-            })?;
+            app.store
+                .create_account(&row)
+                .await
+                .map_err(|fault| match fault {
+                    StoreFault::NameTaken => AdminError::NameTaken(row.name.clone()),
+                    other => AdminError::internal(other),
+                })?;
             Ok(app.directory.add_account(row))
         })
         .await?;
@@ -49,14 +55,14 @@ pub async fn create(
 }
 
 /// `GET /admin/v1/accounts`
-pub async fn list(
-    State(admin): State<Admin>,
-    params: Params,
-) -> Result<Json<List<AccountView>>, AdminError> {
+pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<List<AccountView>>, AdminError> {
     params.only(&[])?;
     let owed = owed_by_account(&admin).await?;
     let accounts = admin.app.directory.accounts();
-    let mut data: Vec<_> = accounts.iter().map(|account| view(&admin, account, &owed)).collect();
+    let mut data: Vec<_> = accounts
+        .iter()
+        .map(|account| view(&admin, account, &owed))
+        .collect();
     data.sort_by(|a, b| (&a.created_at, &a.name).cmp(&(&b.created_at, &b.name)));
     Ok(Json(List { data }))
 }
@@ -77,12 +83,16 @@ pub fn find(
     id_or_name: &str,
     param: Option<&'static str>,
 ) -> Result<Arc<Account>, AdminError> {
-    admin.app.directory.account_named(id_or_name).ok_or_else(|| AdminError::NotFound {
-        what: Noun::Account,
-        name: id_or_name.into(),
-        param,
-        hint: "; `farebox account list` lists them",
-    })
+    admin
+        .app
+        .directory
+        .account_named(id_or_name)
+        .ok_or_else(|| AdminError::NotFound {
+            what: Noun::Account,
+            name: id_or_name.into(),
+            param,
+            hint: "; `farebox account list` lists them",
+        })
 }
 
 /// A name is shown in tables, logs and bills, and has to be told from another by eye.
@@ -94,21 +104,30 @@ pub fn check_name(name: &str) -> Result<(), AdminError> {
     }
     // What the standard library would escape is not printable, but for these three.
     let quotes = ['"', '\'', '\\'];
-    let bare: String = name.chars().filter(|character| !quotes.contains(character)).collect();
+    let bare: String = name
+        .chars()
+        .filter(|character| !quotes.contains(character))
+        .collect();
     let is_printable = bare.escape_debug().eq(bare.chars());
     if !is_printable || name.trim() != name {
         let message = "a name has printable characters only, and no spaces at its ends";
         return Err(AdminError::invalid("name", message));
     }
     if !name.chars().any(char::is_alphanumeric) {
-        return Err(AdminError::invalid("name", "a name has at least one letter or digit"));
+        return Err(AdminError::invalid(
+            "name",
+            "a name has at least one letter or digit",
+        ));
     }
     Ok(())
 }
 
 async fn owed_by_account(admin: &Admin) -> Result<BTreeMap<AccountId, Picodollars>, AdminError> {
     let balances = admin.app.ledger.balances().await.map_err(AdminError::internal)?;
-    Ok(balances.into_iter().map(|balance| (balance.account, balance.balance)).collect())
+    Ok(balances
+        .into_iter()
+        .map(|balance| (balance.account, balance.balance))
+        .collect())
 }
 
 fn view(admin: &Admin, account: &Account, owed: &BTreeMap<AccountId, Picodollars>) -> AccountView {
@@ -131,11 +150,29 @@ mod tests {
     #[test]
     fn a_name_is_printable_and_short() {
         let longest = "x".repeat(100);
-        for name in ["Acme", "Zoë & \"Söhne\" \\ 1", "हिन्दी", "a/b?c#d", "日本", &longest] {
+        for name in [
+            "Acme",
+            "Zoë & \"Söhne\" \\ 1",
+            "हिन्दी",
+            "a/b?c#d",
+            "日本",
+            &longest,
+        ] {
             assert!(check_name(name).is_ok(), "{name}");
         }
         let too_long = "x".repeat(101);
-        for name in ["", " a", "a ", "a\nb", "a\u{0}", "a\u{202e}b", "a\u{200b}b", "..", "-", &too_long] {
+        for name in [
+            "",
+            " a",
+            "a ",
+            "a\nb",
+            "a\u{0}",
+            "a\u{202e}b",
+            "a\u{200b}b",
+            "..",
+            "-",
+            &too_long,
+        ] {
             assert!(check_name(name).is_err(), "{name:?}");
         }
     }

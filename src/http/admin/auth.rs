@@ -59,7 +59,13 @@ mod tests {
         assert!(allowed(&["Bearer secret"]));
         assert!(allowed(&["bearer  secret"]));
         for refused in [
-            &[][..], &["secret"], &["Bearer"], &["Bearer "], &["Basic secret"], &["Bearer secre"], &["Bearer secrets"],
+            &[][..],
+            &["secret"],
+            &["Bearer"],
+            &["Bearer "],
+            &["Basic secret"],
+            &["Bearer secre"],
+            &["Bearer secrets"],
             &["Bearer secret", "Bearer secret"],
         ] {
             assert!(!allowed(refused), "{refused:?}");

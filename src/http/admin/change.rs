@@ -19,7 +19,10 @@ pub struct Admin {
 impl Admin {
     /// For this gateway.
     pub fn new(app: Arc<App>) -> Self {
-        Self { app, changing: Arc::default() }
+        Self {
+            app,
+            changing: Arc::default(),
+        }
     }
 
     /// What an account may have in flight where it has no number of its own.

@@ -10,7 +10,11 @@ pub fn line(cells: &[String]) -> String {
 /// OWASP, "CSV Injection": `=`, `+`, `-`, `@`, tab and carriage return begin a formula.
 fn inert(cell: &str) -> String {
     let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    if is_formula { format!("'{cell}") } else { cell.into() }
+    if is_formula {
+        format!("'{cell}")
+    } else {
+        cell.into()
+    }
 }
 
 fn quote(cell: &str) -> String {
@@ -27,7 +31,18 @@ mod tests {
 
     #[test]
     fn cells_are_quoted_and_formulas_are_inert() {
-        let cells = ["plain", "a,b", "say \"x\"", "=1+1", "+1", "-1", "@sum", "\t=1", "a=b", ""];
+        let cells = [
+            "plain",
+            "a,b",
+            "say \"x\"",
+            "=1+1",
+            "+1",
+            "-1",
+            "@sum",
+            "\t=1",
+            "a=b",
+            "",
+        ];
         assert_eq!(
             line(&cells.map(String::from)),
             "plain,\"a,b\",\"say \"\"x\"\"\",'=1+1,'+1,'-1,'@sum,'\t=1,a=b,\r\n"

@@ -84,7 +84,10 @@ impl AdminError {
     /// A field or parameter that does not hold.
     pub fn invalid(param: impl Into<String>, message: impl Display) -> Self {
         let param = param.into();
-        Self::Invalid { message: format!("`{param}`: {message}"), param: Some(param) }
+        Self::Invalid {
+            message: format!("`{param}`: {message}"),
+            param: Some(param),
+        }
     }
 
     /// A fault of farebox's own.
@@ -111,9 +114,13 @@ impl AdminError {
             Self::Invalid { .. } => "invalid_request_error",
             Self::NotJson => "unsupported_media_type",
             Self::TooLarge(_) => "request_too_large",
-            Self::NotFound { what: Noun::Account, .. } => "account_not_found",
+            Self::NotFound {
+                what: Noun::Account, ..
+            } => "account_not_found",
             Self::NotFound { what: Noun::Key, .. } => "key_not_found",
-            Self::NotFound { what: Noun::Model, .. } => "model_not_found",
+            Self::NotFound {
+                what: Noun::Model, ..
+            } => "model_not_found",
             Self::NameTaken(_) => "name_taken",
             Self::UnknownPath(_) => "unknown_url",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
@@ -151,7 +158,9 @@ impl IntoResponse for AdminError {
         };
         let mut response = (self.status(), Json(ErrorAnswer { error })).into_response();
         if matches!(self, Self::WrongToken) {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

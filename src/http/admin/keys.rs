@@ -45,10 +45,15 @@ pub async fn create(
         .change(async move {
             app.store.create_key(&row).await.map_err(AdminError::internal)?;
             let id = row.id.clone();
-            app.directory.add_key(row).ok_or_else(|| AdminError::internal(format!("{id} has no account")))
+            app.directory
+                .add_key(row)
+                .ok_or_else(|| AdminError::internal(format!("{id} has no account")))
         })
         .await?;
-    let created = CreatedKey { key: view(&key, now_ms), secret };
+    let created = CreatedKey {
+        key: view(&key, now_ms),
+        secret,
+    };
     Ok((StatusCode::CREATED, NO_STORE, Json(created)))
 }
 
@@ -61,8 +66,12 @@ pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<Lis
     };
     let now_ms = admin.app.clock.unix_ms();
     let keys = admin.app.directory.keys();
-    let wanted = keys.iter().filter(|key| account.as_ref().is_none_or(|id| key.account.id == *id));
-    Ok(Json(List { data: wanted.map(|key| view(key, now_ms)).collect() }))
+    let wanted = keys
+        .iter()
+        .filter(|key| account.as_ref().is_none_or(|id| key.account.id == *id));
+    Ok(Json(List {
+        data: wanted.map(|key| view(key, now_ms)).collect(),
+    }))
 }
 
 /// `POST /admin/v1/keys/{key}/revoke`, `DELETE /admin/v1/keys/{key}`. Again is no fault: it stays as revoked as it
@@ -78,7 +87,10 @@ pub async fn revoke(
         .change(async move {
             let key = find(&app.directory.keys(), &id)?;
             if key.revoked_at_ms().is_none() {
-                app.store.revoke_key(&id, now_ms).await.map_err(AdminError::internal)?;
+                app.store
+                    .revoke_key(&id, now_ms)
+                    .await
+                    .map_err(AdminError::internal)?;
                 app.directory.revoke_key(&id, now_ms);
             }
             Ok(key)
@@ -95,13 +107,21 @@ fn new_secret(secrets: &Secrets) -> String {
 }
 
 fn find(keys: &[Arc<ApiKey>], id: &KeyId) -> Result<Arc<ApiKey>, AdminError> {
-    keys.iter().find(|key| key.id == *id).cloned().ok_or_else(|| AdminError::NotFound {
-        what: Noun::Key,
-        // A secret given by mistake is not said back: it would end up in a terminal's history or a log.
-        name: if id.as_str().starts_with(KEY_PREFIX) { "fb_..." } else { id.as_str() }.into(),
-        param: None,
-        hint: "; give its id (`key_...`), which `farebox key list` shows",
-    })
+    keys.iter()
+        .find(|key| key.id == *id)
+        .cloned()
+        .ok_or_else(|| AdminError::NotFound {
+            what: Noun::Key,
+            // A secret given by mistake is not said back: it would end up in a terminal's history or a log.
+            name: if id.as_str().starts_with(KEY_PREFIX) {
+                "fb_..."
+            } else {
+                id.as_str()
+            }
+            .into(),
+            param: None,
+            hint: "; give its id (`key_...`), which `farebox key list` shows",
+        })
 }
 
 fn read_expiry(new: &NewKey, now_ms: u64) -> Result<Option<u64>, AdminError> {
@@ -118,10 +138,16 @@ fn read_expiry(new: &NewKey, now_ms: u64) -> Result<Option<u64>, AdminError> {
         }
     };
     if ends_at_ms <= now_ms {
-        return Err(AdminError::invalid(field, "the key would be over already; give a time ahead"));
+        return Err(AdminError::invalid(
+            field,
+            "the key would be over already; give a time ahead",
+        ));
     }
     if ends_at_ms > when::latest_ms() {
-        return Err(AdminError::invalid(field, "this is beyond the year 9999; leave it out for a key without end"));
+        return Err(AdminError::invalid(
+            field,
+            "this is beyond the year 9999; leave it out for a key without end",
+        ));
     }
     Ok(Some(ends_at_ms))
 }

@@ -29,7 +29,10 @@ fn view(found: Verification) -> VerifyView {
 }
 
 fn owned(counts: BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
-    counts.into_iter().map(|(name, count)| (name.into(), count)).collect()
+    counts
+        .into_iter()
+        .map(|(name, count)| (name.into(), count))
+        .collect()
 }
 
 fn discrepancy_view(found: Discrepancy) -> DiscrepancyView {
@@ -38,16 +41,28 @@ fn discrepancy_view(found: Discrepancy) -> DiscrepancyView {
             let expected = expected.map_or("beyond what can be booked".into(), |cost| format!("{cost} USD"));
             ("cost", id, format!("{booked} USD"), expected)
         }
-        Discrepancy::PriceVersion { id, booked, expected } => {
-            ("price_version", id, format!("price version {}", booked.0), format!("one of {expected}"))
-        }
+        Discrepancy::PriceVersion { id, booked, expected } => (
+            "price_version",
+            id,
+            format!("price version {}", booked.0),
+            format!("one of {expected}"),
+        ),
         Discrepancy::Unreadable { id, booked, expected } => ("unreadable", id, booked, expected.into()),
-        Discrepancy::Balance { account, booked, expected } => {
+        Discrepancy::Balance {
+            account,
+            booked,
+            expected,
+        } => {
             let booked = booked.map_or("nothing".into(), show_tally);
             ("balance", account.to_string(), booked, show_tally(expected))
         }
     };
-    DiscrepancyView { kind: kind.into(), subject, booked, expected }
+    DiscrepancyView {
+        kind: kind.into(),
+        subject,
+        booked,
+        expected,
+    }
 }
 
 fn show_tally(tally: Tally) -> String {
@@ -62,18 +77,47 @@ mod tests {
 
     #[test]
     fn each_discrepancy_says_what_was_booked_and_what_should_be() {
-        let tally = Tally { sum: Picodollars::new(1_500_000_000_000), entries: 3 };
+        let tally = Tally {
+            sum: Picodollars::new(1_500_000_000_000),
+            entries: 3,
+        };
         let found = [
-            Discrepancy::Cost { id: "req_1".into(), booked: Picodollars::new(1), expected: None },
-            Discrepancy::PriceVersion { id: "req_1".into(), booked: PriceVersion(7), expected: "m".into() },
-            Discrepancy::Unreadable { id: "req_1".into(), booked: "lost".into(), expected: "a state" },
-            Discrepancy::Balance { account: "acct_1".into(), booked: None, expected: tally },
+            Discrepancy::Cost {
+                id: "req_1".into(),
+                booked: Picodollars::new(1),
+                expected: None,
+            },
+            Discrepancy::PriceVersion {
+                id: "req_1".into(),
+                booked: PriceVersion(7),
+                expected: "m".into(),
+            },
+            Discrepancy::Unreadable {
+                id: "req_1".into(),
+                booked: "lost".into(),
+                expected: "a state",
+            },
+            Discrepancy::Balance {
+                account: "acct_1".into(),
+                booked: None,
+                expected: tally,
+            },
         ];
         let lines: Vec<_> = found
             .into_iter()
             .map(discrepancy_view)
-            .map(|told| format!("{} {}: {} -> {}", told.kind, told.subject, told.booked, told.expected))
+            .map(|told| {
+                format!(
+                    "{} {}: {} -> {}",
+                    told.kind, told.subject, told.booked, told.expected
+                )
+            })
             .collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+cost req_1: 0.000000000001 USD -> beyond what can be booked
+price_version req_1: price version 7 -> one of m
+unreadable req_1: lost -> a state
+balance acct_1: nothing -> 1.5 USD in 3 entries
+"#);
     }
 }

@@ -30,7 +30,11 @@ pub async fn set(
     Body(wanted): Body<LimitChange>,
 ) -> Result<Json<LimitsView>, AdminError> {
     let account = accounts::find(&admin, &account, None)?;
-    let model = wanted.model.as_deref().map(|name| find_model(&admin, &account, name)).transpose()?;
+    let model = wanted
+        .model
+        .as_deref()
+        .map(|name| find_model(&admin, &account, name))
+        .transpose()?;
     let limit = wanted.concurrent_requests;
     let (app, changed) = (Arc::clone(&admin.app), Arc::clone(&account));
     admin
@@ -51,13 +55,17 @@ fn find_model(admin: &Admin, account: &Account, name: &str) -> Result<ModelId, A
         return Ok(served.model.id.clone());
     }
     let limited = account.gate.read(admin.default_limit()).models;
-    let sold_once = limited.into_iter().find(|of_model| of_model.model.as_str() == name);
-    sold_once.map(|of_model| of_model.model).ok_or_else(|| AdminError::NotFound {
-        what: Noun::Model,
-        name: name.into(),
-        param: Some("model"),
-        hint: " in models.yaml",
-    })
+    let sold_once = limited
+        .into_iter()
+        .find(|of_model| of_model.model.as_str() == name);
+    sold_once
+        .map(|of_model| of_model.model)
+        .ok_or_else(|| AdminError::NotFound {
+            what: Noun::Model,
+            name: name.into(),
+            param: Some("model"),
+            hint: " in models.yaml",
+        })
 }
 
 fn view(admin: &Admin, account: &Account) -> LimitsView {

@@ -76,5 +76,8 @@ async fn unknown_path(request: Request) -> AdminError {
 
 async fn wrong_method(request: Request) -> AdminError {
     let path = request.uri().path().into();
-    AdminError::MethodNotAllowed { method: request.method().to_string(), path }
+    AdminError::MethodNotAllowed {
+        method: request.method().to_string(),
+        path,
+    }
 }

@@ -29,15 +29,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 }
 
 fn says_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = content_type
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
 fn refuse_body(rejection: BytesRejection) -> AdminError {
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => AdminError::TooLarge(BODY_LIMIT_BYTES),
-        _ => AdminError::Invalid { message: "the body did not arrive whole; send it again".into(), param: None },
+        _ => AdminError::Invalid {
+            message: "the body did not arrive whole; send it again".into(),
+            param: None,
+        },
     }
 }
 
@@ -53,7 +60,10 @@ fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AdminError> {
             return AdminError::Invalid { message, param: None };
         }
         match (path.as_str(), missing_field(&message)) {
-            (".", None) => AdminError::Invalid { message: format!("the body: {message}"), param: None },
+            (".", None) => AdminError::Invalid {
+                message: format!("the body: {message}"),
+                param: None,
+            },
             (".", Some(field)) => AdminError::invalid(field, "this field is required"),
             (path, _) => AdminError::invalid(path, message),
         }
@@ -67,7 +77,10 @@ fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AdminError> {
 
 /// A fault in a value is told by its field; its line and column in the body say nothing more.
 fn without_position(message: &str) -> String {
-    message.rsplit_once(" at line ").map_or(message, |(text, _)| text).into()
+    message
+        .rsplit_once(" at line ")
+        .map_or(message, |(text, _)| text)
+        .into()
 }
 
 fn missing_field(message: &str) -> Option<&str> {
@@ -82,8 +95,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = AdminError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AdminError> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map_err(|fault| AdminError::Invalid { message: fault.body_text(), param: None })?;
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|fault| {
+            AdminError::Invalid {
+                message: fault.body_text(),
+                param: None,
+            }
+        })?;
         let mut params = BTreeMap::new();
         for (name, value) in pairs {
             if params.insert(name.clone(), value).is_some() {
@@ -99,7 +116,9 @@ impl Params {
     pub fn only(self, known: &[&str]) -> Result<Self, AdminError> {
         match self.0.keys().find(|name| !known.contains(&name.as_str())) {
             None => Ok(self),
-            Some(name) if known.is_empty() => Err(AdminError::invalid(name, "this route takes no parameters")),
+            Some(name) if known.is_empty() => {
+                Err(AdminError::invalid(name, "this route takes no parameters"))
+            }
             Some(name) => {
                 let message = format!("unknown parameter; this route takes {}", known.join(", "));
                 Err(AdminError::invalid(name, message))
@@ -109,7 +128,10 @@ impl Params {
 
     /// The parameter with this name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 }
 
@@ -146,7 +168,20 @@ mod tests {
             .iter()
             .map(|(param, message)| format!("{}: {message}", param.as_deref().unwrap_or("-")))
             .collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+concurrent_requests: `concurrent_requests`: invalid type: string "300", expected u32
+concurrent_requests: `concurrent_requests`: invalid value: integer `-1`, expected u32
+concurrent_requests: `concurrent_requests`: invalid type: floating point `1.5`, expected u32
+modle: `modle`: unknown field `modle`, expected `model` or `concurrent_requests`
+concurrent_requests: `concurrent_requests`: this field is required
+-: the body: duplicate field `concurrent_requests`
+-: the body: invalid length 1, expected struct LimitChange with 2 elements
+-: the body: invalid type: integer `3`, expected struct LimitChange
+-: the body is not valid JSON: EOF while parsing a value at line 1 column 0
+-: the body is not valid JSON: EOF while parsing an object at line 1 column 1
+-: the body is not valid JSON: trailing characters at line 1 column 27
+account: `account`: invalid type: integer `7`, expected a string
+"#);
     }
 
     #[test]

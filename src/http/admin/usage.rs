@@ -25,12 +25,25 @@ pub async fn report(State(admin): State<Admin>, params: Params) -> Result<Respon
     let as_csv = wants_csv(&params)?;
     let group_by = read_groups(params.get("group_by").unwrap_or(DEFAULT_GROUPS))?;
     let query = read_query(&admin, &params, &group_by)?;
-    let rows = admin.app.ledger.usage(&query).await.map_err(AdminError::internal)?;
+    let rows = admin
+        .app
+        .ledger
+        .usage(&query)
+        .await
+        .map_err(AdminError::internal)?;
     let total = total_of(&rows).map_err(AdminError::internal)?;
-    let key_names: BTreeMap<_, _> =
-        admin.app.directory.keys().iter().map(|key| (key.id.clone(), key.name.clone())).collect();
+    let key_names: BTreeMap<_, _> = admin
+        .app
+        .directory
+        .keys()
+        .iter()
+        .map(|key| (key.id.clone(), key.name.clone()))
+        .collect();
     let view_of = |row: UsageRow| {
-        let account = row.account.as_ref().and_then(|id| admin.app.directory.account(id));
+        let account = row
+            .account
+            .as_ref()
+            .and_then(|id| admin.app.directory.account(id));
         UsageRowView {
             account_name: account.map(|account| account.name.clone()),
             key_name: row.key.as_ref().and_then(|id| key_names.get(id).cloned()),
@@ -44,7 +57,11 @@ pub async fn report(State(admin): State<Admin>, params: Params) -> Result<Respon
         total,
         group_by,
     };
-    Ok(if as_csv { csv_response(&usage) } else { Json(usage).into_response() })
+    Ok(if as_csv {
+        csv_response(&usage)
+    } else {
+        Json(usage).into_response()
+    })
 }
 
 fn wants_csv(params: &Params) -> Result<bool, AdminError> {
@@ -84,8 +101,18 @@ fn read_query(admin: &Admin, params: &Params, group_by: &[String]) -> Result<Usa
         None => None,
     };
     let by = |name: &str| group_by.iter().any(|group| group == name);
-    let group_by = GroupBy { account: by("account"), model: by("model"), key: by("key"), day: by("day") };
-    Ok(UsageQuery { group_by, account, since_ms, until_ms })
+    let group_by = GroupBy {
+        account: by("account"),
+        model: by("model"),
+        key: by("key"),
+        day: by("day"),
+    };
+    Ok(UsageQuery {
+        group_by,
+        account,
+        since_ms,
+        until_ms,
+    })
 }
 
 fn row_view(row: UsageRow) -> UsageRowView {
@@ -108,7 +135,9 @@ fn row_view(row: UsageRow) -> UsageRowView {
 /// All rows together, or an error rather than a number that is not their sum.
 fn total_of(rows: &[UsageRow]) -> Result<UsageRowView, OutOfRange> {
     let sum = |count: fn(&UsageRow) -> u64| {
-        rows.iter().try_fold(0u64, |sum, row| sum.checked_add(count(row))).ok_or(OutOfRange)
+        rows.iter()
+            .try_fold(0u64, |sum, row| sum.checked_add(count(row)))
+            .ok_or(OutOfRange)
     };
     Ok(UsageRowView {
         requests: sum(|row| row.requests)?,
@@ -116,7 +145,10 @@ fn total_of(rows: &[UsageRow]) -> Result<UsageRowView, OutOfRange> {
         cached_tokens: sum(|row| row.cached_tokens)?,
         completion_tokens: sum(|row| row.completion_tokens)?,
         reasoning_tokens: sum(|row| row.reasoning_tokens)?,
-        cost: Money(rows.iter().try_fold(Picodollars::ZERO, |sum, row| sum.checked_add(row.cost))?),
+        cost: Money(
+            rows.iter()
+                .try_fold(Picodollars::ZERO, |sum, row| sum.checked_add(row.cost))?,
+        ),
         ..UsageRowView::default()
     })
 }
@@ -129,11 +161,19 @@ fn csv_response(usage: &UsageView) -> Response {
         other => vec![other],
     });
     let counts = [
-        "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost_usd",
+        "requests",
+        "prompt_tokens",
+        "cached_tokens",
+        "completion_tokens",
+        "reasoning_tokens",
+        "cost_usd",
         "cost_picodollars",
     ];
     let header: Vec<String> = names.chain(counts).map(String::from).collect();
-    let lines = usage.data.iter().map(|row| csv::line(&csv_cells(&usage.group_by, row)));
+    let lines = usage
+        .data
+        .iter()
+        .map(|row| csv::line(&csv_cells(&usage.group_by, row)));
     let text: String = std::iter::once(csv::line(&header)).chain(lines).collect();
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
@@ -153,8 +193,15 @@ fn csv_cells(group_by: &[String], row: &UsageRowView) -> Vec<String> {
         _ => vec![text(row.day.as_ref())],
     });
     let counts = [
-        row.requests, row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.reasoning_tokens,
+        row.requests,
+        row.prompt_tokens,
+        row.cached_tokens,
+        row.completion_tokens,
+        row.reasoning_tokens,
     ];
     let cost = [row.cost.0.to_string(), row.cost.0.get().to_string()];
-    names.chain(counts.map(|count| count.to_string())).chain(cost).collect()
+    names
+        .chain(counts.map(|count| count.to_string()))
+        .chain(cost)
+        .collect()
 }

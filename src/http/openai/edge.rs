@@ -20,14 +20,27 @@ pub fn arrival(app: &App, headers: &HeaderMap) -> (Arrival, Result<(), Refusal>)
     let id = app.secrets.request_id(app.clock.unix_ms());
     let read = headers.get(&X_REQUEST_ID).map(client_id).transpose();
     match read {
-        Ok(client_request_id) => (Arrival { id, client_request_id }, Ok(())),
-        Err(refusal) => (Arrival { id, client_request_id: None }, Err(refusal)),
+        Ok(client_request_id) => (
+            Arrival {
+                id,
+                client_request_id,
+            },
+            Ok(()),
+        ),
+        Err(refusal) => (
+            Arrival {
+                id,
+                client_request_id: None,
+            },
+            Err(refusal),
+        ),
     }
 }
 
 fn client_id(value: &HeaderValue) -> Result<String, Refusal> {
     let text = value.to_str().unwrap_or_default();
-    let holds = !text.is_empty() && text.len() <= ID_LIMIT && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let holds =
+        !text.is_empty() && text.len() <= ID_LIMIT && text.bytes().all(|byte| byte.is_ascii_graphic());
     if holds {
         return Ok(text.to_owned());
     }
@@ -48,7 +61,13 @@ pub fn put_ids(headers: &mut HeaderMap, id: RequestId, client: Option<&str>) {
 }
 
 /// Answers with a refusal, and tells of it once.
-pub fn refuse(app: &App, id: RequestId, client: Option<&str>, route: &str, refusal: &Refusal) -> Response<Body> {
+pub fn refuse(
+    app: &App,
+    id: RequestId,
+    client: Option<&str>,
+    route: &str,
+    refusal: &Refusal,
+) -> Response<Body> {
     let status = status_of(refusal).as_u16();
     app.metrics.refused(status, refusal.code());
     log::refused(id, route, status, refusal.code());
@@ -61,5 +80,11 @@ pub fn refuse(app: &App, id: RequestId, client: Option<&str>, route: &str, refus
 /// Refuses a request of which nothing but its head was read.
 pub fn refuse_unread(app: &App, request: &Request<Body>, refusal: &Refusal) -> Response<Body> {
     let (arrival, _) = arrival(app, request.headers());
-    refuse(app, arrival.id, arrival.client_request_id.as_deref(), refusal.code(), refusal)
+    refuse(
+        app,
+        arrival.id,
+        arrival.client_request_id.as_deref(),
+        refusal.code(),
+        refusal,
+    )
 }

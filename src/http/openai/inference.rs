@@ -35,7 +35,10 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
     };
     let headers = response.headers_mut();
     edge::put_ids(headers, id, client.as_deref());
-    headers.insert(PROCESSING_MS.clone(), milliseconds(app.clock.now().saturating_duration_since(began)));
+    headers.insert(
+        PROCESSING_MS.clone(),
+        milliseconds(app.clock.now().saturating_duration_since(began)),
+    );
     response
 }
 
@@ -59,9 +62,13 @@ async fn answer(
 fn response_of(answer: Answer) -> Response<Body> {
     let (content_type, body) = match answer {
         Answer::Stream(body) => ("text/event-stream; charset=utf-8", Body::new(body)),
-        Answer::Whole(bytes, receipt) => {
-            ("application/json", Body::new(WholeBody { bytes: Some(bytes), _receipt: receipt }))
-        }
+        Answer::Whole(bytes, receipt) => (
+            "application/json",
+            Body::new(WholeBody {
+                bytes: Some(bytes),
+                _receipt: receipt,
+            }),
+        ),
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();

@@ -13,7 +13,11 @@ use std::sync::Arc;
 pub async fn rate_limit(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<Body> {
     answer(&app, &headers, || {
         let caller = authenticate(&app.directory, &headers, app.clock.unix_ms())?;
-        let reading = caller.key.account.gate.read(app.pipeline.limits.concurrent_requests);
+        let reading = caller
+            .key
+            .account
+            .gate
+            .read(app.pipeline.limits.concurrent_requests);
         Ok(json!({
             "rate_limit": reading.limit,
             "tpm_rate_limit": null,

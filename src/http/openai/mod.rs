@@ -7,9 +7,9 @@ mod edge;
 
 use crate::app::App;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, Response, StatusCode};
-use axum::body::Body;
 use axum::routing::{MethodRouter, get, post};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::refusal::Refusal;
@@ -42,19 +42,24 @@ fn openai() -> Router<Arc<App>> {
 
 /// Another method gets a 405 in OpenAI's shape.
 fn only(allowed: &'static str, route: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
-    route.fallback(move |State(app): State<Arc<App>>, request: Request<Body>| async move {
-        let refusal = Refusal::MethodNotAllowed {
-            method: request.method().to_string(),
-            path: shown_path(&request),
-            allowed,
-        };
-        edge::refuse_unread(&app, &request, &refusal)
-    })
+    route.fallback(
+        move |State(app): State<Arc<App>>, request: Request<Body>| async move {
+            let refusal = Refusal::MethodNotAllowed {
+                method: request.method().to_string(),
+                path: shown_path(&request),
+                allowed,
+            };
+            edge::refuse_unread(&app, &request, &refusal)
+        },
+    )
 }
 
 /// Nothing is there.
 pub async fn unknown_path(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
-    let refusal = Refusal::UnknownPath { method: request.method().to_string(), path: shown_path(&request) };
+    let refusal = Refusal::UnknownPath {
+        method: request.method().to_string(),
+        path: shown_path(&request),
+    };
     edge::refuse_unread(&app, &request, &refusal)
 }
 

@@ -16,7 +16,12 @@ use std::sync::Arc;
 /// All models.
 pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<Body> {
     answer(&app, &headers, || {
-        let models: Vec<Value> = app.registry.models().iter().map(|served| shown(&app, served)).collect();
+        let models: Vec<Value> = app
+            .registry
+            .models()
+            .iter()
+            .map(|served| shown(&app, served))
+            .collect();
         Ok(json!({ "object": "list", "data": models }))
     })
 }
@@ -30,8 +35,14 @@ pub async fn retrieve(
     answer(&app, &headers, || match app.registry.find(&id) {
         Some(served) => Ok(shown(&app, served)),
         None => {
-            let id: String = id.chars().filter(|letter| !letter.is_control()).take(100).collect();
-            Err(Refusal::ModelNotFound(format!("the model `{id}` does not exist; GET /v1/models lists those that do")))
+            let id: String = id
+                .chars()
+                .filter(|letter| !letter.is_control())
+                .take(100)
+                .collect();
+            Err(Refusal::ModelNotFound(format!(
+                "the model `{id}` does not exist; GET /v1/models lists those that do"
+            )))
         }
     })
 }
@@ -64,7 +75,10 @@ fn shown(app: &App, served: &ServedModel) -> Value {
     let model = &served.model;
     let usd = |price: TokenPrice| -> Value {
         // An exact decimal, where a float would be rounded.
-        RawValue::from_string(price.to_string()).ok().and_then(|raw| serde_json::to_value(raw).ok()).unwrap_or_default()
+        RawValue::from_string(price.to_string())
+            .ok()
+            .and_then(|raw| serde_json::to_value(raw).ok())
+            .unwrap_or_default()
     };
     let mut pricing = json!({ "input_tokens": usd(model.price.input) });
     if model.task == Task::Chat {

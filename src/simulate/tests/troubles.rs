@@ -220,10 +220,11 @@ mod sockets {
         )
         .await;
         let text = read_all(&mut socket).await;
+        assert_eq!(text.matches("\"delta\":{\"content\":").count(), 40);
         assert_eq!(
-            text.matches("\"delta\":{\"content\":").count(),
-            41,
-            "forty tokens and a part"
+            text.matches("data: ").count(),
+            42,
+            "the role, forty tokens and a part"
         );
         assert!(!text.ends_with("0\r\n\r\n"));
         assert_eq!(only(&engine).completion_tokens, 40);

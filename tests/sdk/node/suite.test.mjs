@@ -12,6 +12,7 @@ const ask = (more = {}) => ({
   model: CHAT,
   messages: [{ role: "user", content: `${CANARY}: ${more.text ?? "Say hello."}` }],
   max_tokens: 16,
+  temperature: 0,
   ...Object.fromEntries(Object.entries(more).filter(([name]) => name !== "text")),
 });
 const collect = async (stream) => {
