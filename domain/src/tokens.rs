@@ -70,9 +70,10 @@ pub enum UsageSource {
 
 impl UsageSource {
     /// Every source, for metrics and for `verify`'s counts.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Engine,
         Self::EngineCorrected,
+        Self::EnginePartial,
         Self::EngineContinuous,
         Self::Deltas,
         Self::None,
@@ -93,5 +94,22 @@ impl UsageSource {
     /// The source with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|source| source.as_str() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_reads_back() {
+        use UsageSource::*;
+        for source in [Engine, EngineCorrected, EnginePartial, EngineContinuous, Deltas, None] {
+            // A source that is added has to be added above and to `ALL`, or the ledger cannot read it back.
+            match source {
+                Engine | EngineCorrected | EnginePartial | EngineContinuous | Deltas | None => {}
+            }
+            assert_eq!(UsageSource::parse(source.as_str()), Some(source));
+        }
     }
 }

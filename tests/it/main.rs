@@ -3,5 +3,6 @@
 
 mod architecture;
 mod admin;
+mod cli;
 mod config;
 mod ledger;

@@ -11,14 +11,24 @@ const DAY_MS: u64 = 86_400_000;
 /// Two accounts, one of them with a name that a spreadsheet would run; three days.
 async fn billed() -> Gateway {
     let gateway = Gateway::start().await;
-    for (name, days_ago, numbers) in [("Acme", 0, 0..2), ("Acme", 2, 2..3), ("=cmd|' /C calc'!A0", 1, 3..7)] {
-        let known = gateway.app.directory.account_named(name).map(|account| account.id.to_string());
+    for (name, days_ago, numbers) in [
+        ("Acme", 0, 0..2),
+        ("Acme", 2, 2..3),
+        ("=cmd|' /C calc'!A0", 1, 3..7),
+    ] {
+        let known = gateway
+            .app
+            .directory
+            .account_named(name)
+            .map(|account| account.id.to_string());
         let account = match known {
             Some(id) => id,
             None => gateway.account(name).await,
         };
         let (key, _) = gateway.key(&account).await;
-        gateway.book(&account, &key, NOW_MS - days_ago * DAY_MS, numbers).await;
+        gateway
+            .book(&account, &key, NOW_MS - days_ago * DAY_MS, numbers)
+            .await;
     }
     gateway
 }
@@ -78,7 +88,9 @@ async fn usage_is_summed_by_what_is_asked_for() {
       "until": null
     }
     "#);
-    let by_day = gateway.get("/admin/v1/usage?group_by=day,key&until=2026-11-01&account=Acme").await;
+    let by_day = gateway
+        .get("/admin/v1/usage?group_by=day,key&until=2026-11-01&account=Acme")
+        .await;
     insta::assert_snapshot!(by_day.shown(), @r#"
     200
     {
@@ -125,7 +137,9 @@ async fn usage_is_summed_by_what_is_asked_for() {
 #[tokio::test]
 async fn a_spreadsheet_gets_cells_that_it_does_not_run() {
     let gateway = billed().await;
-    let csv = gateway.get("/admin/v1/usage?format=csv&group_by=account,model,key,day").await;
+    let csv = gateway
+        .get("/admin/v1/usage?format=csv&group_by=account,model,key,day")
+        .await;
     assert_eq!(csv.headers["content-type"], "text/csv; charset=utf-8");
     insta::assert_snapshot!(csv.shown().replace("\r\n", "\n"), @"
     200
@@ -162,18 +176,27 @@ async fn the_check_says_what_does_not_add_up() {
         "engine": 7,
         "engine_continuous": 0,
         "engine_corrected": 0,
+        "engine_partial": 0,
         "none": 0
       }
     }
     "#);
 
-    let mut raw = SqliteConnectOptions::new().filename(gateway.database()).connect().await.unwrap();
+    let mut raw = SqliteConnectOptions::new()
+        .filename(gateway.database())
+        .connect()
+        .await
+        .unwrap();
     raw.execute("DROP TRIGGER entries_are_not_updated").await.unwrap();
     raw.execute("UPDATE entries SET cost_picodollars = 1 WHERE id = x'02020202020202020202020202020202'")
         .await
         .unwrap();
     let broken = gateway.ask("POST", "/admin/v1/ledger/verify", "").await;
-    assert_eq!(broken.status, StatusCode::OK, "that it does not hold is an answer");
+    assert_eq!(
+        broken.status,
+        StatusCode::OK,
+        "that it does not hold is an answer"
+    );
     assert_eq!(broken.json()["ok"], false);
     insta::assert_snapshot!(serde_json::to_string_pretty(&broken.json()["discrepancies"]).unwrap(), @r#"
     [

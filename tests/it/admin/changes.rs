@@ -13,10 +13,14 @@ async fn what_was_changed_is_there_after_a_restart() {
     gateway.account("Acme").await;
     let (revoked, closed) = gateway.key("Acme").await;
     let (_, open) = gateway.key("Acme").await;
-    gateway.ask("DELETE", &format!("/admin/v1/keys/{revoked}"), "").await;
+    gateway
+        .ask("DELETE", &format!("/admin/v1/keys/{revoked}"), "")
+        .await;
     let limits = "/admin/v1/accounts/Acme/limits";
     gateway.ask("PUT", limits, r#"{"concurrent_requests":250}"#).await;
-    gateway.ask("PUT", limits, r#"{"model":"large","concurrent_requests":50}"#).await;
+    gateway
+        .ask("PUT", limits, r#"{"model":"large","concurrent_requests":50}"#)
+        .await;
     let paths = ["/admin/v1/accounts", "/admin/v1/keys", limits];
     let mut before = Vec::new();
     for path in paths {
@@ -58,7 +62,10 @@ async fn of_two_accounts_with_one_name_one_is_made() {
     let gateway = Gateway::start().await;
     let create = || gateway.ask("POST", "/admin/v1/accounts", r#"{"name":"Acme"}"#);
     let (a, b, c) = tokio::join!(create(), create(), create());
-    let made = [a, b, c].iter().filter(|answer| answer.status == StatusCode::CREATED).count();
+    let made = [a, b, c]
+        .iter()
+        .filter(|answer| answer.status == StatusCode::CREATED)
+        .count();
     assert_eq!((made, gateway.app.directory.accounts().len()), (1, 1));
 }
 
@@ -74,5 +81,8 @@ async fn store_and_memory_agree_on_the_last_of_many_changes() {
     tokio::join!(set(1), set(2), set(3), set(4), set(5), set(6), set(7), set(8));
     let in_memory = gateway.get("/admin/v1/accounts/Acme/limits").await.text;
     let gateway = gateway.restart().await;
-    assert_eq!(gateway.get("/admin/v1/accounts/Acme/limits").await.text, in_memory);
+    assert_eq!(
+        gateway.get("/admin/v1/accounts/Acme/limits").await.text,
+        in_memory
+    );
 }

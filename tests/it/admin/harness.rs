@@ -94,7 +94,11 @@ impl Gateway {
         let response = self.router().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.into()).unwrap() }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.into()).unwrap(),
+        }
     }
 
     /// Asks with the token; a body goes as JSON.
@@ -106,7 +110,8 @@ impl Gateway {
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+        self.send(request.body(Body::from(body.to_owned())).unwrap())
+            .await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -164,7 +169,10 @@ impl Answer {
 
     pub(crate) fn field(&self, name: &str) -> String {
         let json = self.json();
-        json[name].as_str().unwrap_or_else(|| panic!("no {name} in {json}")).to_owned()
+        json[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {name} in {json}"))
+            .to_owned()
     }
 
     pub(crate) fn code(&self) -> String {
@@ -184,8 +192,18 @@ impl Answer {
     pub(crate) fn refusal(&self) -> String {
         let error = &self.json()["error"];
         let fields: Vec<_> = error.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(fields, ["code", "message", "param", "type"], "all four are always there");
+        assert_eq!(
+            fields,
+            ["code", "message", "param", "type"],
+            "all four are always there"
+        );
         let text = |field: &str| error[field].as_str().unwrap_or("-").to_owned();
-        format!("{} {} [{}] {}", self.status.as_u16(), text("code"), text("param"), text("message"))
+        format!(
+            "{} {} [{}] {}",
+            self.status.as_u16(),
+            text("code"),
+            text("param"),
+            text("message")
+        )
     }
 }

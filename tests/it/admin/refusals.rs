@@ -24,9 +24,21 @@ async fn every_route_wants_the_token_and_tells_a_stranger_nothing() {
     let served = routes().into_iter().map(|(method, path, _)| (method, path));
     let mut told = std::collections::BTreeSet::new();
     for (method, path) in served.chain(nowhere) {
-        for authorization in [None, Some("Bearer wrong"), Some("Bearer "), Some(TOKEN), Some("Basic dGhlLWFkbWlu")] {
-            let answer = gateway.send(with_authorization(method, &filled(path), authorization)).await;
-            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} {authorization:?}");
+        for authorization in [
+            None,
+            Some("Bearer wrong"),
+            Some("Bearer "),
+            Some(TOKEN),
+            Some("Basic dGhlLWFkbWlu"),
+        ] {
+            let answer = gateway
+                .send(with_authorization(method, &filled(path), authorization))
+                .await;
+            assert_eq!(
+                answer.status,
+                StatusCode::UNAUTHORIZED,
+                "{method} {path} {authorization:?}"
+            );
             assert_eq!(answer.headers[header::WWW_AUTHENTICATE], "Bearer");
             told.insert(answer.shown());
         }
@@ -53,7 +65,8 @@ async fn every_route_that_is_listed_is_served() {
     let gateway = Gateway::start().await;
     for (method, path, _) in routes() {
         let answer = gateway.ask(method, &filled(path), "").await;
-        let is_missing = !answer.status.is_success() && ["unknown_url", "method_not_allowed"].contains(&&*answer.code());
+        let is_missing =
+            !answer.status.is_success() && ["unknown_url", "method_not_allowed"].contains(&&*answer.code());
         assert!(!is_missing, "{method} {path}: {}", answer.text);
     }
 }
@@ -76,28 +89,56 @@ async fn what_does_not_hold_is_named() {
         ("POST", "/admin/v1/accounts", "{}".into()),
         ("POST", "/admin/v1/accounts", "[1]".into()),
         ("POST", "/admin/v1/accounts", r#"{"name":"#.into()),
-        ("POST", "/admin/v1/accounts", format!(r#"{{"name":"{}"}}"#, "x".repeat(70_000))),
+        (
+            "POST",
+            "/admin/v1/accounts",
+            format!(r#"{{"name":"{}"}}"#, "x".repeat(70_000)),
+        ),
         ("GET", "/admin/v1/accounts?nmae=x", String::new()),
         ("GET", "/admin/v1/accounts/nobody", String::new()),
-        ("POST", "/admin/v1/keys", r#"{"account":"nobody","name":"k"}"#.into()),
+        (
+            "POST",
+            "/admin/v1/keys",
+            r#"{"account":"nobody","name":"k"}"#.into(),
+        ),
         ("POST", "/admin/v1/keys", r#"{"account":"Acme"}"#.into()),
         ("POST", "/admin/v1/keys", key(r#""expires_in_seconds":0"#)),
-        ("POST", "/admin/v1/keys", key(r#""expires_in_seconds":18446744073709551615"#)),
+        (
+            "POST",
+            "/admin/v1/keys",
+            key(r#""expires_in_seconds":18446744073709551615"#),
+        ),
         ("POST", "/admin/v1/keys", key(r#""expires_at":"2026-11-01""#)),
         ("POST", "/admin/v1/keys", key(r#""expires_at":"soon""#)),
-        ("POST", "/admin/v1/keys", key(r#""expires_at":"2027-01-01","expires_in_seconds":5"#)),
+        (
+            "POST",
+            "/admin/v1/keys",
+            key(r#""expires_at":"2027-01-01","expires_in_seconds":5"#),
+        ),
         ("GET", "/admin/v1/keys?account=nobody", String::new()),
         ("POST", "/admin/v1/keys/key_0/revoke", String::new()),
         ("DELETE", "/admin/v1/keys/fb_a-secret-by-mistake", String::new()),
         ("PUT", &limits, r#"{}"#.into()),
         ("PUT", &limits, r#"{"concurrent_requests":-1}"#.into()),
         ("PUT", &limits, r#"{"concurrent_requests":"300"}"#.into()),
-        ("PUT", &limits, r#"{"concurrent_requests":1,"model":"org/unsold"}"#.into()),
-        ("PUT", "/admin/v1/accounts/nobody/limits", r#"{"concurrent_requests":1}"#.into()),
+        (
+            "PUT",
+            &limits,
+            r#"{"concurrent_requests":1,"model":"org/unsold"}"#.into(),
+        ),
+        (
+            "PUT",
+            "/admin/v1/accounts/nobody/limits",
+            r#"{"concurrent_requests":1}"#.into(),
+        ),
         ("GET", "/admin/v1/accounts/nobody/limits", String::new()),
         ("GET", "/admin/v1/usage?group_by=account,colour", String::new()),
         ("GET", "/admin/v1/usage?since=yesterday", String::new()),
-        ("GET", "/admin/v1/usage?since=2026-11-02&until=2026-11-01", String::new()),
+        (
+            "GET",
+            "/admin/v1/usage?since=2026-11-02&until=2026-11-01",
+            String::new(),
+        ),
         ("GET", "/admin/v1/usage?since=1d&since=2d", String::new()),
         ("GET", "/admin/v1/usage?account=nobody", String::new()),
         ("GET", "/admin/v1/usage?format=xml", String::new()),
@@ -121,7 +162,7 @@ async fn what_does_not_hold_is_named() {
     400 invalid_request_error [name] `name`: invalid type: integer `7`, expected a string
     400 invalid_request_error [nmae] `nmae`: unknown field `nmae`, expected `name`
     400 invalid_request_error [name] `name`: this field is required
-    400 invalid_request_error [[0]] `[0]`: invalid type: integer `1`, expected a string
+    400 invalid_request_error [-] the body must be a JSON object: `{...}`
     400 invalid_request_error [-] the body is not valid JSON: EOF while parsing a value at line 1 column 8
     413 request_too_large [-] the body is over the limit of 65536 bytes
     400 invalid_request_error [nmae] `nmae`: this route takes no parameters
@@ -137,9 +178,9 @@ async fn what_does_not_hold_is_named() {
     404 key_not_found [-] there is no key `key_0`; give its id (`key_...`), which `farebox key list` shows
     404 key_not_found [-] there is no key `fb_...`; give its id (`key_...`), which `farebox key list` shows
     400 invalid_request_error [concurrent_requests] `concurrent_requests`: this field is required
-    400 invalid_request_error [concurrent_requests] `concurrent_requests`: invalid value: integer `-1`, expected u32
-    400 invalid_request_error [concurrent_requests] `concurrent_requests`: invalid type: string "300", expected u32
-    404 model_not_found [model] there is no model `org/unsold` in models.yaml
+    400 invalid_request_error [concurrent_requests] `concurrent_requests`: invalid value: integer `-1`, expected a whole number from 0 to 4294967295
+    400 invalid_request_error [concurrent_requests] `concurrent_requests`: invalid type: string "300", expected a whole number from 0 to 4294967295
+    404 model_not_found [model] there is no model `org/unsold` in models.yaml; give an id or an alias
     404 account_not_found [-] there is no account `nobody`; `farebox account list` lists them
     404 account_not_found [-] there is no account `nobody`; `farebox account list` lists them
     400 invalid_request_error [group_by] `group_by`: write some of account, model, key, day, with commas between them
@@ -152,6 +193,10 @@ async fn what_does_not_hold_is_named() {
     405 method_not_allowed [-] /admin/v1/accounts does not take PATCH
     415 unsupported_media_type [-] the body must be JSON: send `content-type: application/json`
     "#);
-    assert_eq!(gateway.app.directory.accounts().len(), 1, "no refusal left anything behind");
+    assert_eq!(
+        gateway.app.directory.accounts().len(),
+        1,
+        "no refusal left anything behind"
+    );
     assert!(gateway.app.directory.keys().is_empty());
 }

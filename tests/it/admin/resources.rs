@@ -7,7 +7,9 @@ use farebox_domain::ids::ModelId;
 #[tokio::test]
 async fn an_account_is_made_listed_and_found_by_id_and_by_name() {
     let gateway = Gateway::start().await;
-    let made = gateway.ask("POST", "/admin/v1/accounts", r#"{"name":"Söhne & Co/1"}"#).await;
+    let made = gateway
+        .ask("POST", "/admin/v1/accounts", r#"{"name":"Söhne & Co/1"}"#)
+        .await;
     insta::assert_snapshot!(made.shown(), @r#"
     201
     {
@@ -23,7 +25,9 @@ async fn an_account_is_made_listed_and_found_by_id_and_by_name() {
       }
     }
     "#);
-    let by_id = gateway.get(&format!("/admin/v1/accounts/{}", made.field("id"))).await;
+    let by_id = gateway
+        .get(&format!("/admin/v1/accounts/{}", made.field("id")))
+        .await;
     let by_name = gateway.get("/admin/v1/accounts/S%C3%B6hne%20&%20Co%2F1").await;
     assert_eq!(by_id.shown(), by_name.shown());
     assert_eq!((by_id.status, &by_id.text), (StatusCode::OK, &made.text));
@@ -57,7 +61,10 @@ async fn a_key_opens_until_it_is_revoked_and_its_secret_is_shown_once() {
     let body = r#"{"account":"Acme","name":"laptop","expires_at":"2026-12-01"}"#;
     let made = gateway.ask("POST", "/admin/v1/keys", body).await;
     let secret = made.field("secret");
-    assert!(secret.starts_with("fb_") && secret.len() == "fb_".len() + 43, "256 bits in base64url");
+    assert!(
+        secret.starts_with("fb_") && secret.len() == "fb_".len() + 43,
+        "256 bits in base64url"
+    );
     assert_eq!(made.headers["cache-control"], "no-store");
     insta::assert_snapshot!(made.shown().replace(&secret, "[secret]"), @r#"
     201
@@ -126,7 +133,10 @@ async fn a_key_expires_by_itself() {
     assert!(gateway.app.directory.find_key(&secret, end_ms - 1).is_ok());
     assert!(gateway.app.directory.find_key(&secret, end_ms).is_err());
     gateway.clock.set_unix_ms(end_ms);
-    assert_eq!(gateway.get("/admin/v1/keys").await.json()["data"][0]["status"], "expired");
+    assert_eq!(
+        gateway.get("/admin/v1/keys").await.json()["data"][0]["status"],
+        "expired"
+    );
 }
 
 #[tokio::test]
@@ -144,14 +154,21 @@ async fn a_limit_acts_on_the_very_next_request() {
       "concurrent_requests": 200,
       "in_flight": 0,
       "is_default": true,
-      "models": []
+      "models": [],
+      "note": null
     }
     "#);
 
     gateway.ask("PUT", &limits, r#"{"concurrent_requests":1}"#).await;
     let first = gate.try_acquire(&model, 200).unwrap();
     assert!(gate.try_acquire(&model, 200).is_err());
-    let raised = gateway.ask("PUT", "/admin/v1/accounts/Acme/limits", r#"{"concurrent_requests":2}"#).await;
+    let raised = gateway
+        .ask(
+            "PUT",
+            "/admin/v1/accounts/Acme/limits",
+            r#"{"concurrent_requests":2}"#,
+        )
+        .await;
     assert_eq!(raised.status, StatusCode::OK);
     let second = gate.try_acquire(&model, 200).unwrap();
     insta::assert_snapshot!(raised.shown(), @r#"
@@ -168,12 +185,15 @@ async fn a_limit_acts_on_the_very_next_request() {
           "in_flight": 1,
           "model": "org/large"
         }
-      ]
+      ],
+      "note": null
     }
     "#);
     drop((first, second));
 
-    gateway.ask("PUT", &limits, r#"{"concurrent_requests":null}"#).await;
+    gateway
+        .ask("PUT", &limits, r#"{"concurrent_requests":null}"#)
+        .await;
     assert_eq!(gate.read(200).limit, 200);
 }
 
@@ -182,7 +202,9 @@ async fn a_models_limit_goes_by_alias_and_says_when_the_accounts_holds_it_back()
     let gateway = Gateway::start().await;
     gateway.account("Acme").await;
     let limits = "/admin/v1/accounts/Acme/limits";
-    let higher = gateway.ask("PUT", limits, r#"{"model":"large","concurrent_requests":300}"#).await;
+    let higher = gateway
+        .ask("PUT", limits, r#"{"model":"large","concurrent_requests":300}"#)
+        .await;
     insta::assert_snapshot!(higher.shown(), @r#"
     200
     {
@@ -201,9 +223,13 @@ async fn a_models_limit_goes_by_alias_and_says_when_the_accounts_holds_it_back()
       "note": "the account's own number still holds: 200 requests in flight over all models, though org/large may have more. Raise the account's number too for the model's to be reached."
     }
     "#);
-    let lower = gateway.ask("PUT", limits, r#"{"model":"org/large","concurrent_requests":10}"#).await;
+    let lower = gateway
+        .ask("PUT", limits, r#"{"model":"org/large","concurrent_requests":10}"#)
+        .await;
     assert_eq!(lower.json()["note"], serde_json::Value::Null);
-    let taken_back = gateway.ask("PUT", limits, r#"{"model":"large","concurrent_requests":null}"#).await;
+    let taken_back = gateway
+        .ask("PUT", limits, r#"{"model":"large","concurrent_requests":null}"#)
+        .await;
     assert_eq!(taken_back.json()["models"], serde_json::json!([]));
 }
 
@@ -275,8 +301,17 @@ async fn engines_models_and_metrics_are_shown_without_urls() {
     "#);
     let metrics = gateway.get("/metrics").await;
     assert_eq!(metrics.status, StatusCode::OK);
-    assert!(metrics.headers["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
-    assert!(metrics.text.lines().any(|line| line.starts_with("farebox_")), "{}", metrics.text);
+    assert!(
+        metrics.headers["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/plain; version=0.0.4")
+    );
+    assert!(
+        metrics.text.lines().any(|line| line.starts_with("farebox_")),
+        "{}",
+        metrics.text
+    );
     for answer in [engines, models, metrics] {
         assert!(!answer.text.contains("127.0.0.1"), "{}", answer.text);
     }

@@ -157,9 +157,10 @@ pub(crate) async fn verify_counts_what_holds(bench: impl Bench) {
       },
       "usage_sources": {
         "deltas": 2,
-        "engine": 3,
+        "engine": 2,
         "engine_continuous": 2,
-        "engine_corrected": 3,
+        "engine_corrected": 2,
+        "engine_partial": 2,
         "none": 2
       },
       "discrepancies_total": 0,
