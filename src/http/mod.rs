@@ -1,7 +1,7 @@
 //! HTTP in: the only code that knows axum and status codes.
 //!
 //! - [`listener`]: connections, with their timeouts; [`openai`]: the developer's routes; [`admin`]: the operator's;
-//! - [`body`]: a request's body, bounded and unpacked; [`error`]: every refusal's status, headers and JSON.
+//! - `body`: a request's body, bounded and unpacked; [`error`]: every refusal's status, headers and JSON.
 
 pub mod listener;
 pub mod openai;

@@ -29,15 +29,29 @@ struct Body {
 pub fn refusal_of(status: u16, body: &[u8]) -> Refusal {
     let read: Option<Body> = serde_json::from_slice(body).ok();
     let fields = read.map(fields_of).unwrap_or_default();
+    let own_code = fields
+        .code
+        .as_ref()
+        .and_then(|code| code.as_str().map(str::to_owned));
+    let code = own_code.or_else(|| is_about_length(&fields).then(|| "context_length_exceeded".to_owned()));
     Refusal::EngineRefused {
         status,
+        code,
         message: fields
             .message
             .unwrap_or_else(|| "the model refused the request".to_owned()),
         kind: fields.kind,
         param: fields.param,
-        code: fields.code.and_then(|code| code.as_str().map(str::to_owned)),
     }
+}
+
+/// Whether the prompt was too long. Engines say it in their own words (llama.cpp: `exceed_context_size_error`;
+/// vLLM and SGLang: "maximum context length"), and OpenAI's clients look for OpenAI's code.
+fn is_about_length(fields: &Fields) -> bool {
+    let message = fields.message.as_deref().unwrap_or_default();
+    fields.kind.as_deref() == Some("exceed_context_size_error")
+        || message.contains("context length")
+        || message.contains("context size")
 }
 
 fn fields_of(body: Body) -> Fields {
@@ -104,6 +118,8 @@ mod tests {
             read(r#"{"detail":[{"loc":["body","messages"],"msg":"m"}]}"#),
             r#"m|Some("messages")|None"#
         );
+        let long = r#"{"error":{"message":"maximum context length is 4096 tokens","code":400}}"#;
+        assert!(read(long).ends_with(r#"Some("context_length_exceeded")"#));
         assert_eq!(read("<html>"), "the model refused the request|None|None");
     }
 }

@@ -5,11 +5,11 @@
 //!         -meter-> (the same bytes, Usage) -settle-> Receipt
 //! ```
 //!
-//! - [`request`], [`fields`]: the body is read; [`edits`]: what an engine is sent of it
-//! - [`authenticate`], [`admit`], [`route`], [`forward`]: until an engine answers
-//! - [`event`], [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
+//! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it
+//! - [`mod@authenticate`], [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
+//! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
 //! - [`usage`], [`settle`], [`in_flight`]: what it comes to
-//! - [`engine_error`], [`shown`]: what a client is told
+//! - `engine_error`, `shown`: what a client is told
 
 pub mod request;
 mod fields;

@@ -1,7 +1,7 @@
 //! Reading a request: one pass over its top level, and only as deep as farebox needs to know.
 //!
 //! What does not hold is refused here, before anything is spent, and names its field. What holds keeps its bytes:
-//! an engine is sent the client's own, with the edits of [`crate::pipeline::edits`].
+//! an engine is sent the client's own, with the edits of `edits.rs`.
 
 use bytes::Bytes;
 use farebox_domain::ledger::Endpoint;
