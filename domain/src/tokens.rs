@@ -104,7 +104,14 @@ mod tests {
     #[test]
     fn every_source_reads_back() {
         use UsageSource::*;
-        for source in [Engine, EngineCorrected, EnginePartial, EngineContinuous, Deltas, None] {
+        for source in [
+            Engine,
+            EngineCorrected,
+            EnginePartial,
+            EngineContinuous,
+            Deltas,
+            None,
+        ] {
             // A source that is added has to be added above and to `ALL`, or the ledger cannot read it back.
             match source {
                 Engine | EngineCorrected | EnginePartial | EngineContinuous | Deltas | None => {}

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 struct Running {
     gateway: Gateway,
@@ -25,7 +26,8 @@ impl Running {
         let admin = admin_listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let (app, stopped) = (gateway.app.clone(), stop.clone().cancelled_owned());
-        let serving = tokio::spawn(async move { app.serve(public, admin_listener, stopped).await });
+        let serving =
+            TaskTracker::new().spawn(async move { app.serve(public, admin_listener, stopped).await });
         Self {
             gateway,
             admin,
@@ -321,7 +323,7 @@ async fn a_fault_says_what_to_do() {
 async fn another_server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
+    TaskTracker::new().spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let _ = stream.read(&mut [0; 4096]).await;
         let page = "HTTP/1.1 200 OK\r\ncontent-length: 13\r\nconnection: close\r\n\r\n<html></html>";
