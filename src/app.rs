@@ -66,7 +66,10 @@ struct Background {
     stop_probes: CancellationToken,
     /// Ends the settling of what was dropped, after the last request.
     stop_abandoned: CancellationToken,
+    /// The probes, and the settling of what was dropped.
     tasks: TaskTracker,
+    /// The settler's loop.
+    settling: TaskTracker,
 }
 
 /// What an `App` is given.
@@ -144,10 +147,11 @@ impl App {
             stop_probes: CancellationToken::new(),
             stop_abandoned: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            settling: TaskTracker::new(),
         };
         let observer = Arc::new(CommitMetrics(Arc::clone(&metrics)));
         let (settler, settling) = Settler::new(Arc::clone(&ledger), clock.clone(), observer);
-        background.tasks.spawn(settling);
+        background.settling.spawn(settling);
         let (abandoned, unsettled) = mpsc::unbounded_channel();
         let pipeline = Arc::new(Pipeline {
             clock: clock.clone(),
@@ -225,13 +229,16 @@ impl App {
         self.stop_background().await;
     }
 
-    /// Ends the background tasks, and writes everything that is owed to the ledger.
+    /// Ends the background tasks, and writes everything that is owed to the ledger: what was dropped unsettled is
+    /// settled first, and the settler closes after it.
     pub async fn stop_background(&self) {
         self.background.stop_probes.cancel();
         self.background.stop_abandoned.cancel();
-        self.pipeline.settler.close().await;
         self.background.tasks.close();
         self.background.tasks.wait().await;
+        self.pipeline.settler.close().await;
+        self.background.settling.close();
+        self.background.settling.wait().await;
     }
 
     /// Whether requests should be sent here: not while draining, nor while no engine is up.

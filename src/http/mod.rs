@@ -38,7 +38,7 @@ fn cors() -> CorsLayer {
         "openai-processing-ms",
         "retry-after",
         "retry-after-ms",
-        "x-should-retry",
+        "x-farebox-request-id",
         "x-ratelimit-limit-concurrent",
         "x-ratelimit-remaining-concurrent",
     ];

@@ -1,8 +1,16 @@
 //! One binary for all that is promised.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop on a fault")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test may stop on a fault, and owns its own tasks and environment"
+)]
 
 mod architecture;
 mod admin;
 mod cli;
 mod config;
+mod crash;
+mod gateway;
 mod ledger;
+mod crash;

@@ -8,7 +8,7 @@ mod edge;
 use crate::app::App;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{OriginalUri, State};
 use axum::http::{Request, Response, StatusCode};
 use axum::routing::{MethodRouter, get, post};
 use farebox_domain::ledger::Endpoint;
@@ -20,7 +20,6 @@ pub fn router() -> Router<Arc<App>> {
     Router::new()
         .nest("/v1", openai())
         .nest("/v1/openai", openai())
-        .route("/v1/me/rate_limit", only("GET", get(me::rate_limit)))
         .route("/health", only("GET", get(health)))
         .route("/ready", only("GET", get(ready)))
 }
@@ -36,6 +35,7 @@ fn openai() -> Router<Arc<App>> {
         .route("/chat/completions", inference(Endpoint::ChatCompletions))
         .route("/completions", inference(Endpoint::Completions))
         .route("/embeddings", inference(Endpoint::Embeddings))
+        .route("/me/rate_limit", only("GET", get(me::rate_limit)))
         .route("/models", only("GET", get(models::list)))
         .route("/models/{*id}", only("GET", get(models::retrieve)))
 }
@@ -63,8 +63,10 @@ pub async fn unknown_path(State(app): State<Arc<App>>, request: Request<Body>) -
     edge::refuse_unread(&app, &request, &refusal)
 }
 
+/// The path as the client wrote it: within a nest, axum strips the prefix.
 fn shown_path(request: &Request<Body>) -> String {
-    request.uri().path().chars().take(200).collect()
+    let whole = request.extensions().get::<OriginalUri>().map(|uri| uri.0.path());
+    whole.unwrap_or(request.uri().path()).chars().take(200).collect()
 }
 
 /// Alive: the process answers.

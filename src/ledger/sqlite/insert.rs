@@ -6,7 +6,6 @@
 
 use super::super::{LedgerFault, MAX_BATCH, Numbers};
 use super::columns::COLUMNS;
-use farebox_domain::ids::EngineName;
 use farebox_domain::ledger::Entry;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type};
@@ -62,24 +61,34 @@ impl Row {
     fn entry(&mut self, entry: &Entry) -> Result<(), LedgerFault> {
         let numbers = Numbers::of(entry)?;
         self.add(entry.id.as_bytes().to_vec())?;
-        self.add(entry.client_request_id.as_deref())?;
-        self.add(entry.account.as_str())?;
-        self.add(entry.key.as_str())?;
-        self.add(entry.model.as_str())?;
-        self.add(entry.engine.as_ref().map(EngineName::as_str))?;
-        self.add(entry.endpoint.as_str())?;
-        self.add(entry.state.as_str())?;
+        self.add(entry.client_request_id.as_deref().map(Arc::<str>::from))?;
+        self.text(entry.account.as_str())?;
+        self.text(entry.key.as_str())?;
+        self.text(entry.model.as_str())?;
+        self.add(
+            entry
+                .engine
+                .as_ref()
+                .map(|engine| Arc::<str>::from(engine.as_str())),
+        )?;
+        self.text(entry.endpoint.as_str())?;
+        self.text(entry.state.as_str())?;
         self.add(numbers.prompt_tokens)?;
         self.add(numbers.cached_tokens)?;
         self.add(numbers.completion_tokens)?;
         self.add(numbers.reasoning_tokens)?;
-        self.add(entry.usage_source.as_str())?;
+        self.text(entry.usage_source.as_str())?;
         self.add(entry.price_version.0)?;
         self.add(numbers.cost_picodollars)?;
         self.add(numbers.admitted_at_ms)?;
         self.add(numbers.queue_us)?;
         self.add(numbers.ttft_us)?;
         self.add(numbers.total_us)
+    }
+
+    /// As an `Arc<str>`, which sqlx takes over; a `&str` it would copy into an `Arc<String>`, two allocations.
+    fn text(&mut self, text: &str) -> Result<(), LedgerFault> {
+        self.add(Arc::<str>::from(text))
     }
 
     fn add<'t>(&mut self, value: impl Encode<'t, Sqlite> + Type<Sqlite>) -> Result<(), LedgerFault> {

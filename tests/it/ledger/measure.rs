@@ -2,10 +2,12 @@
 //! `cargo test --release --test it measure -- --ignored --nocapture`
 #![expect(clippy::print_stderr, reason = "the numbers are what this is for")]
 
-use super::samples::{entries, entry, model, price};
+use super::samples::{entries, entry, id, model, price};
+use super::settler::{FakeLedger, MANY};
 use farebox::clock::Clock;
 use farebox::ledger::{Ledger, Settler, SettlerObserver, SqliteLedger};
 use farebox::store::Store;
+use farebox_domain::price::PriceVersion;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,43 +32,55 @@ fn cpu_us() -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn measure_settling() {
-    const SECONDS: u64 = 5;
     for clients in [1, 8, 32, 128, 512] {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let store = Store::open(directory.path()).await.unwrap();
         let version = store.price_version(&model(), &price(), 1).await.unwrap();
-        let ledger = Arc::new(SqliteLedger::open(&store).await.unwrap());
-        let commits = Arc::new(Commits::default());
-        let clock = Clock::system();
-        let (settler, settling) = Settler::new(ledger, clock.clone(), commits.clone());
-        let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(settling);
-        let (begun, cpu_before) = (clock.now(), cpu_us());
-        let numbers = Arc::new(AtomicU64::new(0));
-        let mut requests = tokio::task::JoinSet::new();
-        for client in 0..clients {
-            let (settler, clock, numbers) = (settler.clone(), clock.clone(), numbers.clone());
-            let mut sample = entry(0, &format!("acct_{:016x}", client % 20), version);
-            requests.spawn(async move {
-                while clock.now().duration_since(begun) < Duration::from_secs(SECONDS) {
-                    sample.id = super::samples::id(numbers.fetch_add(1, Ordering::Relaxed));
-                    settler.settle(sample.clone()).await.unwrap().unwrap();
-                }
-            });
-        }
-        requests.join_all().await;
-        let booked = numbers.load(Ordering::Relaxed);
-        let commits = commits.0.load(Ordering::Relaxed);
-        let cpu_ns = (cpu_us() - cpu_before) * 1_000;
-        settler.close().await;
-        eprintln!(
-            "{clients:>3} clients: {:>6} commits/s {:>6} entries/s, {:>3} a commit, {:>6} ns CPU an entry",
-            commits / SECONDS,
-            booked / SECONDS,
-            booked / commits,
-            cpu_ns / booked,
-        );
+        settle_in_a_loop(
+            "sqlite",
+            Arc::new(SqliteLedger::open(&store).await.unwrap()),
+            clients,
+            version,
+        )
+        .await;
     }
+    // What the clients of this measurement cost by themselves, to be subtracted.
+    settle_in_a_loop("nothing", FakeLedger::new(MANY, 0), 32, PriceVersion(1)).await;
+}
+
+/// `clients` tasks that settle one entry after another, without a pause.
+async fn settle_in_a_loop(name: &str, ledger: Arc<dyn Ledger>, clients: u64, version: PriceVersion) {
+    const SECONDS: u64 = 5;
+    let commits = Arc::new(Commits::default());
+    let clock = Clock::system();
+    let (settler, settling) = Settler::new(ledger, clock.clone(), commits.clone());
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(settling);
+    let (begun, cpu_before) = (clock.now(), cpu_us());
+    let numbers = Arc::new(AtomicU64::new(0));
+    let mut requests = tokio::task::JoinSet::new();
+    for client in 0..clients {
+        let (settler, clock, numbers) = (settler.clone(), clock.clone(), numbers.clone());
+        let mut sample = entry(0, &format!("acct_{:016x}", client % 20), version);
+        requests.spawn(async move {
+            while clock.now().duration_since(begun) < Duration::from_secs(SECONDS) {
+                sample.id = id(numbers.fetch_add(1, Ordering::Relaxed));
+                settler.settle(sample.clone()).await.unwrap().unwrap();
+            }
+        });
+    }
+    requests.join_all().await;
+    let booked = numbers.load(Ordering::Relaxed);
+    let committed = commits.0.load(Ordering::Relaxed);
+    let cpu_ns = (cpu_us() - cpu_before) * 1_000;
+    settler.close().await;
+    eprintln!(
+        "{name}, {clients:>3} clients: {:>6} commits/s {:>6} entries/s, {:>3} a commit, {:>6} ns CPU an entry",
+        committed / SECONDS,
+        booked / SECONDS,
+        booked / committed,
+        cpu_ns / booked,
+    );
 }
 
 /// The commit alone, by batch size: no queue, no tasks of clients.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Books in memory; each commit takes a permit first, and the first `failures` of them fail.
-struct FakeLedger {
+pub(crate) struct FakeLedger {
     commits: Semaphore,
     /// A permit for each commit that began.
     begun: Semaphore,
@@ -25,7 +25,7 @@ struct FakeLedger {
 }
 
 impl FakeLedger {
-    fn new(commits: usize, failures: usize) -> Arc<Self> {
+    pub(crate) fn new(commits: usize, failures: usize) -> Arc<Self> {
         Arc::new(Self {
             commits: Semaphore::new(commits),
             begun: Semaphore::new(0),
@@ -87,7 +87,7 @@ impl SettlerObserver for Seen {
 }
 
 const VERSION: PriceVersion = PriceVersion(1);
-const MANY: usize = Semaphore::MAX_PERMITS;
+pub(crate) const MANY: usize = Semaphore::MAX_PERMITS;
 
 #[tokio::test]
 async fn what_arrives_during_a_commit_shares_the_next_one() {

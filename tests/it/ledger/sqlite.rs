@@ -114,6 +114,22 @@ async fn the_database_refuses_to_change_or_remove_what_is_booked() {
     );
 }
 
+/// SQLite deletes for a REPLACE without asking a trigger, so this goes past the rule; the balance tells.
+#[tokio::test]
+async fn an_entry_that_was_replaced_by_hand_is_found() {
+    let bench = SqliteBench::open().await;
+    let booked = entries(0..3, "acct_a", bench.version);
+    bench.ledger.commit(&booked).await.unwrap();
+    let by_hand = "INSERT OR REPLACE INTO entries SELECT * FROM entries WHERE queue_us = 1";
+    bench.raw().await.execute(by_hand).await.unwrap();
+    let verified = bench.ledger.verify().await.unwrap();
+    assert!(
+        matches!(verified.discrepancies[..], [Discrepancy::Balance { .. }]),
+        "{:?}",
+        verified.discrepancies
+    );
+}
+
 #[tokio::test]
 async fn a_failed_commit_moves_nothing_and_the_next_one_is_right() {
     let bench = SqliteBench::open().await;
