@@ -81,7 +81,7 @@ async fn admin(client: &reqwest::Client, url: String, body: Value) -> Value {
 
 /// The id, if the answer came whole.
 async fn ask(client: &reqwest::Client, url: &str, secret: &str, number: u64) -> Option<RequestId> {
-    let stream = number % 2 == 0;
+    let stream = number.is_multiple_of(2);
     let body = json!({
         "model": "m", "stream": stream, "max_tokens": 2 + number % 9,
         "messages": [{ "role": "user", "content": "hi" }],
@@ -171,7 +171,6 @@ async fn what_a_client_saw_complete_is_in_the_ledger_once_after_kill_9() {
         complete.len() as u64,
         sent.load(Ordering::SeqCst),
     );
-    println!("{rounds} rounds: {sent} sent, {seen} seen complete, {entries} entries");
     assert!(
         seen <= entries && entries <= sent,
         "{seen} seen, {entries} entries, {sent} sent"

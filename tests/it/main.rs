@@ -13,4 +13,3 @@ mod config;
 mod crash;
 mod gateway;
 mod ledger;
-mod crash;
