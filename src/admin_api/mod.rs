@@ -190,7 +190,6 @@ pub struct LimitsView {
     /// Each model that has requests in flight or a number of its own.
     pub models: Vec<ModelLimitView>,
     /// What the numbers do not say by themselves.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 

@@ -15,7 +15,7 @@ pub const EXIT_USAGE: u8 = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// A configuration file that does not hold; its faults have been told.
-    #[error("{file} does not hold: {}. Mend them and check again", counted(*.faults, "fault"))]
+    #[error("{file} does not hold: {}. Mend the file and check again", counted(*.faults, "fault"))]
     BadConfiguration {
         /// The file.
         file: String,

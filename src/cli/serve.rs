@@ -137,7 +137,8 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
         clock: Clock::system(),
         secrets: Secrets::from_system().map_err(|cause| fault(&cause))?,
         data_dir: &args.data,
-        admin_token: args.admin_token,
+        // Set to nothing is not set: an empty token would be no secret.
+        admin_token: args.admin_token.filter(|token| !token.trim().is_empty()),
         read_env: &read_env,
     };
     let Started { app, new_admin_token } =

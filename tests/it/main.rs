@@ -7,6 +7,8 @@
 )]
 
 mod architecture;
+mod admin;
+mod cli;
 mod config;
 mod crash;
 mod gateway;

@@ -38,7 +38,9 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         return None;
     }
     let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let token = token.trim();
+    // An empty token opens nothing, not even where an empty one was set.
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 #[cfg(test)]
@@ -52,6 +54,13 @@ mod tests {
             headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
         }
         is_admin(&headers, &hash_secret("secret"))
+    }
+
+    #[test]
+    fn an_empty_token_opens_nothing() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer  "));
+        assert!(!is_admin(&headers, &hash_secret("")));
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn find_model(admin: &Admin, account: &Account, name: &str) -> Result<ModelId, A
             what: Noun::Model,
             name: name.into(),
             param: Some("model"),
-            hint: " in models.yaml",
+            hint: " in models.yaml; give an id or an alias",
         })
 }
 

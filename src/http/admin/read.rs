@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 /// The largest body that is read. None that holds comes near it.
 pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -48,39 +49,40 @@ fn refuse_body(rejection: BytesRejection) -> AdminError {
     }
 }
 
-/// Reads JSON; what does not hold is named by its path.
+/// Reads a JSON object; what does not hold is named by its path.
 fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AdminError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|fault| {
-        let path = fault.path().to_string();
-        let is_syntax = !fault.inner().is_data();
-        let message = without_position(&fault.inner().to_string());
-        if is_syntax {
-            let message = format!("the body is not valid JSON: {}", fault.inner());
-            return AdminError::Invalid { message, param: None };
-        }
-        match (path.as_str(), missing_field(&message)) {
-            (".", None) => AdminError::Invalid {
-                message: format!("the body: {message}"),
-                param: None,
-            },
-            (".", Some(field)) => AdminError::invalid(field, "this field is required"),
-            (path, _) => AdminError::invalid(path, message),
-        }
-    })?;
-    deserializer.end().map_err(|fault| AdminError::Invalid {
+    let broken = |fault: &dyn Display| AdminError::Invalid {
         message: format!("the body is not valid JSON: {fault}"),
         param: None,
+    };
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_some_and(|&byte| byte != b'{') {
+        // A list would be read as fields in their order.
+        let message = "the body must be a JSON object: `{...}`".into();
+        return Err(AdminError::Invalid { message, param: None });
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|fault| {
+        if !fault.inner().is_data() {
+            return broken(fault.inner());
+        }
+        let message = in_words(&fault.inner().to_string());
+        match (fault.path().to_string().as_str(), missing_field(&message)) {
+            (_, Some(field)) => AdminError::invalid(field, "this field is required"),
+            (".", None) => AdminError::Invalid { message, param: None },
+            (path, None) => AdminError::invalid(path, message),
+        }
     })?;
+    deserializer.end().map_err(|fault| broken(&fault))?;
     Ok(value)
 }
 
-/// A fault in a value is told by its field; its line and column in the body say nothing more.
-fn without_position(message: &str) -> String {
-    message
-        .rsplit_once(" at line ")
-        .map_or(message, |(text, _)| text)
-        .into()
+/// A fault in a value without its line and column, which say nothing more than its field, and without the names that
+/// Rust has for numbers.
+fn in_words(message: &str) -> String {
+    let text = message.rsplit_once(" at line ").map_or(message, |(text, _)| text);
+    text.replace("expected u32", "expected a whole number from 0 to 4294967295")
+        .replace("expected u64", "expected a whole number")
 }
 
 fn missing_field(message: &str) -> Option<&str> {
@@ -169,19 +171,19 @@ mod tests {
             .map(|(param, message)| format!("{}: {message}", param.as_deref().unwrap_or("-")))
             .collect();
         insta::assert_snapshot!(lines.join("\n"), @r#"
-concurrent_requests: `concurrent_requests`: invalid type: string "300", expected u32
-concurrent_requests: `concurrent_requests`: invalid value: integer `-1`, expected u32
-concurrent_requests: `concurrent_requests`: invalid type: floating point `1.5`, expected u32
-modle: `modle`: unknown field `modle`, expected `model` or `concurrent_requests`
-concurrent_requests: `concurrent_requests`: this field is required
--: the body: duplicate field `concurrent_requests`
--: the body: invalid length 1, expected struct LimitChange with 2 elements
--: the body: invalid type: integer `3`, expected struct LimitChange
--: the body is not valid JSON: EOF while parsing a value at line 1 column 0
--: the body is not valid JSON: EOF while parsing an object at line 1 column 1
--: the body is not valid JSON: trailing characters at line 1 column 27
-account: `account`: invalid type: integer `7`, expected a string
-"#);
+        concurrent_requests: `concurrent_requests`: invalid type: string "300", expected a whole number from 0 to 4294967295
+        concurrent_requests: `concurrent_requests`: invalid value: integer `-1`, expected a whole number from 0 to 4294967295
+        concurrent_requests: `concurrent_requests`: invalid type: floating point `1.5`, expected a whole number from 0 to 4294967295
+        modle: `modle`: unknown field `modle`, expected `model` or `concurrent_requests`
+        concurrent_requests: `concurrent_requests`: this field is required
+        -: duplicate field `concurrent_requests`
+        -: the body must be a JSON object: `{...}`
+        -: the body must be a JSON object: `{...}`
+        -: the body is not valid JSON: EOF while parsing a value at line 1 column 0
+        -: the body is not valid JSON: EOF while parsing an object at line 1 column 1
+        -: the body is not valid JSON: trailing characters at line 1 column 27
+        account: `account`: invalid type: integer `7`, expected a string
+        "#);
     }
 
     #[test]

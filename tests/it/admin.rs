@@ -1,0 +1,7 @@
+//! The admin API through its real router, over a real store: every route, every refusal, by status and body.
+
+pub(crate) mod harness;
+mod refusals;
+mod resources;
+mod bill;
+mod changes;

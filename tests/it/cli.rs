@@ -1,0 +1,410 @@
+//! The command line against a running gateway: what it prints, and with which exit code it ends.
+
+use crate::admin::harness::{Gateway, NOW_MS, TOKEN};
+use farebox::cli;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Executor};
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+struct Running {
+    gateway: Gateway,
+    admin: SocketAddr,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let gateway = Gateway::start().await;
+        let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = admin_listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let (app, stopped) = (gateway.app.clone(), stop.clone().cancelled_owned());
+        let serving =
+            TaskTracker::new().spawn(async move { app.serve(public, admin_listener, stopped).await });
+        Self {
+            gateway,
+            admin,
+            stop,
+            serving,
+        }
+    }
+
+    /// Runs a command line as a shell would, but for quotes: `~` stands for a space within an argument.
+    async fn run(&self, line: &str) -> String {
+        farebox(line, self.admin, TOKEN).await
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.serving.await.unwrap();
+    }
+}
+
+async fn farebox(line: &str, admin: SocketAddr, token: &str) -> String {
+    let url = format!("http://{admin}");
+    let mut args: Vec<String> = vec!["farebox".into()];
+    args.extend(line.split_whitespace().map(|arg| arg.replace('~', " ")));
+    args.extend([
+        "--admin-url".into(),
+        url.clone(),
+        "--admin-token".into(),
+        token.into(),
+    ]);
+    // A command has a runtime of its own.
+    let told = tokio::task::spawn_blocking(move || plain(args)).await.unwrap();
+    told.replace(&url, "http://GATEWAY")
+}
+
+/// Output, errors and exit code, one after the other.
+fn plain(args: Vec<String>) -> String {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let code = cli::run(args.into_iter().map(Into::into), &mut out, &mut err);
+    let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
+    format!("{out}{err}[{code}]")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_and_limits() {
+    let running = Running::start().await;
+    insta::assert_snapshot!(running.run("account list").await, @"
+    There are no accounts yet. Next: farebox account create NAME
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("account create Acme").await, @"
+    Account Acme (acct_befba86ae9e0c207) is made.
+    It may have 200 requests in flight.
+
+    Next: farebox key create --account acct_befba86ae9e0c207
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("account create Acme").await, @"
+    error: there is already an account named `Acme`; account names are unique
+    [1]
+    ");
+    running.run("account create Söhne~&~Co/1").await;
+    insta::assert_snapshot!(running.run("account list").await, @"
+    ID                     NAME          CREATED               IN FLIGHT  LIMIT  OWED (USD)
+    acct_befba86ae9e0c207  Acme          2026-11-01T12:00:00Z          0    200           0
+    acct_cdbc8b0f46328424  Söhne & Co/1  2026-11-01T12:00:00Z          0    200           0
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("account show Söhne~&~Co/1").await, @"
+    ID                     NAME          CREATED               IN FLIGHT  LIMIT  OWED (USD)
+    acct_cdbc8b0f46328424  Söhne & Co/1  2026-11-01T12:00:00Z          0    200           0
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("account show Nobody").await, @"
+    error: there is no account `Nobody`; `farebox account list` lists them
+    [1]
+    ");
+    insta::assert_snapshot!(running.run("account show Nobody --json").await, @r#"
+    {"error":{"message":"there is no account `Nobody`; `farebox account list` lists them","type":"invalid_request_error","param":null,"code":"account_not_found"}}
+    [1]
+    "#);
+    insta::assert_snapshot!(running.run("limit show --account Acme").await, @"
+    Concurrent requests of Acme (acct_befba86ae9e0c207):
+
+    SCOPE       IN FLIGHT  LIMIT  SET BY
+    all models          0    200  models.yaml
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("limit set --account Acme --concurrent-requests 300").await, @"
+    Changed; the very next request is held to it.
+
+    Concurrent requests of Acme (acct_befba86ae9e0c207):
+
+    SCOPE       IN FLIGHT  LIMIT  SET BY
+    all models          0    300  limit set
+    [0]
+    ");
+    let higher = running
+        .run("limit set --account Acme --model large --concurrent-requests 400")
+        .await;
+    insta::assert_snapshot!(higher, @"
+    Changed; the very next request is held to it.
+
+    Concurrent requests of Acme (acct_befba86ae9e0c207):
+
+    SCOPE       IN FLIGHT  LIMIT  SET BY
+    all models          0    300  limit set
+    org/large           0    400  limit set
+
+    Note: the account's own number still holds: 300 requests in flight over all models, though org/large may have more. Raise the account's number too for the model's to be reached.
+    [0]
+    ");
+    let unknown = running
+        .run("limit set --account Acme --model unsold --concurrent-requests 400")
+        .await;
+    insta::assert_snapshot!(unknown, @"
+    error: there is no model `unsold` in models.yaml; give an id or an alias
+    [1]
+    ");
+    running
+        .run("limit set --account Acme --concurrent-requests default")
+        .await;
+    insta::assert_snapshot!(running.run("limit show --account Acme --json").await, @r#"
+    {
+      "account": "acct_befba86ae9e0c207",
+      "account_name": "Acme",
+      "concurrent_requests": 200,
+      "in_flight": 0,
+      "is_default": true,
+      "models": [
+        {
+          "concurrent_requests": 400,
+          "in_flight": 0,
+          "model": "org/large"
+        }
+      ],
+      "note": "the account's own number still holds: 200 requests in flight over all models, though org/large may have more. Raise the account's number too for the model's to be reached."
+    }
+    [0]
+    "#);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys() {
+    let running = Running::start().await;
+    running.run("account create Acme").await;
+    insta::assert_snapshot!(running.run("key list").await, @"
+    There are no keys. Next: farebox key create --account ACCOUNT
+    [0]
+    ");
+    let made = running
+        .run("key create --account Acme --name laptop --expires 30d")
+        .await;
+    let start = made.find("fb_").unwrap();
+    let secret = made[start..].split_whitespace().next().unwrap().to_owned();
+    assert!(running.gateway.app.directory.find_key(&secret, NOW_MS).is_ok());
+    insta::assert_snapshot!(made.replace(&secret, "fb_..."), @"
+    Key laptop (key_e06bb0bc4f577df3) of account Acme is made:
+
+        fb_...
+
+    It is shown this once; the gateway keeps only its hash. It ends at 2026-12-01T12:00:00Z.
+    Use it as any OpenAI key, with the gateway's URL and /v1 as the base URL:
+
+        export OPENAI_BASE_URL=http://127.0.0.1:8080/v1
+        export OPENAI_API_KEY=fb_...
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("key list --account Acme").await, @"
+    ID                    ACCOUNT  NAME    STATUS  CREATED               EXPIRES               REVOKED
+    key_e06bb0bc4f577df3  Acme     laptop  active  2026-11-01T12:00:00Z  2026-12-01T12:00:00Z  -
+    [0]
+    ");
+    let id = running.gateway.app.directory.keys()[0].id.clone();
+    insta::assert_snapshot!(running.run(&format!("key revoke {id}")).await, @"
+    Key laptop (key_e06bb0bc4f577df3) of account Acme is revoked since 2026-11-01T12:00:00Z.
+    It opens nothing any more. What it had in flight goes on to its end.
+    [0]
+    ");
+    assert!(running.gateway.app.directory.find_key(&secret, NOW_MS).is_err());
+    insta::assert_snapshot!(running.run("key revoke nothing").await, @"
+    error: there is no key `nothing`; give its id (`key_...`), which `farebox key list` shows
+    [1]
+    ");
+    insta::assert_snapshot!(running.run("key create --account Acme --expires 2020-01-01").await, @"
+    error: `expires_at`: the key would be over already; give a time ahead
+    [64]
+    ");
+    insta::assert_snapshot!(running.run("key create --account Acme --expires soon").await, @"
+    error: invalid value 'soon' for '--expires <WHEN>': write a date such as 2026-11-01, a time such as 2026-11-01T12:00:00Z, or a span such as 7d, 12h or 30m
+
+    For more information, try '--help'.
+    [64]
+    ");
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn usage_and_the_ledger() {
+    let running = Running::start().await;
+    insta::assert_snapshot!(running.run("usage").await, @"
+    From the start until now:
+
+    Nothing was used.
+    [0]
+    ");
+    let acme = running.gateway.account("Acme").await;
+    let (key, _) = running.gateway.key(&acme).await;
+    running.gateway.book(&acme, &key, NOW_MS, 0..3).await;
+    running.gateway.book(&acme, &key, NOW_MS - 86_400_000, 3..4).await;
+    insta::assert_snapshot!(running.run("usage --by day,key --since 7d").await, @"
+    From 2026-10-25T12:00:00Z until now:
+
+    DAY (UTC)   KEY                            REQUESTS  PROMPT  CACHED  COMPLETION  REASONING  COST (USD)
+    2026-10-31  laptop (key_e06bb0bc4f577df3)         1     100      40          10          4     0.00001
+    2026-11-01  laptop (key_e06bb0bc4f577df3)         3     300     120          30         12     0.00003
+    total                                             4     400     160          40         16     0.00004
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("usage --since 2026-11-01 --account Acme --csv").await, @"
+    account,account_name,model,requests,prompt_tokens,cached_tokens,completion_tokens,reasoning_tokens,cost_usd,cost_picodollars
+    acct_befba86ae9e0c207,Acme,org/large,3,300,120,30,12,0.00003,30000000
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("usage --since yesterday").await, @"
+    error: `since`: write a date such as 2026-11-01, a time such as 2026-11-01T12:00:00Z, or a span such as 7d, 12h or 30m
+    [64]
+    ");
+    insta::assert_snapshot!(running.run("ledger verify").await, @"
+    The ledger adds up. Entries recomputed: 4, together 0.00004 USD. Every balance is the sum of its entries.
+
+    COUNTED            ENTRIES
+    state completed          4
+    usage from engine        4
+    [0]
+    ");
+    let mut raw = SqliteConnectOptions::new()
+        .filename(running.gateway.database())
+        .connect()
+        .await
+        .unwrap();
+    raw.execute("UPDATE account_balances SET balance_low = 5")
+        .await
+        .unwrap();
+    insta::assert_snapshot!(running.run("ledger verify").await, @"
+    The ledger does NOT add up. Entries recomputed: 4, booked at 0.00004 USD. Discrepancies: 1.
+
+    WHAT     WHERE                  BOOKED                           EXPECTED
+    balance  acct_befba86ae9e0c207  0.000000000005 USD in 4 entries  0.00004 USD in 4 entries
+
+    COUNTED            ENTRIES
+    state completed          4
+    usage from engine        4
+    error: 1 discrepancy found
+    [2]
+    ");
+    insta::assert_snapshot!(running.run("engine list").await, @"
+    ENGINE  KIND  STATUS  IN FLIGHT  AT MOST
+    vllm-a  vllm  down            0       64
+    [0]
+    ");
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_says_what_to_do() {
+    let running = Running::start().await;
+    let admin = running.admin;
+    insta::assert_snapshot!(farebox("engine list", admin, "wrong").await, @"
+    error: the gateway at http://GATEWAY does not take this admin token. Set FAREBOX_ADMIN_TOKEN to the one that `farebox serve` printed when it first started, or that it was started with
+    [1]
+    ");
+    insta::assert_snapshot!(farebox("engine list --json", admin, "wrong").await, @r#"
+    {"error":{"message":"the gateway at http://GATEWAY does not take this admin token. Set FAREBOX_ADMIN_TOKEN to the one that `farebox serve` printed when it first started, or that it was started with","type":"cli_error","param":null,"code":null}}
+    [1]
+    "#);
+    insta::assert_snapshot!(farebox("engine list", admin, "two\nlines").await, @"
+    error: the admin token has characters that no token has; check FAREBOX_ADMIN_TOKEN
+    [1]
+    ");
+    running.end().await;
+    insta::assert_snapshot!(farebox("engine list", admin, TOKEN).await, @"
+    error: no gateway answers at http://GATEWAY (Connection refused (os error 111)). Start one with `farebox serve`, or name another with --admin-url or FAREBOX_ADMIN_URL
+    [1]
+    ");
+    insta::assert_snapshot!(farebox("engine list", another_server().await, TOKEN).await, @"
+    error: http://GATEWAY answered 200 with something that farebox's admin API does not say. Is it its admin URL?
+    [1]
+    ");
+}
+
+/// A server that is no farebox: it answers every connection with a page.
+async fn another_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    TaskTracker::new().spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await;
+        let page = "HTTP/1.1 200 OK\r\ncontent-length: 13\r\nconnection: close\r\n\r\n<html></html>";
+        let _ = stream.write_all(page.as_bytes()).await;
+    });
+    address
+}
+
+#[test]
+fn bad_usage_ends_with_64_and_help_with_0() {
+    let run = |line: &str| {
+        plain(
+            std::iter::once("farebox")
+                .chain(line.split_whitespace())
+                .map(Into::into)
+                .collect(),
+        )
+    };
+    let code = |line: &str| {
+        run(line)
+            .rsplit_once('[')
+            .unwrap()
+            .1
+            .trim_end_matches(']')
+            .to_owned()
+    };
+    for line in [
+        "",
+        "frobnicate",
+        "limit set --account a",
+        "usage --by colour",
+        "usage --csv --json",
+        "account",
+    ] {
+        assert_eq!(code(line), "64", "{line}");
+    }
+    let count = "limit set --account a --concurrent-requests many";
+    assert_eq!(code(count), "64");
+    for line in ["--help", "--version", "key --help", "help usage"] {
+        assert_eq!(code(line), "0", "{line}");
+    }
+    insta::assert_snapshot!(run("--help"), @"
+    An OpenAI-compatible gateway that meters, caps and bills the engines that you run
+
+    Usage: farebox <COMMAND>
+
+    Commands:
+      serve     Run the gateway
+      check     Check a configuration file and say everything that is wrong with it
+      simulate  Run a simulated engine: an engine, not a model, for a first look and for tests
+      account   Make and show accounts
+      key       Make, list and revoke API keys
+      limit     Show and set how many requests an account may have in flight
+      usage     Show what was used and what it costs
+      ledger    Check the ledger
+      engine    Show the engines
+      help      Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies; 64 bad usage or a bad configuration file.
+    [0]
+    ");
+}
+
+/// docs/CLI.md has every command of the command line and every route of the admin API.
+#[test]
+fn the_documentation_leaves_nothing_out() {
+    use clap::CommandFactory;
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CLI.md")).unwrap();
+    for command in cli::Cli::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(text.contains(&format!("farebox {name}")), "farebox {name}");
+        for action in command.get_subcommands() {
+            let line = format!("farebox {name} {}", action.get_name());
+            assert!(text.contains(&line), "{line}");
+        }
+    }
+    for (method, path, _) in farebox::http::admin::routes() {
+        assert!(text.contains(&format!("{method} {path}")), "{method} {path}");
+    }
+}
