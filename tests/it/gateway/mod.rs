@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cap;
+mod conservation;
 
 use farebox::admission::directory::hash_secret;
 use farebox::app::{App, Given};
