@@ -197,8 +197,14 @@ impl<'a> Report<'a> {
 
     /// To the pass-through of the same round.
     fn ratios(&self, metric: Metric, subject: Subject) -> Option<Summary> {
-        let ratio =
-            |round: &Round| Some(round.get(metric, subject)? / round.get(metric, Subject::Passthrough)?);
+        let ratio = |round: &Round| {
+            let (own, floor) = (
+                round.get(metric, subject)?,
+                round.get(metric, Subject::Passthrough)?,
+            );
+            // A latency below direct's is noise, and so is what it would be divided by.
+            (own > 0.0 && floor > 0.0).then(|| own / floor)
+        };
         Summary::of(self.rounds.iter().filter_map(ratio).collect())
     }
 
