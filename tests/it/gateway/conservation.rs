@@ -70,8 +70,8 @@ retries: {{ attempts: 2, backoff: 1ms }}
 /// One request, by its number: every choice follows from it.
 async fn send(gateway: &Gateway, number: u64) -> Option<Seen> {
     let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
-    let stream = mixed % 3 != 0;
-    let trouble = (mixed % 2 == 0).then(|| TROUBLES[usize::try_from(mixed / 7 % 16).unwrap()]);
+    let stream = !mixed.is_multiple_of(3);
+    let trouble = (mixed.is_multiple_of(2)).then(|| TROUBLES[usize::try_from(mixed / 7 % 16).unwrap()]);
     let leaves_after = (mixed % 5 == 1).then_some(mixed / 11 % 12);
     // An engine that goes on while the client's leaving reaches it makes tokens that nobody can count the same way
     // twice. So some clients leave an engine that stands still: there the count is exact.
@@ -86,8 +86,8 @@ async fn send(gateway: &Gateway, number: u64) -> Option<Seen> {
     if let Some(token) = left_at_token {
         body["simulate"] = format!("stall:{token}").into();
     }
-    if mixed % 4 == 0 && stream {
-        body["stream_options"] = json!({ "include_usage": mixed % 8 == 0 });
+    if mixed.is_multiple_of(4) && stream {
+        body["stream_options"] = json!({ "include_usage": mixed.is_multiple_of(8) });
     }
     let mut response = gateway.chat(&body).send().await.ok()?;
     let id = RequestId::parse(response.headers()["x-request-id"].to_str().unwrap()).unwrap();
