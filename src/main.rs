@@ -1,2 +1,11 @@
-//! x
-fn main(){}
+//! The binary: hands the command line to [`farebox::cli`], and its exit code to the process.
+
+use std::io;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // An `Err` means that it is installed already, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let code = farebox::cli::run(std::env::args_os(), &mut io::stdout(), &mut io::stderr());
+    ExitCode::from(code)
+}

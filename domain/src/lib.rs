@@ -1,1 +1,23 @@
-//! x
+//! What is true in farebox, with nothing that happens: no clock, no socket, no file, no float.
+//!
+//! Read in this order:
+//!
+//! - [`ids`] names things; [`tokens`] counts them; [`money`] is an integer; [`price`] turns tokens into money;
+//! - [`limits`] is what an account may do at once; [`catalog`] is what is sold and by which engines;
+//! - [`route`] chooses among engines; [`attempt`] decides what follows a failed try;
+//! - [`ledger`] is one entry of the bill and how it is recomputed; [`refusal`] is every way to say no.
+#![no_std]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may stop on a fault"))]
+
+extern crate alloc;
+
+pub mod ids;
+pub mod tokens;
+pub mod money;
+pub mod price;
+pub mod limits;
+pub mod catalog;
+pub mod route;
+pub mod attempt;
+pub mod ledger;
+pub mod refusal;

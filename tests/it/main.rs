@@ -1,1 +1,13 @@
-//! x
+//! One binary for all that is promised.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test may stop on a fault, and owns its own tasks and environment"
+)]
+
+mod architecture;
+mod config;
+mod crash;
+mod gateway;
+mod ledger;

@@ -161,8 +161,9 @@ class Farebox(Process):
         """The sums over an account's entries; its cost in picodollars."""
         rows = [row for row in self.cli("usage", "--account", account.id)["data"]]
         names = {"requests": "requests", "prompt_tokens": "prompt_tokens", "cached_tokens": "cached_tokens",
-                 "completion_tokens": "completion_tokens", "cost": "cost_picodollars"}
-        return {ours: sum(int(row[theirs]) for row in rows) for ours, theirs in names.items()}
+                 "completion_tokens": "completion_tokens"}
+        sums = {ours: sum(int(row[theirs]) for row in rows) for ours, theirs in names.items()}
+        return sums | {"cost": sum(int(row["cost"]["picodollars"]) for row in rows)}
 
     def new_account(self, name):
         return Account(self, self.cli("account", "create", name)["id"])

@@ -1,0 +1,116 @@
+//! The gateways that bill nothing: nginx, HAProxy and the bench's own pass-through.
+
+use crate::Outcome;
+use crate::children::{Process, free_port, installed};
+use crate::load::Target;
+use crate::options::PASSTHROUGH_ROLE;
+use crate::passthrough::KEY;
+use std::path::Path;
+
+/// A running gateway and how to reach it.
+pub struct Gateway {
+    /// Held for its end.
+    pub process: Process,
+    /// Where clients go.
+    pub target: Target,
+}
+
+/// The pass-through, as a child of its own: `passthrough.rs`.
+pub fn start_passthrough(core: u32, upstream: &str, folder: &Path) -> Outcome<Gateway> {
+    let this = std::env::current_exe()?;
+    let log = folder.join("passthrough.log");
+    let mut process = Process::start(core, &this, [PASSTHROUGH_ROLE, upstream], &[], &log)?;
+    let target = Target {
+        address: process.first_line()?.parse()?,
+        key: KEY.to_owned(),
+    };
+    Ok(Gateway { process, target })
+}
+
+/// nginx in one process: unbuffered answers, kept connections on both sides, no log.
+pub fn start_nginx(core: u32, upstream: &str, folder: &Path) -> Outcome<Gateway> {
+    let program = installed("nginx").ok_or("not installed")?;
+    let port = free_port()?;
+    let here = folder.display();
+    let configuration = format!(
+        "daemon off;
+master_process off;
+worker_processes 1;
+pid {here}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    client_body_temp_path {here}/nginx-body;
+    proxy_temp_path {here}/nginx-proxy;
+    fastcgi_temp_path {here}/nginx-fastcgi;
+    uwsgi_temp_path {here}/nginx-uwsgi;
+    scgi_temp_path {here}/nginx-scgi;
+    client_body_buffer_size 64k;
+    keepalive_requests 100000000;
+    upstream engine {{
+        server {upstream};
+        keepalive 2048;
+        keepalive_requests 100000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://engine;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_buffering off;
+        }}
+    }}
+}}
+"
+    );
+    let file = folder.join("nginx.conf");
+    std::fs::write(&file, configuration)?;
+    let arguments = ["-e".as_ref(), "stderr".as_ref(), "-c".as_ref(), file.as_os_str()];
+    start_on_port(core, &program, &arguments, port, &folder.join("nginx.log"))
+}
+
+/// HAProxy with one thread: no delay for SSE, idle connections to the engine shared, no log.
+pub fn start_haproxy(core: u32, upstream: &str, folder: &Path) -> Outcome<Gateway> {
+    let program = installed("haproxy").ok_or("not installed")?;
+    let port = free_port()?;
+    let configuration = format!(
+        "global
+    nbthread 1
+    maxconn 8192
+defaults
+    mode http
+    option http-no-delay
+    option http-keep-alive
+    http-reuse always
+    timeout connect 5s
+    timeout client 120s
+    timeout server 120s
+frontend clients
+    bind 127.0.0.1:{port} backlog 4096
+    default_backend engine
+backend engine
+    server engine {upstream} pool-max-conn -1
+"
+    );
+    let file = folder.join("haproxy.cfg");
+    std::fs::write(&file, configuration)?;
+    let arguments = ["-db".as_ref(), "-f".as_ref(), file.as_os_str()];
+    start_on_port(core, &program, &arguments, port, &folder.join("haproxy.log"))
+}
+
+fn start_on_port(
+    core: u32,
+    program: &Path,
+    arguments: &[&std::ffi::OsStr],
+    port: u16,
+    log: &Path,
+) -> Outcome<Gateway> {
+    let process = Process::start(core, program, arguments, &[], log)?;
+    let target = Target {
+        address: ([127, 0, 0, 1], port).into(),
+        key: KEY.to_owned(),
+    };
+    Ok(Gateway { process, target })
+}

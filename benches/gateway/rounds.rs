@@ -1,0 +1,200 @@
+//! Rounds: every gateway afresh, every phase over all of them in turn.
+
+use crate::children::{Process, pin_this_process};
+use crate::load::{Target, one_answer};
+use crate::options::{Options, Phase, Subject, UPSTREAM_ROLE};
+use crate::proxies::{Gateway, start_haproxy, start_nginx, start_passthrough};
+use crate::report::{Report, Round};
+use crate::{Outcome, farebox, phases};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+/// How long a gateway may take from its start to its first answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+/// Between phases, for the gateways to put away what the last one left.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Runs what the command line asks for.
+pub fn run(options: &Options) -> Outcome<()> {
+    pin_this_process(options.load_core)?;
+    let output = output_folder()?;
+    std::fs::create_dir_all(&output)?;
+    let folder = tempfile::Builder::new().prefix("run-").tempdir_in(&output)?;
+    let mut upstream = start_upstream(options, folder.path())?;
+    let bench = Bench {
+        options,
+        runtime: tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?,
+        folder: folder.path(),
+        upstream: upstream.first_line()?,
+    };
+    if let Some(subject) = options.profile {
+        return bench.profile(subject);
+    }
+    let mut report = Report::new(options);
+    for number in 0..options.rounds() {
+        eprintln!("round {} of {}", number + 1, options.rounds());
+        let round = bench.round(number, &mut report)?;
+        report.rounds.push(round);
+    }
+    println!("{}", report.table());
+    std::fs::write(
+        output.join("gateway.json"),
+        serde_json::to_vec_pretty(&report.json())?,
+    )?;
+    if report.faults.is_empty() {
+        Ok(())
+    } else {
+        Err("not every phase gave a figure; see above".into())
+    }
+}
+
+/// `target/bench`, beside the profile's folder that this executable is in: on the disk that builds are on, so that
+/// a ledger's fsync is a real one.
+fn output_folder() -> Outcome<PathBuf> {
+    let this = std::env::current_exe()?;
+    Ok(this
+        .ancestors()
+        .nth(3)
+        .ok_or("an executable that is in no target folder")?
+        .join("bench"))
+}
+
+fn start_upstream(options: &Options, folder: &Path) -> Outcome<Process> {
+    let this = std::env::current_exe()?;
+    Process::start(
+        options.load_core,
+        &this,
+        [UPSTREAM_ROLE],
+        &[],
+        &folder.join("upstream.log"),
+    )
+}
+
+struct Bench<'a> {
+    options: &'a Options,
+    runtime: Runtime,
+    folder: &'a Path,
+    upstream: String,
+}
+
+struct Contender {
+    subject: Subject,
+    target: Target,
+    /// `None`: direct.
+    gateway: Option<Gateway>,
+}
+
+impl Bench<'_> {
+    fn round(&self, number: u32, report: &mut Report) -> Outcome<Round> {
+        let folder = self.folder.join(format!("round-{number}"));
+        std::fs::create_dir_all(&folder)?;
+        let mut contenders = Vec::new();
+        for subject in self.options.subjects() {
+            match self.start(subject, &folder) {
+                Ok(contender) => contenders.push(contender),
+                Err(error) => report.leave_out(subject, &error.to_string()),
+            }
+        }
+        let mut round = Round::default();
+        for phase in Phase::ALL {
+            if let Some(first) = usize::try_from(number)?.checked_rem(contenders.len()) {
+                contenders.rotate_left(first.min(1));
+            }
+            for contender in contenders
+                .iter()
+                .filter(|contender| contender.takes_part_in(phase))
+            {
+                match self.runtime.block_on(self.measure(phase, contender)) {
+                    Ok(figures) => round.add(contender.subject, figures),
+                    Err(error) => report.fault(contender.subject, phase, &error.to_string()),
+                }
+            }
+        }
+        round.add_latencies();
+        Ok(round)
+    }
+
+    async fn measure(&self, phase: Phase, contender: &Contender) -> Outcome<phases::Figures> {
+        let process = contender.gateway.as_ref().map(|gateway| gateway.process.id());
+        let figures = phases::measure(self.options, phase, &contender.target, process).await;
+        tokio::time::sleep(PAUSE).await;
+        figures
+    }
+
+    fn start(&self, subject: Subject, folder: &Path) -> Outcome<Contender> {
+        let (core, upstream) = (self.options.gateway_core, self.upstream.as_str());
+        let gateway = match subject {
+            Subject::Farebox => Some(farebox::start(self.options, upstream, folder)?),
+            Subject::Passthrough => Some(start_passthrough(core, upstream, folder)?),
+            Subject::Nginx => Some(start_nginx(core, upstream, folder)?),
+            Subject::Haproxy => Some(start_haproxy(core, upstream, folder)?),
+            Subject::Direct => None,
+        };
+        let direct = || {
+            Ok(Target {
+                address: upstream.parse()?,
+                key: String::new(),
+            })
+        };
+        let target = gateway
+            .as_ref()
+            .map_or_else(direct, |gateway| Outcome::Ok(gateway.target.clone()))?;
+        self.runtime
+            .block_on(wait_until_it_answers(&target))
+            .map_err(|error| match &gateway {
+                Some(gateway) => gateway.process.complaint(&error.to_string()).into(),
+                None => error,
+            })?;
+        Ok(Contender {
+            subject,
+            target,
+            gateway,
+        })
+    }
+
+    fn profile(&self, subject: Subject) -> Outcome<()> {
+        let contender = self.start(subject, self.folder)?;
+        let process = contender
+            .gateway
+            .as_ref()
+            .ok_or("direct has no process to profile")?
+            .process
+            .id();
+        println!(
+            "{} has PID {process}; {:?} for {} s",
+            subject.name(),
+            self.options.phase,
+            self.options.seconds
+        );
+        let ends = Instant::now() + Duration::from_secs(self.options.seconds);
+        while Instant::now() < ends {
+            for (metric, value) in self
+                .runtime
+                .block_on(self.measure(self.options.phase, &contender))?
+            {
+                println!("{} {value:.2}", metric.key());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Contender {
+    fn takes_part_in(&self, phase: Phase) -> bool {
+        self.gateway.is_some() || matches!(phase, Phase::Request | Phase::Ttft)
+    }
+}
+
+async fn wait_until_it_answers(target: &Target) -> Outcome<()> {
+    let started = Instant::now();
+    while let Err(error) = one_answer(target).await {
+        if started.elapsed() > ANSWERS_WITHIN {
+            return Err(format!("no answer: {error}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}

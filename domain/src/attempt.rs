@@ -1,0 +1,167 @@
+//! What follows a try that failed: an exhaustive rule, so that a new fault cannot be forgotten.
+
+use core::time::Duration;
+
+/// How a try at an engine failed before anything had gone to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptFault {
+    /// No connection, or it broke before a status came.
+    Unreachable,
+    /// No first event in time. Headers count as nothing.
+    Silent,
+    /// The engine answered 429 or 503: it is busy or loading.
+    Busy {
+        /// The status.
+        status: u16,
+        /// What its `retry-after` asked for.
+        retry_after: Option<Duration>,
+    },
+    /// Another 5xx, or a 4xx that speaks of the engine and not of the request (401, 403, 404, 408...).
+    Status(u16),
+    /// An error event, or rubbish, before the first token.
+    BadAnswer,
+    /// The body broke off before it was whole.
+    BrokenBody,
+}
+
+/// What the engine's status means for the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusVerdict {
+    /// An answer.
+    Answer,
+    /// An error about the request itself: it would be the same anywhere, so it is passed on and never retried.
+    AboutTheRequest,
+    /// A fault of the engine's.
+    Fault,
+}
+
+/// Reads a status. 404 is the engine's fault: farebox named the model and the path. So are 401 and 403: the key
+/// was farebox's.
+pub const fn read_status(status: u16) -> StatusVerdict {
+    match status {
+        200..=299 => StatusVerdict::Answer,
+        401 | 403 | 404 | 405 | 407 | 408 | 429 => StatusVerdict::Fault,
+        400..=499 => StatusVerdict::AboutTheRequest,
+        _ => StatusVerdict::Fault,
+    }
+}
+
+impl AttemptFault {
+    /// The fault in a status that [`read_status`] calls one.
+    pub const fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
+        match status {
+            429 | 503 => Self::Busy { status, retry_after },
+            _ => Self::Status(status),
+        }
+    }
+
+    /// Whether the same engine may be tried again when there is no other. A silent engine may not: the request
+    /// may still be running there, and would be paid for twice.
+    pub const fn may_repeat(self) -> bool {
+        match self {
+            Self::Silent => false,
+            Self::Unreachable
+            | Self::Busy { .. }
+            | Self::Status(500..=599)
+            | Self::BadAnswer
+            | Self::BrokenBody => true,
+            Self::Status(_) => false,
+        }
+    }
+
+    /// Whether it counts towards the engine's ejection. An engine that says it is busy is well; a bare 500, or an
+    /// error event, may be one request's own doing (llama.cpp answers 500 to an output that does not parse,
+    /// REAL.md), and a client must not be able to eject an engine with it.
+    pub const fn blames_engine(self) -> bool {
+        match self {
+            Self::Unreachable | Self::Silent | Self::BrokenBody => true,
+            Self::Status(status) => status != 500,
+            Self::Busy { .. } | Self::BadAnswer => false,
+        }
+    }
+
+    /// Its name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Silent => "silent",
+            Self::Busy { .. } => "busy",
+            Self::Status(_) => "status",
+            Self::BadAnswer => "bad_answer",
+            Self::BrokenBody => "broken_body",
+        }
+    }
+}
+
+/// How much trying a request is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// Tries in all.
+    pub attempts: u32,
+    /// From the first try's start to the last try's start.
+    pub time: Duration,
+    /// The first wait before the same engine is tried again; it doubles each time.
+    pub backoff: Duration,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            time: Duration::from_secs(20),
+            backoff: Duration::from_millis(100),
+        }
+    }
+}
+
+impl RetryBudget {
+    /// How long to wait before the same engine is tried again, after `failed` failures (from 1) and `elapsed`
+    /// since the first try; `None` when the budget is spent, or when the engine asks for more than is left.
+    pub fn wait(&self, fault: AttemptFault, failed: u32, elapsed: Duration) -> Option<Duration> {
+        let own = self.backoff.saturating_mul(1 << failed.saturating_sub(1).min(16));
+        let wait = match fault {
+            AttemptFault::Busy {
+                retry_after: Some(asked),
+                ..
+            } => asked.max(own),
+            _ => own,
+        };
+        (fault.may_repeat() && self.allows(failed, elapsed.saturating_add(wait))).then_some(wait)
+    }
+
+    /// Whether another try fits after `failed` failures.
+    pub fn allows(&self, failed: u32, elapsed: Duration) -> bool {
+        failed < self.attempts && elapsed <= self.time
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_about_the_request_is_never_retried() {
+        for status in [400, 409, 413, 422] {
+            assert_eq!(read_status(status), StatusVerdict::AboutTheRequest);
+        }
+        for status in [401, 404, 408, 429, 500, 502, 503, 504, 302, 199] {
+            assert_eq!(read_status(status), StatusVerdict::Fault, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_wait_doubles_obeys_retry_after_and_ends_with_the_budget() {
+        let budget = RetryBudget::default();
+        let busy = |seconds| AttemptFault::of_status(503, seconds);
+        let ms = Duration::from_millis;
+        assert_eq!(budget.wait(busy(None), 1, Duration::ZERO), Some(ms(100)));
+        assert_eq!(budget.wait(busy(None), 2, Duration::ZERO), Some(ms(200)));
+        assert_eq!(budget.wait(busy(None), 3, Duration::ZERO), None);
+        assert_eq!(
+            budget.wait(busy(Some(ms(2000))), 1, Duration::ZERO),
+            Some(ms(2000))
+        );
+        assert_eq!(budget.wait(busy(Some(ms(30_000))), 1, Duration::ZERO), None);
+        assert_eq!(budget.wait(AttemptFault::Silent, 1, Duration::ZERO), None);
+    }
+}

@@ -1,0 +1,401 @@
+//! What is sold, at which price, and by which engines: models.yaml as domain values.
+//!
+//! Invariant: a [`Catalog`] that exists holds. [`Catalog::new`] is the only way to make one, and it refuses
+//! with every fault at once.
+
+use crate::ids::{EngineName, ModelId};
+use crate::limits::Limits;
+use crate::price::Price;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use serde::Serialize;
+
+/// What a model does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Chat completions and plain completions.
+    Chat,
+    /// Embeddings.
+    Embedding,
+}
+
+impl Task {
+    /// Every task.
+    pub const ALL: [Self; 2] = [Self::Chat, Self::Embedding];
+
+    /// Its name in models.yaml.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Embedding => "embedding",
+        }
+    }
+}
+
+/// How an engine is chosen among those that serve a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Routing {
+    /// The engine with the fewest requests in flight from here.
+    #[default]
+    LeastLoaded,
+    /// Each in turn.
+    RoundRobin,
+}
+
+impl Routing {
+    /// Every routing.
+    pub const ALL: [Self; 2] = [Self::LeastLoaded, Self::RoundRobin];
+
+    /// Its name in models.yaml.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LeastLoaded => "least_loaded",
+            Self::RoundRobin => "round_robin",
+        }
+    }
+}
+
+/// What an engine is, and so what it understands. The facts are FACTS.md's and REAL.md's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// vLLM.
+    Vllm,
+    /// SGLang.
+    Sglang,
+    /// llama.cpp's `llama-server`.
+    #[serde(rename = "llama.cpp")]
+    LlamaCpp,
+    /// TensorRT-LLM's `trtllm-serve`.
+    Trtllm,
+    /// Ollama.
+    Ollama,
+    /// Hugging Face's text-embeddings-inference.
+    Tei,
+    /// Anything else that speaks OpenAI's API.
+    Openai,
+}
+
+impl EngineKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::Vllm,
+        Self::Sglang,
+        Self::LlamaCpp,
+        Self::Trtllm,
+        Self::Ollama,
+        Self::Tei,
+        Self::Openai,
+    ];
+
+    /// Its name in models.yaml.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Vllm => "vllm",
+            Self::Sglang => "sglang",
+            Self::LlamaCpp => "llama.cpp",
+            Self::Trtllm => "trtllm",
+            Self::Ollama => "ollama",
+            Self::Tei => "tei",
+            Self::Openai => "openai",
+        }
+    }
+
+    /// Whether it knows `stream_options.continuous_usage_stats`: a running usage on each chunk.
+    pub const fn has_continuous_usage(self) -> bool {
+        matches!(self, Self::Vllm | Self::Sglang | Self::Trtllm)
+    }
+
+    /// Whether its usage counts the last choice alone when a request asks for several (REAL.md, llama.cpp).
+    pub const fn undercounts_choices(self) -> bool {
+        matches!(self, Self::LlamaCpp)
+    }
+
+    /// The path, under the engine's URL, that answers 200 when it can serve. Ollama and an unknown OpenAI
+    /// server have no health route of their own: their model list stands for it.
+    pub const fn health_path(self) -> &'static str {
+        match self {
+            Self::Vllm | Self::LlamaCpp | Self::Trtllm | Self::Tei => "/health",
+            Self::Sglang => "/ready",
+            Self::Ollama => "/api/version",
+            Self::Openai => "/v1/models",
+        }
+    }
+}
+
+/// An engine as the operator describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineSpec {
+    /// The operator's name for it.
+    pub name: EngineName,
+    /// What it is.
+    pub kind: EngineKind,
+    /// Its base URL, `http` or `https`, without `/v1` and without a slash at its end.
+    pub url: String,
+    /// The name of the environment variable with the key that it wants, if it wants one.
+    pub api_key_env: Option<String>,
+    /// Requests that it is given at once; `None` is without a limit.
+    pub max_concurrent: Option<u32>,
+}
+
+/// One engine that serves a model, and the name by which the model goes there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// Which engine.
+    pub engine: EngineName,
+    /// What the engine calls the model.
+    pub serves: String,
+}
+
+/// A model that is sold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// Its name.
+    pub id: ModelId,
+    /// Other names that mean the same.
+    pub aliases: Vec<String>,
+    /// What it does.
+    pub task: Task,
+    /// Tokens of prompt and completion together.
+    pub context_length: u32,
+    /// Tokens of completion; the context's length where the operator says nothing.
+    pub max_output_tokens: u32,
+    /// Its prices.
+    pub price: Price,
+    /// Who serves it; at least one.
+    pub deployments: Vec<Deployment>,
+    /// How one of them is chosen.
+    pub routing: Routing,
+}
+
+/// Something that does not hold between parts of a catalog that are each well formed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogFault {
+    /// The same name twice among ids and aliases. The index is the later model's.
+    #[error("`{name}` is already the id or an alias of another model")]
+    NameTaken {
+        /// The later model's index.
+        model: usize,
+        /// The name.
+        name: String,
+    },
+    /// The same engine name twice.
+    #[error("the engine `{name}` is described twice")]
+    EngineTwice {
+        /// The later engine's index.
+        engine: usize,
+        /// The name.
+        name: EngineName,
+    },
+    /// A model without an engine.
+    #[error("a model needs at least one engine")]
+    NoEngine {
+        /// The model's index.
+        model: usize,
+    },
+    /// A model names an engine that is not described.
+    #[error("there is no engine `{name}` under `engines`")]
+    UnknownEngine {
+        /// The model's index.
+        model: usize,
+        /// The index among its engines.
+        deployment: usize,
+        /// The name.
+        name: EngineName,
+    },
+    /// A model names the same engine twice under the same name.
+    #[error("the engine `{name}` is listed twice for this model")]
+    DeploymentTwice {
+        /// The model's index.
+        model: usize,
+        /// The index among its engines.
+        deployment: usize,
+        /// The name.
+        name: EngineName,
+    },
+    /// More output than context.
+    #[error("max_output_tokens {max_output} is more than context_length {context}")]
+    OutputExceedsContext {
+        /// The model's index.
+        model: usize,
+        /// `max_output_tokens`
+        max_output: u32,
+        /// `context_length`
+        context: u32,
+    },
+}
+
+/// Everything that is sold, and who serves it.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    models: Vec<Arc<Model>>,
+    by_name: BTreeMap<String, usize>,
+    engines: Vec<EngineSpec>,
+    limits: Limits,
+}
+
+impl Catalog {
+    /// Checks that the parts hold together.
+    pub fn new(
+        models: Vec<Model>,
+        engines: Vec<EngineSpec>,
+        limits: Limits,
+    ) -> Result<Self, Vec<CatalogFault>> {
+        let mut faults = engine_faults(&engines);
+        let mut by_name = BTreeMap::new();
+        for (index, model) in models.iter().enumerate() {
+            for name in core::iter::once(model.id.as_str()).chain(model.aliases.iter().map(String::as_str)) {
+                if by_name.insert(String::from(name), index).is_some() {
+                    faults.push(CatalogFault::NameTaken {
+                        model: index,
+                        name: name.into(),
+                    });
+                }
+            }
+            faults.extend(model_faults(index, model, &engines));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let models = models.into_iter().map(Arc::new).collect();
+        Ok(Self {
+            models,
+            by_name,
+            engines,
+            limits,
+        })
+    }
+
+    /// The model with this id or alias.
+    pub fn find(&self, name: &str) -> Option<&Arc<Model>> {
+        self.by_name.get(name).and_then(|&index| self.models.get(index))
+    }
+
+    /// Every model, in the operator's order.
+    pub fn models(&self) -> &[Arc<Model>] {
+        &self.models
+    }
+
+    /// Every engine, in the operator's order.
+    pub fn engines(&self) -> &[EngineSpec] {
+        &self.engines
+    }
+
+    /// What an account has until it is given more.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+}
+
+fn engine_faults(engines: &[EngineSpec]) -> Vec<CatalogFault> {
+    let twice = |(index, engine): (usize, &EngineSpec)| {
+        engines[..index]
+            .iter()
+            .any(|earlier| earlier.name == engine.name)
+            .then(|| CatalogFault::EngineTwice {
+                engine: index,
+                name: engine.name.clone(),
+            })
+    };
+    engines.iter().enumerate().filter_map(twice).collect()
+}
+
+fn model_faults(index: usize, model: &Model, engines: &[EngineSpec]) -> Vec<CatalogFault> {
+    let mut faults = Vec::new();
+    if model.deployments.is_empty() {
+        faults.push(CatalogFault::NoEngine { model: index });
+    }
+    if model.max_output_tokens > model.context_length {
+        faults.push(CatalogFault::OutputExceedsContext {
+            model: index,
+            max_output: model.max_output_tokens,
+            context: model.context_length,
+        });
+    }
+    for (deployment, served) in model.deployments.iter().enumerate() {
+        let name = served.engine.clone();
+        if !engines.iter().any(|engine| engine.name == name) {
+            faults.push(CatalogFault::UnknownEngine {
+                model: index,
+                deployment,
+                name,
+            });
+        } else if model.deployments[..deployment].contains(served) {
+            faults.push(CatalogFault::DeploymentTwice {
+                model: index,
+                deployment,
+                name,
+            });
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::price::TokenPrice;
+    use alloc::vec;
+
+    fn model(id: &str, engine: &str) -> Model {
+        Model {
+            id: id.into(),
+            aliases: vec![],
+            task: Task::Chat,
+            context_length: 4096,
+            max_output_tokens: 4096,
+            price: Price {
+                input: TokenPrice::from_picodollars(1),
+                cached_input: None,
+                output: TokenPrice::from_picodollars(1),
+            },
+            deployments: vec![Deployment {
+                engine: engine.into(),
+                serves: id.into(),
+            }],
+            routing: Routing::LeastLoaded,
+        }
+    }
+
+    fn engine(name: &str) -> EngineSpec {
+        EngineSpec {
+            name: name.into(),
+            kind: EngineKind::Vllm,
+            url: "http://127.0.0.1:1".into(),
+            api_key_env: None,
+            max_concurrent: None,
+        }
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let twice = Model {
+            aliases: vec!["a".into()],
+            ..model("b", "nowhere")
+        };
+        let empty = Model {
+            deployments: vec![],
+            max_output_tokens: 5000,
+            ..model("c", "x")
+        };
+        let models = vec![model("a", "x"), twice, empty];
+        let faults = Catalog::new(models, vec![engine("x"), engine("x")], Limits::default()).unwrap_err();
+        assert_eq!(faults.len(), 5, "{faults:?}");
+    }
+
+    #[test]
+    fn a_model_is_found_by_id_and_alias() {
+        let models = vec![Model {
+            aliases: vec!["short".into()],
+            ..model("org/long", "x")
+        }];
+        let catalog = Catalog::new(models, vec![engine("x")], Limits::default()).unwrap();
+        assert_eq!(catalog.find("short").unwrap().id.as_str(), "org/long");
+        assert!(catalog.find("org/long").is_some());
+        assert!(catalog.find("org").is_none());
+    }
+}

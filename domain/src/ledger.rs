@@ -1,0 +1,133 @@
+//! One entry of the bill, and how it is recomputed.
+
+use crate::ids::{AccountId, EngineName, KeyId, ModelId, RequestId};
+use crate::money::{OutOfRange, Picodollars};
+use crate::price::{Price, PriceVersion};
+use crate::tokens::{Usage, UsageSource};
+use alloc::string::String;
+use serde::{Deserialize, Serialize};
+
+/// How a request ended. DESIGN.md: "What a disconnect, a failure and a crash cost".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryState {
+    /// The engine finished and the client was given all of it: the engine's own usage is charged.
+    Completed,
+    /// The client left: prompt and tokens produced until then are charged.
+    Cancelled,
+    /// No engine gave a first token: nothing is charged.
+    Failed,
+    /// The engine, or farebox at its drain deadline, cut a stream that had begun: what was delivered is charged.
+    Interrupted,
+}
+
+impl EntryState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Completed, Self::Cancelled, Self::Failed, Self::Interrupted];
+
+    /// Its name in the ledger, in metrics and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// The state with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// Which route a request came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// `POST /v1/chat/completions`
+    ChatCompletions,
+    /// `POST /v1/completions`
+    Completions,
+    /// `POST /v1/embeddings`
+    Embeddings,
+}
+
+impl Endpoint {
+    /// Every endpoint.
+    pub const ALL: [Self; 3] = [Self::ChatCompletions, Self::Completions, Self::Embeddings];
+
+    /// Its name in the ledger, in metrics and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chat_completions",
+            Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
+        }
+    }
+
+    /// The endpoint with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|endpoint| endpoint.as_str() == name)
+    }
+}
+
+/// When a request's parts began and ended, in microseconds from its admission.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timings {
+    /// Until the call to the engine that answered was made: waiting, and attempts that failed.
+    pub queue_us: u64,
+    /// Until the first event of the answer; `None` if there was none.
+    pub ttft_us: Option<u64>,
+    /// Until it was settled.
+    pub total_us: u64,
+}
+
+/// One request on the bill: raw usage, its source, the price that it was admitted under and what that comes to.
+/// It never holds content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// The request. An entry's identity: the same id is never booked twice.
+    #[serde(serialize_with = "as_text")]
+    pub id: RequestId,
+    /// The id that the client sent in `x-request-id`, if it sent one.
+    pub client_request_id: Option<String>,
+    /// Who pays.
+    pub account: AccountId,
+    /// With which key.
+    pub key: KeyId,
+    /// What was sold.
+    pub model: ModelId,
+    /// Who served it; `None` if no engine did. For operators' eyes.
+    pub engine: Option<EngineName>,
+    /// By which route.
+    pub endpoint: Endpoint,
+    /// How it ended.
+    pub state: EntryState,
+    /// What was used.
+    pub usage: Usage,
+    /// How that is known.
+    pub usage_source: UsageSource,
+    /// The price that it was admitted under.
+    pub price_version: PriceVersion,
+    /// What it costs: always `price.charge(usage)`, and zero for `Failed`.
+    pub cost: Picodollars,
+    /// When it was admitted, in milliseconds since 1970.
+    pub admitted_at_ms: u64,
+    /// How long its parts took.
+    #[serde(flatten)]
+    pub timings: Timings,
+}
+
+fn as_text<S: serde::Serializer>(id: &RequestId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.to_text().as_str())
+}
+
+/// What an entry in this state costs for this usage at this price: the one rule by which entries are written and
+/// by which `verify` recomputes them.
+pub fn cost_of(state: EntryState, usage: &Usage, price: &Price) -> Result<Picodollars, OutOfRange> {
+    match state {
+        EntryState::Failed => Ok(Picodollars::ZERO),
+        EntryState::Completed | EntryState::Cancelled | EntryState::Interrupted => price.charge(usage),
+    }
+}

@@ -1,0 +1,21 @@
+//! What an account may do at once.
+
+use serde::{Deserialize, Serialize};
+
+/// Requests in flight for an account where nobody said otherwise. DeepInfra's number (FACTS.md).
+pub const DEFAULT_CONCURRENT_REQUESTS: u32 = 200;
+
+/// What an account has until it is given more: `limits:` of models.yaml.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Requests in flight, from admission to the last byte.
+    pub concurrent_requests: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            concurrent_requests: DEFAULT_CONCURRENT_REQUESTS,
+        }
+    }
+}

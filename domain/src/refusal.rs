@@ -1,0 +1,172 @@
+//! Every way to say no to a client. The status, the headers and the JSON are made of it in `http/error.rs`.
+
+use crate::ids::ModelId;
+use alloc::borrow::Cow;
+use alloc::string::String;
+use core::time::Duration;
+
+/// Why a request is not served, in words for the client. Nothing here names an engine or quotes a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The request does not hold. `param` is the field, where one is to blame.
+    #[error("{message}")]
+    InvalidRequest {
+        /// What is wrong and what to do.
+        message: String,
+        /// The field's path, for example `messages[2].role`.
+        param: Option<Cow<'static, str>>,
+    },
+    /// More tokens asked for than the model has room for.
+    #[error("{field} is {asked}, and `{model}` has room for {most} tokens{what}. Ask for {most} or less.")]
+    ContextLengthExceeded {
+        /// `max_tokens` or `max_completion_tokens`
+        field: &'static str,
+        /// What was asked for.
+        asked: u64,
+        /// What there is room for.
+        most: u32,
+        /// ` of output`, or nothing where it is the whole context.
+        what: &'static str,
+        /// The model.
+        model: ModelId,
+    },
+    /// No key, or not one of ours, or one that is over.
+    #[error("{0}")]
+    InvalidApiKey(KeyFault),
+    /// A model that is not sold, or not for this route.
+    #[error("{0}")]
+    ModelNotFound(String),
+    /// A path that is not served.
+    #[error("there is nothing at {method} {path}; the routes are listed in docs/API.md")]
+    UnknownPath {
+        /// The method.
+        method: String,
+        /// The path.
+        path: String,
+    },
+    /// A path that is served for another method.
+    #[error("{path} does not take {method}; use {allowed}")]
+    MethodNotAllowed {
+        /// The method.
+        method: String,
+        /// The path.
+        path: String,
+        /// The method that it takes.
+        allowed: &'static str,
+    },
+    /// A body that is not said to be JSON.
+    #[error("the body must be JSON: send `content-type: application/json`, not `{0}`")]
+    UnsupportedMediaType(String),
+    /// A body over the limit.
+    #[error("the body is over the limit of {limit_bytes} bytes")]
+    RequestTooLarge {
+        /// The limit, after decompression.
+        limit_bytes: usize,
+    },
+    /// The client took too long to send its body.
+    #[error("the body did not arrive within {0:?}; send it again")]
+    RequestTimeout(Duration),
+    /// As many requests in flight as are allowed.
+    #[error(
+        "{in_flight} of {limit} concurrent requests are in flight for {scope}. Wait for one to finish, or ask \
+         your administrator for a higher limit."
+    )]
+    ConcurrencyLimit {
+        /// How many are in flight.
+        in_flight: u32,
+        /// How many are allowed.
+        limit: u32,
+        /// `this account`, or `this account on <model>`.
+        scope: String,
+    },
+    /// Every engine of the model has as much as it may be given.
+    #[error("Model busy, retry later")]
+    EngineOverloaded {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// An engine's own word about the request, passed on in OpenAI's shape.
+    #[error("{message}")]
+    EngineRefused {
+        /// The engine's status, 400 to 499.
+        status: u16,
+        /// The engine's message.
+        message: String,
+        /// The engine's `type`, if it gave one.
+        kind: Option<String>,
+        /// The engine's `param`.
+        param: Option<String>,
+        /// The engine's `code`, if it is a text.
+        code: Option<String>,
+    },
+    /// Every try failed.
+    #[error("the model `{0}` could not answer; try again")]
+    EngineError(ModelId),
+    /// No engine of the model is up.
+    #[error("no engine of `{model}` is up; try again in {} s", retry_after.as_secs())]
+    NoEngineAvailable {
+        /// The model.
+        model: ModelId,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// No first token, or none after the last, in time.
+    #[error("the model `{0}` did not answer in time; try again")]
+    EngineTimeout(ModelId),
+    /// farebox is going away.
+    #[error("this server is shutting down; send the request again")]
+    ShuttingDown,
+    /// A fault of farebox's own. The cause is logged with the request's id; the client is told the id alone.
+    #[error("internal error; quote the request id {0} to your administrator")]
+    Internal(String),
+}
+
+/// What is wrong with a key. The text never says whether a key exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum KeyFault {
+    /// There is none.
+    #[error("no API key: send `Authorization: Bearer <key>`")]
+    Missing,
+    /// It came in another header.
+    #[error("the API key came in the wrong header: send `Authorization: Bearer <key>`")]
+    WrongHeader,
+    /// The header is not `Bearer <key>`.
+    #[error("the Authorization header must be `Bearer <key>`")]
+    Malformed,
+    /// Unknown, revoked or expired: one text for all three.
+    #[error("the API key is not valid; it may be mistyped, revoked or expired")]
+    Invalid,
+}
+
+impl Refusal {
+    /// A body or field that does not hold.
+    pub fn invalid(message: impl Into<String>, param: Option<Cow<'static, str>>) -> Self {
+        Self::InvalidRequest {
+            message: message.into(),
+            param,
+        }
+    }
+
+    /// The machine-readable code: OpenAI's where it has one, DESIGN.md's error table otherwise.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest { .. } => "invalid_request_error",
+            Self::ContextLengthExceeded { .. } => "context_length_exceeded",
+            Self::InvalidApiKey(_) => "invalid_api_key",
+            Self::ModelNotFound(_) => "model_not_found",
+            Self::UnknownPath { .. } => "unknown_url",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::UnsupportedMediaType(_) => "unsupported_media_type",
+            Self::RequestTooLarge { .. } => "request_too_large",
+            Self::RequestTimeout(_) => "request_timeout",
+            Self::ConcurrencyLimit { .. } => "concurrency_limit_exceeded",
+            Self::EngineOverloaded { .. } => "engine_overloaded",
+            Self::EngineRefused { .. } => "engine_refused",
+            Self::EngineError(_) => "engine_error",
+            Self::NoEngineAvailable { .. } => "no_engine_available",
+            Self::EngineTimeout(_) => "engine_timeout",
+            Self::ShuttingDown => "shutting_down",
+            Self::Internal(_) => "internal_error",
+        }
+    }
+}

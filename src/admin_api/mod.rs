@@ -1,0 +1,344 @@
+//! The admin API's words: the JSON that the gateway answers with and the CLI reads, each described once.
+//!
+//! - [`when`] reads points in time as people write them;
+//! - lists come as `{"data": [...]}`; times are RFC 3339 in UTC; money is given twice, in whole picodollars and in
+//!   USD, both as decimal strings, as JSON's numbers would round them.
+
+pub mod when;
+
+use farebox_domain::ids::{AccountId, EngineName, KeyId, ModelId};
+use farebox_domain::money::Picodollars;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+
+/// Every answer that is a list.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct List<T> {
+    /// What is listed.
+    pub data: Vec<T>,
+}
+
+/// Every answer that is a refusal.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// The refusal.
+    pub error: ErrorBody,
+}
+
+/// Why a request was refused. All four fields are always there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What is wrong and what to do, for a person.
+    pub message: String,
+    /// Its class, for example `invalid_request_error`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The field or parameter that is to blame.
+    pub param: Option<String>,
+    /// Its code, for a program.
+    pub code: Option<String>,
+}
+
+/// An amount of money, written in both units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Money(pub Picodollars);
+
+#[derive(Serialize, Deserialize)]
+struct MoneyText {
+    picodollars: Picodollars,
+    usd: String,
+}
+
+impl Serialize for Money {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        MoneyText {
+            picodollars: self.0,
+            usd: self.0.to_string(),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Money {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        MoneyText::deserialize(deserializer).map(|text| Self(text.picodollars))
+    }
+}
+
+/// `POST /admin/v1/accounts`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAccount {
+    /// 1 to 100 printable characters; no other account has it.
+    pub name: String,
+}
+
+/// An account.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AccountView {
+    /// Its id.
+    pub id: AccountId,
+    /// The operator's name for it.
+    pub name: String,
+    /// When it was made.
+    pub created_at: String,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// How many there may be.
+    pub concurrent_requests: u32,
+    /// Whether that is models.yaml's number, and not its own.
+    pub is_default: bool,
+    /// What it owes for everything until now.
+    pub owed: Money,
+}
+
+/// `POST /admin/v1/keys`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// Who pays for it: an account's id or name.
+    pub account: String,
+    /// 1 to 100 printable characters.
+    pub name: String,
+    /// How long it holds. Not together with `expires_at`; without either it holds until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_seconds: Option<u64>,
+    /// When it ends: a time or a date of [`when`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// A key that was just made: the only answer that has the secret.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CreatedKey {
+    /// The key.
+    #[serde(flatten)]
+    pub key: KeyView,
+    /// `fb_` and 256 random bits. Only its hash is kept.
+    pub secret: String,
+}
+
+/// A key, without its secret.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeyView {
+    /// Its id.
+    pub id: KeyId,
+    /// Who pays for it.
+    pub account: AccountId,
+    /// That account's name.
+    pub account_name: String,
+    /// Its owner's name for it.
+    pub name: String,
+    /// Whether it opens anything.
+    pub status: KeyStatus,
+    /// When it was made.
+    pub created_at: String,
+    /// When it ends by itself.
+    pub expires_at: Option<String>,
+    /// When it was revoked.
+    pub revoked_at: Option<String>,
+}
+
+/// Whether a key opens anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStatus {
+    /// It does.
+    Active,
+    /// Its time is over.
+    Expired,
+    /// It was revoked.
+    Revoked,
+}
+
+impl KeyStatus {
+    /// Its name in JSON and in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// `PUT /admin/v1/accounts/{id}/limits`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitChange {
+    /// For this model, by id or alias; without it, for the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How many may be in flight; `null` takes the number back. It must be said.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub concurrent_requests: Option<u32>,
+}
+
+/// What an account may have in flight, and has.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LimitsView {
+    /// The account.
+    pub account: AccountId,
+    /// Its name.
+    pub account_name: String,
+    /// Requests in flight, of all models together.
+    pub in_flight: u32,
+    /// How many there may be.
+    pub concurrent_requests: u32,
+    /// Whether that is models.yaml's number, and not its own.
+    pub is_default: bool,
+    /// Each model that has requests in flight or a number of its own.
+    pub models: Vec<ModelLimitView>,
+    /// What the numbers do not say by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What an account may have in flight on one model, and has.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ModelLimitView {
+    /// The model.
+    pub model: ModelId,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// How many there may be; `null` where only the account's number holds.
+    pub concurrent_requests: Option<u32>,
+}
+
+/// `GET /admin/v1/usage`
+#[derive(Debug, Serialize, Deserialize)]
+pub struct UsageView {
+    /// What each row stands for, in this order: `account`, `model`, `key`, `day`.
+    pub group_by: Vec<String>,
+    /// The first moment counted; `null` is from the start.
+    pub since: Option<String>,
+    /// The first moment not counted any more; `null` is until now.
+    pub until: Option<String>,
+    /// One row for each group with an entry.
+    pub data: Vec<UsageRowView>,
+    /// All rows together.
+    pub total: UsageRowView,
+}
+
+/// What one group used. Of the names, those are there that were grouped by.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct UsageRowView {
+    /// The account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_name: Option<String>,
+    /// The model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelId>,
+    /// The key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_name: Option<String>,
+    /// The day in UTC, `2026-11-01`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<String>,
+    /// Ledger entries.
+    pub requests: u64,
+    /// Prompt tokens, cached ones among them.
+    pub prompt_tokens: u64,
+    /// Cached prompt tokens.
+    pub cached_tokens: u64,
+    /// Completion tokens.
+    pub completion_tokens: u64,
+    /// The reasoning tokens among them.
+    pub reasoning_tokens: u64,
+    /// What they cost.
+    pub cost: Money,
+}
+
+/// `POST /admin/v1/ledger/verify`
+#[derive(Debug, Serialize, Deserialize)]
+pub struct VerifyView {
+    /// Whether every entry recomputes and every balance is the sum of its entries.
+    pub ok: bool,
+    /// Entries recomputed.
+    pub entries: u64,
+    /// What they cost together.
+    pub cost: Money,
+    /// Entries by how they ended.
+    pub states: BTreeMap<String, u64>,
+    /// Entries by the source of their usage.
+    pub usage_sources: BTreeMap<String, u64>,
+    /// How many things do not hold.
+    pub discrepancies_total: u64,
+    /// The first hundred of them.
+    pub discrepancies: Vec<DiscrepancyView>,
+}
+
+/// Something in the ledger that does not hold.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DiscrepancyView {
+    /// `cost`, `price_version`, `unreadable` or `balance`.
+    pub kind: String,
+    /// The entry (`req_...`) or the account (`acct_...`).
+    pub subject: String,
+    /// What was booked.
+    pub booked: String,
+    /// What should have been.
+    pub expected: String,
+}
+
+/// An engine. Its URL and its key are not told.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EngineView {
+    /// The operator's name for it.
+    pub name: EngineName,
+    /// What it is, by its name in models.yaml.
+    pub kind: String,
+    /// `up`, `down`, `ejected`, or `unknown` before the first probe.
+    pub status: String,
+    /// Requests in flight from here.
+    pub in_flight: u32,
+    /// How many it is given at once; `null` is without a limit.
+    pub max_concurrent: Option<u32>,
+}
+
+/// A model as it is sold.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ModelView {
+    /// Its id.
+    pub id: ModelId,
+    /// Other names that mean the same.
+    pub aliases: Vec<String>,
+    /// What it does.
+    pub task: String,
+    /// Tokens of prompt and completion together.
+    pub context_length: u32,
+    /// Tokens of completion.
+    pub max_output_tokens: u32,
+    /// USD per million tokens.
+    pub price: PriceView,
+    /// How an engine is chosen.
+    pub routing: String,
+    /// Who serves it, and under which name.
+    pub engines: Vec<DeploymentView>,
+}
+
+/// A model's prices as models.yaml writes them: USD per million tokens.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PriceView {
+    /// Prompt tokens.
+    pub input: String,
+    /// Cached prompt tokens; `null` is the price of `input`.
+    pub cached_input: Option<String>,
+    /// Completion tokens.
+    pub output: String,
+}
+
+/// One engine that serves a model.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeploymentView {
+    /// Which engine.
+    pub engine: EngineName,
+    /// What the engine calls the model.
+    pub serves: String,
+}

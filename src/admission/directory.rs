@@ -1,0 +1,166 @@
+//! Every account and every key, in memory. The store is behind it: what is written there is put here next, and
+//! acts on the very next request.
+
+use crate::admission::concurrency::Gate;
+use crate::store::{AccountRow, KeyRow, LimitRow};
+use farebox_domain::ids::{AccountId, KeyId};
+use farebox_domain::refusal::KeyFault;
+use parking_lot::RwLock;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What every key's secret begins with.
+pub const KEY_PREFIX: &str = "fb_";
+
+/// The SHA-256 of a key's secret: all that is kept of it.
+pub type KeyHash = [u8; 32];
+
+/// Hashes a secret. A secret has 256 random bits, so it needs no salt and no slow hash.
+pub fn hash_secret(secret: &str) -> KeyHash {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+/// An account: who is billed, and how much of it is in flight.
+#[derive(Debug)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// The operator's name for it.
+    pub name: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// Its cap.
+    pub gate: Arc<Gate>,
+}
+
+/// An API key, without its secret.
+#[derive(Debug)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: KeyId,
+    /// The account that pays for it.
+    pub account: Arc<Account>,
+    /// The owner's name for it.
+    pub name: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// When it ends, in milliseconds since 1970; `None` is never.
+    pub expires_at_ms: Option<u64>,
+    /// When it was revoked; `NOT_REVOKED` while it was not.
+    revoked_at_ms: AtomicU64,
+}
+
+const NOT_REVOKED: u64 = u64::MAX;
+
+impl ApiKey {
+    /// When it was revoked, in milliseconds since 1970.
+    pub fn revoked_at_ms(&self) -> Option<u64> {
+        Some(self.revoked_at_ms.load(Ordering::Acquire)).filter(|&at| at != NOT_REVOKED)
+    }
+
+    fn holds(&self, now_ms: u64) -> bool {
+        self.revoked_at_ms().is_none() && self.expires_at_ms.is_none_or(|end| now_ms < end)
+    }
+}
+
+/// The accounts and keys that there are.
+#[derive(Debug, Default)]
+pub struct Directory {
+    accounts: RwLock<BTreeMap<AccountId, Arc<Account>>>,
+    keys: RwLock<HashMap<KeyHash, Arc<ApiKey>>>,
+}
+
+impl Directory {
+    /// Everything that the store holds.
+    pub fn load(accounts: Vec<AccountRow>, keys: Vec<KeyRow>, limits: Vec<LimitRow>) -> Self {
+        let directory = Self::default();
+        for account in accounts {
+            directory.add_account(account);
+        }
+        for key in keys {
+            directory.add_key(key);
+        }
+        for limit in limits {
+            if let Some(account) = directory.account(&limit.account) {
+                account
+                    .gate
+                    .set_limit(limit.model.as_ref(), Some(limit.concurrent_requests));
+            }
+        }
+        directory
+    }
+
+    /// Puts a new account in.
+    pub fn add_account(&self, row: AccountRow) -> Arc<Account> {
+        let account = Arc::new(Account {
+            id: row.id.clone(),
+            name: row.name,
+            created_at_ms: row.created_at_ms,
+            gate: Arc::default(),
+        });
+        self.accounts.write().insert(row.id, Arc::clone(&account));
+        account
+    }
+
+    /// Puts a new key in. A key whose account is not known is left out: it could not be billed.
+    pub fn add_key(&self, row: KeyRow) -> Option<Arc<ApiKey>> {
+        let account = self.account(&row.account)?;
+        let key = Arc::new(ApiKey {
+            id: row.id,
+            account,
+            name: row.name,
+            created_at_ms: row.created_at_ms,
+            expires_at_ms: row.expires_at_ms,
+            revoked_at_ms: AtomicU64::new(row.revoked_at_ms.unwrap_or(NOT_REVOKED)),
+        });
+        self.keys.write().insert(row.hash, Arc::clone(&key));
+        Some(key)
+    }
+
+    /// Ends a key at once. Requests that it has in flight go on. False if there is no such key.
+    pub fn revoke_key(&self, id: &KeyId, now_ms: u64) -> bool {
+        let keys = self.keys.read();
+        let found = keys.values().find(|key| key.id == *id);
+        if let Some(key) = found {
+            key.revoked_at_ms.fetch_min(now_ms, Ordering::AcqRel);
+        }
+        found.is_some()
+    }
+
+    /// The key with this secret, if it holds now.
+    pub fn find_key(&self, secret: &str, now_ms: u64) -> Result<Arc<ApiKey>, KeyFault> {
+        if !secret.starts_with(KEY_PREFIX) {
+            return Err(KeyFault::Invalid);
+        }
+        let key = self.keys.read().get(&hash_secret(secret)).cloned();
+        key.filter(|key| key.holds(now_ms)).ok_or(KeyFault::Invalid)
+    }
+
+    /// The account with this id.
+    pub fn account(&self, id: &AccountId) -> Option<Arc<Account>> {
+        self.accounts.read().get(id).cloned()
+    }
+
+    /// The account with this id, or else with this name.
+    pub fn account_named(&self, id_or_name: &str) -> Option<Arc<Account>> {
+        let accounts = self.accounts.read();
+        let by_id = accounts.get(&AccountId::from(id_or_name));
+        by_id
+            .or_else(|| accounts.values().find(|account| account.name == id_or_name))
+            .cloned()
+    }
+
+    /// All accounts, in the order of their ids.
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        self.accounts.read().values().cloned().collect()
+    }
+
+    /// All keys, oldest first.
+    pub fn keys(&self) -> Vec<Arc<ApiKey>> {
+        let mut keys: Vec<_> = self.keys.read().values().cloned().collect();
+        keys.sort_by(|a, b| (a.created_at_ms, &a.id).cmp(&(b.created_at_ms, &b.id)));
+        keys
+    }
+}

@@ -1,0 +1,369 @@
+//! The one place where everything is put together, and taken apart again.
+//!
+//! Clock, randomness, listeners and the signal to stop are given, so a test owns them all.
+
+use crate::admission::directory::{Directory, hash_secret};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::engines::client::{Engine, EngineFault};
+use crate::engines::registry::{Registry, ServedDeployment, ServedModel};
+use crate::http;
+use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{Ledger, LedgerFault, Settler, SettlerObserver};
+use crate::pipeline::{Pipeline, settle_abandoned};
+use crate::secrets::Secrets;
+use crate::store::{Store, StoreFault};
+use crate::telemetry::log;
+use crate::telemetry::metrics::{MetricFault, Metrics};
+use farebox_domain::catalog::Model;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The name under which the store keeps the hash of the admin token.
+const ADMIN_TOKEN_SETTING: &str = "admin_token_sha256";
+/// Between two probes of an engine.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// Everything that serves. Shared by every request.
+pub struct App {
+    /// What time it is.
+    pub clock: Clock,
+    /// models.yaml, as it was at start.
+    pub settings: Settings,
+    /// Accounts, keys, limits and prices on disk.
+    pub store: Store,
+    /// Accounts and keys in memory.
+    pub directory: Arc<Directory>,
+    /// Models and engines.
+    pub registry: Arc<Registry>,
+    /// The bill.
+    pub ledger: Arc<dyn Ledger>,
+    /// What serves a request.
+    pub pipeline: Arc<Pipeline>,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// Where ids and secrets come from.
+    pub secrets: Secrets,
+    /// SHA-256 of the token that the admin API asks for.
+    pub admin_token_hash: [u8; 32],
+    /// When it started, in milliseconds since 1970.
+    pub started_at_ms: u64,
+    /// Every task that was spawned; shutdown waits for them.
+    pub tasks: TaskTracker,
+    /// Cancelled when no new request is to be taken.
+    pub draining: CancellationToken,
+    background: Background,
+}
+
+/// Tasks that are not requests.
+struct Background {
+    /// Ends the probes.
+    stop_probes: CancellationToken,
+    /// Ends the settling of what was dropped, after the last request.
+    stop_abandoned: CancellationToken,
+    /// The probes, and the settling of what was dropped.
+    tasks: TaskTracker,
+    /// The settler's loop.
+    settling: TaskTracker,
+}
+
+/// What an `App` is given.
+pub struct Given<'a> {
+    /// What time it is.
+    pub clock: Clock,
+    /// Where ids and secrets come from.
+    pub secrets: Secrets,
+    /// The folder of the store.
+    pub data_dir: &'a Path,
+    /// The admin token, if the operator gives one.
+    pub admin_token: Option<String>,
+    /// Reads the environment, for engines' keys.
+    pub read_env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// Why it did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerFault),
+    /// Engines that could not be set up: all of them.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Engines(Vec<EngineFault>),
+    /// The metrics.
+    #[error("metrics: {0}")]
+    Metrics(#[from] MetricFault),
+}
+
+/// An app that has started, and the admin token if it was made just now. It is shown this once.
+pub struct Started {
+    /// The app.
+    pub app: Arc<App>,
+    /// The new admin token.
+    pub new_admin_token: Option<String>,
+}
+
+struct CommitMetrics(Arc<Metrics>);
+
+impl SettlerObserver for CommitMetrics {
+    fn commit_finished(&self, entries: usize, took: Duration, ok: bool) {
+        self.0
+            .committed(u32::try_from(entries).unwrap_or(u32::MAX), took, ok);
+    }
+}
+
+impl App {
+    /// Puts everything together.
+    pub async fn start(settings: Settings, given: Given<'_>) -> Result<Started, StartFault> {
+        let Given {
+            clock,
+            secrets,
+            data_dir,
+            admin_token,
+            read_env,
+        } = given;
+        let metrics = Arc::new(Metrics::new()?);
+        let engines = set_up_engines(&settings, &clock, read_env)?;
+        let store = Store::open(data_dir).await?;
+        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&store).await?);
+        let directory = Directory::load(
+            store.accounts().await?,
+            store.keys().await?,
+            store.limits().await?,
+        );
+        let directory = Arc::new(directory);
+        let registry = Arc::new(join_registry(&settings, engines, &store, &metrics, &clock).await?);
+        let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
+
+        let background = Background {
+            stop_probes: CancellationToken::new(),
+            stop_abandoned: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            settling: TaskTracker::new(),
+        };
+        let observer = Arc::new(CommitMetrics(Arc::clone(&metrics)));
+        let (settler, settling) = Settler::new(Arc::clone(&ledger), clock.clone(), observer);
+        background.settling.spawn(settling);
+        let (abandoned, unsettled) = mpsc::unbounded_channel();
+        let pipeline = Arc::new(Pipeline {
+            clock: clock.clone(),
+            directory: Arc::clone(&directory),
+            registry: Arc::clone(&registry),
+            limits: settings.catalog.limits(),
+            retry: settings.retry,
+            timeouts: settings.timeouts,
+            settler,
+            in_flight: Default::default(),
+            metrics: Arc::clone(&metrics),
+            abandoned,
+        });
+        let stop = background.stop_abandoned.clone();
+        background
+            .tasks
+            .spawn(settle_abandoned(Arc::clone(&pipeline), unsettled, stop));
+        for engine in registry.engines() {
+            background
+                .tasks
+                .spawn(probe(Arc::clone(engine), background.stop_probes.clone()));
+        }
+        let app = Arc::new(Self {
+            started_at_ms: clock.unix_ms(),
+            clock,
+            settings,
+            store,
+            directory,
+            registry,
+            ledger,
+            pipeline,
+            metrics,
+            secrets,
+            admin_token_hash,
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            background,
+        });
+        Ok(Started { app, new_admin_token })
+    }
+
+    /// Serves until `stop`, then drains: requests in flight go on until the drain deadline, are ended with an
+    /// error event after it, and everything that is owed to the ledger is written before this returns.
+    pub async fn serve(
+        self: &Arc<Self>,
+        public: TcpListener,
+        admin: TcpListener,
+        stop: impl Future<Output = ()>,
+    ) {
+        let settings = &self.settings.server;
+        let listen = |listener, router| {
+            let (settings, tasks, draining) = (*settings, self.tasks.clone(), self.draining.clone());
+            self.tasks.spawn(http::listener::listen(
+                listener, router, settings, tasks, draining,
+            ));
+        };
+        listen(public, http::public_router(self));
+        listen(admin, http::admin_router(self));
+        stop.await;
+        tracing::info!(in_flight = self.pipeline.in_flight.len(), "draining");
+        self.draining.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(settings.drain_deadline, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                in_flight = self.pipeline.in_flight.len(),
+                "drain deadline: streams are ended"
+            );
+            self.pipeline.in_flight.cut_all();
+            // Each needs one commit and one write; a client that does not read is not waited for.
+            let _ = tokio::time::timeout(settings.write_timeout, self.tasks.wait()).await;
+        }
+        self.stop_background().await;
+    }
+
+    /// Ends the background tasks, and writes everything that is owed to the ledger: what was dropped unsettled is
+    /// settled first, and the settler closes after it.
+    pub async fn stop_background(&self) {
+        self.background.stop_probes.cancel();
+        self.background.stop_abandoned.cancel();
+        self.background.tasks.close();
+        self.background.tasks.wait().await;
+        self.pipeline.settler.close().await;
+        self.background.settling.close();
+        self.background.settling.wait().await;
+    }
+
+    /// Whether requests should be sent here: not while draining, nor while no engine is up.
+    pub fn is_ready(&self) -> bool {
+        !self.draining.is_cancelled() && self.registry.any_engine_up()
+    }
+
+    /// The text that Prometheus scrapes. Gauges are read from their sources now.
+    pub fn render_metrics(&self) -> String {
+        let default = self.pipeline.limits.concurrent_requests;
+        self.metrics.render(|gauges| {
+            let (mut own, mut defaults) = (0i64, 0i64);
+            for account in self.directory.accounts() {
+                let reading = account.gate.read(default);
+                let class = if reading.limit_is_own {
+                    &mut own
+                } else {
+                    &mut defaults
+                };
+                *class += i64::from(reading.in_flight);
+            }
+            gauges.in_flight.with_label_values(&["own_limit"]).set(own);
+            gauges
+                .in_flight
+                .with_label_values(&["default_limit"])
+                .set(defaults);
+            for engine in self.registry.engines() {
+                let name = [engine.name.as_str()];
+                gauges
+                    .engine_in_flight
+                    .with_label_values(&name)
+                    .set(i64::from(engine.in_flight()));
+                gauges
+                    .engine_usable
+                    .with_label_values(&name)
+                    .set(i64::from(engine.health.is_usable()));
+            }
+            let queued = i64::try_from(self.pipeline.settler.queued()).unwrap_or(i64::MAX);
+            gauges.ledger_queued.with_label_values(&["sqlite"]).set(queued);
+        })
+    }
+}
+
+fn set_up_engines(
+    settings: &Settings,
+    clock: &Clock,
+    read_env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<Arc<Engine>>, StartFault> {
+    let (mut engines, mut faults) = (Vec::new(), Vec::new());
+    for spec in settings.catalog.engines() {
+        match Engine::new(spec, settings.timeouts.connect, clock.clone(), read_env) {
+            Ok(engine) => engines.push(Arc::new(engine)),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.is_empty() {
+        Ok(engines)
+    } else {
+        Err(StartFault::Engines(faults))
+    }
+}
+
+async fn join_registry(
+    settings: &Settings,
+    engines: Vec<Arc<Engine>>,
+    store: &Store,
+    metrics: &Metrics,
+    clock: &Clock,
+) -> Result<Registry, StartFault> {
+    let mut models = Vec::new();
+    for model in settings.catalog.models() {
+        let version = store
+            .price_version(&model.id, &model.price, clock.unix_ms())
+            .await?;
+        let deployments = deployments_of(model, &engines);
+        models.push(Arc::new(ServedModel::new(
+            Arc::clone(model),
+            version,
+            deployments,
+            metrics.of_model(&model.id),
+        )));
+    }
+    Ok(Registry::new(models, engines))
+}
+
+fn deployments_of(model: &Model, engines: &[Arc<Engine>]) -> Vec<ServedDeployment> {
+    let joined = model.deployments.iter().filter_map(|deployment| {
+        let engine = engines.iter().find(|engine| engine.name == deployment.engine)?;
+        Some(ServedDeployment {
+            engine: Arc::clone(engine),
+            serves: deployment.serves.clone(),
+        })
+    });
+    joined.collect()
+}
+
+/// The token's hash: of the one that is given, else of the one that the store knows, else of a new one.
+async fn admin_token_of(
+    store: &Store,
+    secrets: &Secrets,
+    given: Option<String>,
+) -> Result<([u8; 32], Option<String>), StoreFault> {
+    if let Some(token) = given {
+        return Ok((hash_secret(&token), None));
+    }
+    let kept = store.setting(ADMIN_TOKEN_SETTING).await?;
+    if let Some(hash) = kept.and_then(|hash| <[u8; 32]>::try_from(hash).ok()) {
+        return Ok((hash, None));
+    }
+    let token = format!("fba_{}", secrets.random_hex(32));
+    let hash = hash_secret(&token);
+    store.set_setting(ADMIN_TOKEN_SETTING, &hash).await?;
+    Ok((hash, Some(token)))
+}
+
+async fn probe(engine: Arc<Engine>, stop: CancellationToken) {
+    loop {
+        let changed = engine.probe().await;
+        if changed {
+            let up = engine.health.standing() != crate::engines::health::Standing::Down;
+            log::engine_probed(&engine.name, up);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PROBE_EVERY) => {}
+        }
+    }
+}

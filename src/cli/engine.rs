@@ -1,0 +1,59 @@
+//! `farebox engine list`
+
+use crate::admin_api::{EngineView, List};
+use crate::cli::client::{AdminArgs, AdminClient};
+use crate::cli::error::CliError;
+use crate::cli::table::{Align, Table, or_dash};
+use clap::{Args, Subcommand};
+use std::io::{self, Write};
+
+/// Arguments of `farebox engine`.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: EngineCommand,
+    /// Where the gateway is.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// What can be done with engines.
+#[derive(Debug, Subcommand)]
+pub enum EngineCommand {
+    /// Show every engine: whether it is up, and what it has in flight.
+    List,
+}
+
+/// Runs the command.
+pub async fn run(args: EngineArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
+    match args.command {
+        EngineCommand::List => {
+            let answer = client.get(&["engines"]).await?;
+            client.show(&answer, out, listed)
+        }
+    }
+}
+
+fn listed(engines: &List<EngineView>, out: &mut dyn Write) -> io::Result<()> {
+    if engines.data.is_empty() {
+        return writeln!(out, "There are no engines. Describe one in models.yaml.");
+    }
+    let mut table = Table::new([
+        ("ENGINE", Align::Left),
+        ("KIND", Align::Left),
+        ("STATUS", Align::Left),
+        ("IN FLIGHT", Align::Right),
+        ("AT MOST", Align::Right),
+    ]);
+    for engine in &engines.data {
+        table.row([
+            engine.name.to_string(),
+            engine.kind.clone(),
+            engine.status.clone(),
+            engine.in_flight.to_string(),
+            or_dash(engine.max_concurrent),
+        ]);
+    }
+    table.write(out)
+}

@@ -1,0 +1,146 @@
+//! The command line: one file for each group of commands. It alone reads the environment, and hands on values.
+//!
+//! - [`serve`], [`check`] and [`simulate`] work by themselves;
+//! - [`account`], [`key`], [`limit`], [`usage`], [`ledger`] and [`engine`] speak to a running gateway through
+//!   [`client`], so what they change acts on the very next request;
+//! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
+//!
+//! Architecture Invariant: no command prints: each writes to what it is given, so a test can read it.
+
+pub mod serve;
+pub mod check;
+pub mod simulate;
+pub mod account;
+pub mod key;
+pub mod limit;
+pub mod usage;
+pub mod ledger;
+pub mod engine;
+pub mod client;
+pub mod table;
+pub mod error;
+
+use crate::cli::client::{AdminArgs, AdminClient};
+use crate::cli::error::{CliError, EXIT_USAGE};
+use crate::simulate::SimulateArgs;
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::Write;
+
+/// An OpenAI-compatible gateway that meters, caps and bills the engines that you run.
+#[derive(Debug, Parser)]
+#[command(name = "farebox", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies; 64 bad usage or a bad \
+                          configuration file.";
+
+/// What farebox can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway.
+    Serve(serve::ServeArgs),
+    /// Check a configuration file and say everything that is wrong with it.
+    Check(check::CheckArgs),
+    /// Run a simulated engine: an engine, not a model, for a first look and for tests.
+    Simulate(SimulateArgs),
+    /// Make and show accounts.
+    Account(account::AccountArgs),
+    /// Make, list and revoke API keys.
+    Key(key::KeyArgs),
+    /// Show and set how many requests an account may have in flight.
+    Limit(limit::LimitArgs),
+    /// Show what was used and what it costs.
+    Usage(usage::UsageArgs),
+    /// Check the ledger.
+    Ledger(ledger::LedgerArgs),
+    /// Show the engines.
+    Engine(engine::EngineArgs),
+}
+
+/// Runs what the command line says and returns the process's exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(told) => return tell_clap(&told, out, err),
+    };
+    let as_json = cli.command.as_json();
+    match cli.command.execute(out) {
+        Ok(()) => 0,
+        Err(fault) => {
+            // Nothing is left to be done if the fault itself cannot be told.
+            let _ = fault.tell(as_json, err);
+            fault.exit_code()
+        }
+    }
+}
+
+/// `--help` and `--version` are answers; everything else that clap says is bad usage.
+fn tell_clap(told: &clap::Error, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let text = told.render();
+    if told.use_stderr() {
+        let _ = write!(err, "{text}");
+        EXIT_USAGE
+    } else {
+        let _ = write!(out, "{text}");
+        0
+    }
+}
+
+impl Command {
+    fn as_json(&self) -> bool {
+        match self {
+            Self::Serve(_) | Self::Simulate(_) => false,
+            Self::Check(args) => args.json,
+            Self::Account(args) => args.admin.json,
+            Self::Key(args) => args.admin.json,
+            Self::Limit(args) => args.admin.json,
+            Self::Usage(args) => args.admin.json,
+            Self::Ledger(args) => args.admin.json,
+            Self::Engine(args) => args.admin.json,
+        }
+    }
+
+    fn execute(self, out: &mut dyn Write) -> Result<(), CliError> {
+        match self {
+            Self::Serve(args) => serve::run(args, out),
+            Self::Check(args) => check::run(&args, out),
+            Self::Simulate(args) => simulate::run(args),
+            Self::Account(args) => ask(args.admin.clone(), async |client| {
+                account::run(args, client, out).await
+            }),
+            Self::Key(args) => ask(args.admin.clone(), async |client| {
+                key::run(args, client, out).await
+            }),
+            Self::Limit(args) => ask(args.admin.clone(), async |client| {
+                limit::run(args, client, out).await
+            }),
+            Self::Usage(args) => ask(args.admin.clone(), async |client| {
+                usage::run(args, client, out).await
+            }),
+            Self::Ledger(args) => ask(args.admin.clone(), async |client| {
+                ledger::run(args, client, out).await
+            }),
+            Self::Engine(args) => ask(args.admin.clone(), async |client| {
+                engine::run(args, client, out).await
+            }),
+        }
+    }
+}
+
+/// Runs a command that needs the gateway. One thread is enough: it asks one thing at a time.
+fn ask(
+    admin: AdminArgs,
+    command: impl AsyncFnOnce(&AdminClient) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let client = AdminClient::new(admin)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
+    runtime.block_on(command(&client))
+}

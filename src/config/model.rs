@@ -1,0 +1,240 @@
+//! One item of `models` -> a `Model`, with the places of whatever the catalog's own rules may find wrong later.
+
+use super::catalog::{known_even_if_wrong, one_of, unread_name};
+use super::fault::{Collector, quoted};
+use super::names;
+use super::reader::{Fields, Item, Place};
+use super::suggest::did_you_mean;
+use farebox_domain::catalog::{Deployment, Model, Routing, Task};
+use farebox_domain::price::{Price, TokenPrice};
+
+const ALIASES_AT_MOST: usize = 1000;
+const DEPLOYMENTS_AT_MOST: usize = 1000;
+/// What a later version does, so that it is not taken for a slip.
+const LATER_TASKS: [&str; 6] = ["rerank", "classify", "transcription", "speech", "image", "video"];
+const LATER_ROUTINGS: [&str; 1] = ["prefix"];
+
+/// Where a model's parts stand.
+pub(super) struct Places {
+    /// The id, then the aliases in the model's order.
+    pub(super) names: Vec<Place>,
+    /// `engines`
+    pub(super) engines: Place,
+    /// Each of them.
+    pub(super) deployments: Vec<Place>,
+    /// `max_output_tokens`
+    pub(super) max_output_tokens: Place,
+}
+
+/// Reads a model; nothing if it is not a mapping.
+pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Places)> {
+    const KEYS: [&str; 8] = [
+        "id",
+        "aliases",
+        "task",
+        "context_length",
+        "max_output_tokens",
+        "price",
+        "engines",
+        "routing",
+    ];
+    let fields = item.mapping(&KEYS, faults)?;
+    let ((id, aliases), names) = read_names(&fields, faults);
+    let task = fields
+        .required("task", &one_of(Task::ALL.map(Task::as_str)), faults)
+        .and_then(|task| task.checked(read_task, faults));
+    let (context_length, max_output_tokens) = read_lengths(&fields, task, faults);
+    let price = fields
+        .required(
+            "price",
+            "what its tokens cost; nothing is free unless it says \"0\"",
+            faults,
+        )
+        .and_then(|price| read_price(price, task, faults));
+    let (deployments, deployment_places) = read_deployments(&fields, &id, faults);
+    let routing = fields
+        .optional("routing")
+        .and_then(|routing| routing.checked(read_routing, faults));
+    let place_of = |key| fields.optional(key).map_or(&fields.place, |item| &item.place);
+    let places = Places {
+        names,
+        engines: place_of("engines").clone(),
+        deployments: deployment_places,
+        max_output_tokens: place_of("max_output_tokens").clone(),
+    };
+    let unread = Price {
+        input: TokenPrice::MAX,
+        cached_input: None,
+        output: TokenPrice::MAX,
+    };
+    let model = Model {
+        id: id.into(),
+        aliases,
+        task: task.unwrap_or(Task::Chat),
+        context_length,
+        max_output_tokens,
+        price: price.unwrap_or(unread),
+        deployments,
+        routing: routing.unwrap_or_default(),
+    };
+    Some((model, places))
+}
+
+/// The id and the aliases, and where they stand, id first.
+fn read_names(fields: &Fields<'_>, faults: &mut Collector) -> ((String, Vec<String>), Vec<Place>) {
+    let id_item = fields.required("id", "the name that clients ask for", faults);
+    let id_place = id_item.map_or_else(|| fields.place.clone(), |id| id.place.clone());
+    let id = id_item
+        .and_then(|id| known_even_if_wrong(id, names::model, faults))
+        .unwrap_or_else(|| unread_name(&id_place));
+    let mut aliases = Vec::new();
+    let mut places = vec![id_place];
+    let items = fields
+        .optional("aliases")
+        .and_then(|list| list.list(ALIASES_AT_MOST, faults))
+        .unwrap_or_default();
+    for item in items {
+        if let Some(alias) = known_even_if_wrong(&item, names::model, faults) {
+            aliases.push(alias);
+            places.push(item.place);
+        }
+    }
+    ((id, aliases), places)
+}
+
+fn read_task(text: &str) -> Result<Task, String> {
+    let known = Task::ALL.map(Task::as_str);
+    Task::ALL
+        .into_iter()
+        .find(|task| task.as_str() == text)
+        .ok_or_else(|| unknown_choice(text, &known, &LATER_TASKS))
+}
+
+fn read_routing(text: &str) -> Result<Routing, String> {
+    let known = Routing::ALL.map(Routing::as_str);
+    Routing::ALL
+        .into_iter()
+        .find(|routing| routing.as_str() == text)
+        .ok_or_else(|| unknown_choice(text, &known, &LATER_ROUTINGS))
+}
+
+fn unknown_choice(text: &str, known: &[&str], later: &[&str]) -> String {
+    let choices = one_of(known.iter().copied());
+    if later.contains(&text) {
+        return format!("`{text}` is not yet supported by this version; write {choices}");
+    }
+    let guess = did_you_mean(text, known.iter().copied());
+    format!("expected {choices}, found {}{guess}", quoted(text))
+}
+
+/// The context's length, and the most that an answer can have of it. What is unread is as long as can be, and what
+/// is unread of an answer is as short.
+fn read_lengths(fields: &Fields<'_>, task: Option<Task>, faults: &mut Collector) -> (u32, u32) {
+    let context = fields
+        .required("context_length", "tokens of prompt and answer together", faults)
+        .and_then(|tokens| tokens.integer_u32(1..=u32::MAX, faults));
+    let context_length = context.unwrap_or(u32::MAX);
+    let max_output_tokens = match fields.optional("max_output_tokens") {
+        None => context_length,
+        Some(tokens) if task == Some(Task::Embedding) => {
+            tokens.refuse("an embedding model produces no tokens; leave it out", faults);
+            1
+        }
+        Some(tokens) => tokens.integer_u32(1..=u32::MAX, faults).unwrap_or(1),
+    };
+    (context_length, max_output_tokens)
+}
+
+/// The price, if all of it could be read.
+fn read_price(item: &Item<'_>, task: Option<Task>, faults: &mut Collector) -> Option<Price> {
+    const KEYS: [&str; 3] = ["input", "cached_input", "output"];
+    let fields = item.mapping(&KEYS, faults)?;
+    let input = fields
+        .required(
+            "input",
+            "USD per million tokens of prompt, such as \"0.10\"",
+            faults,
+        )
+        .and_then(|price| read_token_price(price, faults));
+    let cached_input = match fields.optional("cached_input") {
+        Some(price) => read_token_price(price, faults).map(Some),
+        None => Some(None),
+    };
+    let output = match (task, fields.optional("output")) {
+        (Some(Task::Embedding), None) => Some(TokenPrice::from_picodollars(0)),
+        (Some(Task::Embedding), Some(price)) => {
+            price.refuse(
+                "an embedding model produces no tokens; leave out their price",
+                faults,
+            );
+            None
+        }
+        // Whether an output price is missing cannot be said of a task that is unread.
+        (None, None) => None,
+        (None | Some(Task::Chat), _) => fields
+            .required(
+                "output",
+                "USD per million tokens of answer, such as \"0.32\"",
+                faults,
+            )
+            .and_then(|price| read_token_price(price, faults)),
+    };
+    Some(Price {
+        input: input?,
+        cached_input: cached_input?,
+        output: output?,
+    })
+}
+
+fn read_token_price(item: &Item<'_>, faults: &mut Collector) -> Option<TokenPrice> {
+    let text = item.price_text(faults)?;
+    TokenPrice::parse_usd_per_million(text)
+        .map_err(|error| item.refuse(format!("{error}, not {}", quoted(text)), faults))
+        .ok()
+}
+
+/// Who serves the model, and where each of them stands. Where that is unread it is one unread engine, which is not
+/// the same as none.
+fn read_deployments(fields: &Fields<'_>, id: &str, faults: &mut Collector) -> (Vec<Deployment>, Vec<Place>) {
+    let unread = |place: &Place| Deployment {
+        engine: unread_name(place).into(),
+        serves: unread_name(place),
+    };
+    let items = fields
+        .required(
+            "engines",
+            "who serves it, by their names under the top level's `engines`",
+            faults,
+        )
+        .and_then(|list| list.list(DEPLOYMENTS_AT_MOST, faults));
+    let Some(items) = items else {
+        return (vec![unread(&fields.place)], vec![fields.place.clone()]);
+    };
+    let read = |item: Item<'_>| match read_deployment(&item, id, faults) {
+        Some(read) => read,
+        None => (unread(&item.place), item.place),
+    };
+    items.into_iter().map(read).unzip()
+}
+
+fn read_deployment(item: &Item<'_>, id: &str, faults: &mut Collector) -> Option<(Deployment, Place)> {
+    const KEYS: [&str; 3] = ["engine", "serves", "lora"];
+    let fields = item.mapping(&KEYS, faults)?;
+    if let Some(lora) = fields.optional("lora") {
+        let message = "adapters are not yet supported by this version; where the engine serves the adapter under a \
+                       name of its own, put that name in `serves`";
+        lora.refuse(message, faults);
+    }
+    let serves = match fields.optional("serves") {
+        Some(name) => name.checked(names::served, faults),
+        None => Some(id.to_owned()),
+    };
+    let engine = fields.required("engine", "the name of one of the top level's `engines`", faults);
+    let place = engine.map_or(&item.place, |engine| &engine.place).clone();
+    let name = engine.and_then(|engine| engine.text(faults));
+    let deployment = Deployment {
+        engine: name.map_or_else(|| unread_name(&place), str::to_owned).into(),
+        serves: serves.unwrap_or_else(|| unread_name(&place)),
+    };
+    Some((deployment, place))
+}

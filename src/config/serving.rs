@@ -1,0 +1,187 @@
+//! `server`, `timeouts` and `retries`: how long farebox waits for whom, and how often it tries.
+
+use super::fault::Collector;
+use super::reader::{Fields, Item};
+use farebox_domain::attempt::RetryBudget;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// No wait is shorter, none is longer.
+const WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=seconds(24 * 3600);
+/// The same where not to wait at all means something.
+const WAIT_OR_NONE: RangeInclusive<Duration> = Duration::ZERO..=seconds(24 * 3600);
+/// A body is read whole, so its limit is memory.
+const BODY_LIMIT_BYTES: RangeInclusive<u32> = 1024..=1 << 30;
+const ATTEMPTS: RangeInclusive<u32> = 1..=100;
+
+/// How long an engine has, at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To accept a connection. Five seconds.
+    pub connect: Duration,
+    /// From the request to the first event; headers count as nothing. A minute.
+    pub first_event: Duration,
+    /// From the request to the last byte of an answer in one piece, which has no event before its end. Ten
+    /// minutes, as long as OpenAI's SDKs wait.
+    pub whole_answer: Duration,
+    /// From one event to the next. A minute.
+    pub between_tokens: Duration,
+    /// From the request to the last byte. An hour.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: seconds(5),
+            first_event: seconds(60),
+            whole_answer: seconds(600),
+            between_tokens: seconds(60),
+            total: seconds(3600),
+        }
+    }
+}
+
+/// How long a client has, at most, and how much it may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// The longest request body, after it is unpacked. 32 MiB.
+    pub body_limit_bytes: usize,
+    /// To send a request's head. Ten seconds.
+    pub header_timeout: Duration,
+    /// To send a request's body whole. A minute.
+    pub body_timeout: Duration,
+    /// Between requests on a connection that is kept. 75 seconds: longer than what load balancers in front wait,
+    /// so that it is not farebox who closes while they send.
+    pub idle_timeout: Duration,
+    /// To take what is written, before it is cut off as one that does not read. A minute.
+    pub write_timeout: Duration,
+    /// What runs when a shutdown begins has this long to end. Five minutes.
+    pub drain_deadline: Duration,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            body_limit_bytes: 32 << 20,
+            header_timeout: seconds(10),
+            body_timeout: seconds(60),
+            idle_timeout: seconds(75),
+            write_timeout: seconds(60),
+            drain_deadline: seconds(300),
+        }
+    }
+}
+
+/// Reads `timeouts`; what is not there is as by default.
+pub(super) fn timeouts(document: &Fields<'_>, faults: &mut Collector) -> Timeouts {
+    const KEYS: [&str; 5] = [
+        "connect",
+        "first_event",
+        "whole_answer",
+        "between_tokens",
+        "total",
+    ];
+    let mut timeouts = Timeouts::default();
+    if let Some(fields) = section(document, "timeouts", &KEYS, faults) {
+        set_duration(&fields, "connect", WAIT, &mut timeouts.connect, faults);
+        set_duration(&fields, "first_event", WAIT, &mut timeouts.first_event, faults);
+        set_duration(
+            &fields,
+            "between_tokens",
+            WAIT,
+            &mut timeouts.between_tokens,
+            faults,
+        );
+        set_duration(&fields, "whole_answer", WAIT, &mut timeouts.whole_answer, faults);
+        set_duration(&fields, "total", WAIT, &mut timeouts.total, faults);
+    }
+    timeouts
+}
+
+/// Reads `server`; what is not there is as by default.
+pub(super) fn server(document: &Fields<'_>, faults: &mut Collector) -> ServerSettings {
+    const KEYS: [&str; 6] = [
+        "body_limit_bytes",
+        "header_timeout",
+        "body_timeout",
+        "idle_timeout",
+        "write_timeout",
+        "drain_deadline",
+    ];
+    let mut server = ServerSettings::default();
+    if let Some(fields) = section(document, "server", &KEYS, faults) {
+        let limit = fields
+            .optional("body_limit_bytes")
+            .and_then(|item| item.integer_u32(BODY_LIMIT_BYTES, faults))
+            .and_then(|bytes| usize::try_from(bytes).ok());
+        set(&mut server.body_limit_bytes, limit);
+        set_duration(
+            &fields,
+            "header_timeout",
+            WAIT,
+            &mut server.header_timeout,
+            faults,
+        );
+        set_duration(&fields, "body_timeout", WAIT, &mut server.body_timeout, faults);
+        set_duration(&fields, "idle_timeout", WAIT, &mut server.idle_timeout, faults);
+        set_duration(&fields, "write_timeout", WAIT, &mut server.write_timeout, faults);
+        set_duration(
+            &fields,
+            "drain_deadline",
+            WAIT_OR_NONE,
+            &mut server.drain_deadline,
+            faults,
+        );
+    }
+    server
+}
+
+/// Reads `retries`; what is not there is as by default.
+pub(super) fn retries(document: &Fields<'_>, faults: &mut Collector) -> RetryBudget {
+    const KEYS: [&str; 3] = ["attempts", "time", "backoff"];
+    let mut retries = RetryBudget::default();
+    if let Some(fields) = section(document, "retries", &KEYS, faults) {
+        let attempts = fields
+            .optional("attempts")
+            .and_then(|item| item.integer_u32(ATTEMPTS, faults));
+        set(&mut retries.attempts, attempts);
+        set_duration(&fields, "time", WAIT_OR_NONE, &mut retries.time, faults);
+        set_duration(&fields, "backoff", WAIT, &mut retries.backoff, faults);
+    }
+    retries
+}
+
+fn section<'a>(
+    document: &Fields<'a>,
+    key: &str,
+    keys: &[&str],
+    faults: &mut Collector,
+) -> Option<Fields<'a>> {
+    document
+        .optional(key)
+        .and_then(|item: &Item<'a>| item.mapping(keys, faults))
+}
+
+fn set_duration(
+    fields: &Fields<'_>,
+    key: &str,
+    bounds: RangeInclusive<Duration>,
+    setting: &mut Duration,
+    faults: &mut Collector,
+) {
+    let read = fields
+        .optional(key)
+        .and_then(|item| item.duration(bounds, faults));
+    set(setting, read);
+}
+
+fn set<T>(setting: &mut T, read: Option<T>) {
+    if let Some(value) = read {
+        *setting = value;
+    }
+}

@@ -1,0 +1,642 @@
+//! What is said about files that do not hold, and that nothing makes the reader panic.
+#![expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
+
+use super::*;
+use farebox_domain::catalog::{EngineKind, Routing, Task};
+use proptest::prelude::*;
+use std::time::Duration;
+
+/// A file in which everything that can be said is said.
+const GOOD: &str = r#"
+models:
+  - id: org/model-a
+    aliases: [a, model-a]
+    task: chat
+    context_length: 131072
+    max_output_tokens: 16384
+    price: { input: "0.10", cached_input: "0.02", output: "0.32" }
+    engines:
+      - { engine: vllm-a, serves: org/Model-A, lora: null }
+      - { engine: other }
+    routing: round_robin
+  - id: org/embedder
+    task: embedding
+    context_length: 512
+    price: { input: "0.005" }
+    engines: [{ engine: other, serves: e }]
+engines:
+  - { name: vllm-a, kind: vllm, url: "http://10.0.0.4:8000/", api_key_env: VLLM_A_KEY, max_concurrent: 256 }
+  - { name: other, kind: llama.cpp, url: "https://engines.example/other" }
+limits:
+  concurrent_requests: 300
+  requests_per_minute: null
+  tokens_per_minute: null
+server: { body_limit_bytes: 0x100000, drain_deadline: 0, write_timeout: 10m }
+timeouts: { connect: "500ms", total: 2h }
+retries: { attempts: 5, time: "30 s", backoff: 1 }
+"#;
+
+fn faults_of(text: &str) -> String {
+    match parse(text, "models.yaml") {
+        Ok(_) => "it holds".to_owned(),
+        Err(faults) => faults.to_string(),
+    }
+}
+
+#[test]
+fn a_good_file_becomes_values() {
+    let settings = parse(GOOD, "models.yaml").unwrap();
+    let catalog = &settings.catalog;
+    let model = catalog.find("a").unwrap();
+    assert_eq!(model.id.as_str(), "org/model-a");
+    assert_eq!((model.task, model.routing), (Task::Chat, Routing::RoundRobin));
+    assert_eq!((model.context_length, model.max_output_tokens), (131_072, 16_384));
+    assert_eq!(model.price.input.to_string(), "0.1");
+    assert_eq!(model.deployments[0].serves, "org/Model-A");
+    assert_eq!(
+        model.deployments[1].serves, "org/model-a",
+        "the id where nothing is said"
+    );
+    let embedder = catalog.find("org/embedder").unwrap();
+    assert_eq!(
+        (embedder.max_output_tokens, embedder.price.output.picodollars()),
+        (512, 0)
+    );
+    assert_eq!(embedder.price.cached_input, None);
+    let engine = &catalog.engines()[0];
+    assert_eq!(
+        (engine.kind, engine.url.as_str()),
+        (EngineKind::Vllm, "http://10.0.0.4:8000")
+    );
+    assert_eq!(engine.api_key_env.as_deref(), Some("VLLM_A_KEY"));
+    assert_eq!(
+        (engine.max_concurrent, catalog.engines()[1].max_concurrent),
+        (Some(256), None)
+    );
+    assert_eq!(catalog.limits().concurrent_requests, 300);
+    assert_eq!(settings.server.body_limit_bytes, 1 << 20);
+    assert_eq!(settings.server.drain_deadline, Duration::ZERO);
+    assert_eq!(settings.server.write_timeout, Duration::from_secs(600));
+    assert_eq!(
+        settings.server.header_timeout,
+        ServerSettings::default().header_timeout
+    );
+    assert_eq!(settings.timeouts.connect, Duration::from_millis(500));
+    assert_eq!(settings.timeouts.total, Duration::from_secs(7200));
+    assert_eq!(
+        (settings.retry.attempts, settings.retry.time),
+        (5, Duration::from_secs(30))
+    );
+}
+
+#[test]
+fn the_demo_holds_at_any_address() {
+    let demo = Settings::demo("http://127.0.0.1:4242").unwrap();
+    assert_eq!(demo.catalog.engines()[0].url, "http://127.0.0.1:4242");
+    assert!(demo.catalog.find("simulated").is_some() && demo.catalog.find("simulated-embedding").is_some());
+    assert!(parse(DEMO, "demo.yaml").is_ok());
+    assert!(Settings::demo("http://a\" }\n").is_err());
+}
+
+#[test]
+fn every_fault_of_a_file_is_listed_at_once() {
+    let bad = r#"
+models:
+  - id: org/model a
+    alias: [a]
+    task: rerank
+    context_length: "4096"
+    price: { input: 0.10, output: "0.1234567" }
+    engines:
+      - { engine: vllm-b, serves: x, lora: adapter-1 }
+  - id: twin
+    aliases: twin
+    task: chat
+    context_length: 4096
+    max_output_tokens: 8192
+    price: { input: "0.10" }
+    routing: prefix
+    engines: []
+  - id: twin
+    task: embedding
+    context_length: 0
+    price: { input: "free", output: "0" }
+    engines: [{ engine: vllm-a }, { engine: vllm-a, model: y }]
+engines:
+  - { name: vllm-a, kind: vlm, url: "http://10.0.0.4:8000/v1", api_key_env: sk-12345 }
+  - { name: vllm-a, kind: vllm, url: "http://10.0.0.5:8000", max_concurrent: -1 }
+limits:
+  concurrent_requests: 200
+  concurrent_requests: 300
+  requests_per_minute: 60
+timeouts: { connect: "1 fortnight", total: 90h }
+"#;
+    insta::assert_snapshot!(faults_of(bad), @r#"
+    models.yaml:3:9: models[0].id: a model's name is 1 to 200 printable ASCII characters without spaces, not `org/model a`
+    models.yaml:4:5: models[0].alias: there is no such key; did you mean `aliases`?
+    models.yaml:5:11: models[0].task: `rerank` is not yet supported by this version; write one of chat, embedding
+    models.yaml:6:21: models[0].context_length: expected a whole number from 1 to 4294967295, found a text; leave out the quotes
+    models.yaml:7:21: models[0].price.input: expected a text, found a number; write "0.10" in quotes, as YAML's numbers are rounded when they are read
+    models.yaml:7:35: models[0].price.output: a price has at most six decimals, so that one token is a whole number of picodollars, not `0.1234567`
+    models.yaml:9:19: models[0].engines[0].engine: there is no engine `vllm-b` under `engines`; did you mean `vllm-a`?
+    models.yaml:9:44: models[0].engines[0].lora: adapters are not yet supported by this version; where the engine serves the adapter under a name of its own, put that name in `serves`
+    models.yaml:11:14: models[1].aliases: expected a list, found a text: begin each item with `- `, or put it in `[ ]`
+    models.yaml:14:24: models[1].max_output_tokens: max_output_tokens 8192 is more than context_length 4096
+    models.yaml:15:12: models[1].price.output: missing: USD per million tokens of answer, such as "0.32"
+    models.yaml:16:14: models[1].routing: `prefix` is not yet supported by this version; write one of least_loaded, round_robin
+    models.yaml:17:14: models[1].engines: a model needs at least one engine
+    models.yaml:18:9: models[2].id: `twin` already names another model, on line 10
+    models.yaml:20:21: models[2].context_length: expected a whole number from 1 to 4294967295, found `0`
+    models.yaml:21:21: models[2].price.input: a price is a decimal such as "0.10": USD per million tokens, not `free`
+    models.yaml:21:37: models[2].price.output: an embedding model produces no tokens; leave out their price
+    models.yaml:22:45: models[2].engines[1].engine: the engine `vllm-a` is listed twice for this model
+    models.yaml:22:53: models[2].engines[1].model: there is no such key here; the keys are engine, serves, lora
+    models.yaml:24:27: engines[0].kind: expected one of vllm, sglang, llama.cpp, trtllm, ollama, tei, openai (any other server that speaks OpenAI's API), found `vlm`; did you mean `vllm`?
+    models.yaml:24:37: engines[0].url: leave out the `/v1`, farebox adds it: `http://10.0.0.4:8000`
+    models.yaml:24:77: engines[0].api_key_env: expected the name of the environment variable that holds the engine's key, such as VLLM_A_KEY (letters, digits and `_`), not the key itself
+    models.yaml:25:13: engines[1].name: the engine `vllm-a` is described twice; first on line 24
+    models.yaml:25:78: engines[1].max_concurrent: expected a whole number from 1 to 1000000, found `-1`
+    models.yaml:28:3: limits.concurrent_requests: this key is here twice; first on line 27
+    models.yaml:29:24: limits.requests_per_minute: limits on rates are not yet supported by this version; leave it out or write null
+    models.yaml:30:22: timeouts.connect: expected a time such as "500ms", "30s", "10m" or "2h", or seconds as a whole number; found `1 fortnight`
+    models.yaml:30:44: timeouts.total: expected a time from 1ms to 24h, found `90h`
+    "#);
+}
+
+/// One thing of the good file that is changed, and to what.
+const CHANGES: &[(&str, &str)] = &[
+    // keys
+    ("routing: round_robin", "Routing: round_robin"),
+    ("routing: round_robin", "colour: red"),
+    ("routing: round_robin", "\"a\\nb\": red"),
+    ("routing: round_robin", "? [a]\n    : b"),
+    ("routing: round_robin", "id: again"),
+    ("retries: {", "retry: {"),
+    ("engines:\n  - { name: vllm-a", "engine:\n  - { name: vllm-a"),
+    // names
+    ("id: org/embedder", "id:"),
+    ("id: org/embedder", "id: \"\""),
+    ("id: org/embedder", "id: 4096"),
+    ("id: org/embedder", "id: true"),
+    ("id: org/embedder", "id: [a]"),
+    ("id: org/embedder", "id: modèle"),
+    ("id: org/embedder", "id: org/model-a"),
+    ("id: org/embedder", "id: a"),
+    ("[a, model-a]", "[a, org/model-a]"),
+    ("[a, model-a]", "[a, a]"),
+    ("[a, model-a]", "{ a: b }"),
+    ("[a, model-a]", "null"),
+    ("name: other", "name: Other"),
+    ("name: other", "name: vllm-a"),
+    ("engine: vllm-a,", "engine: vllm_a,"),
+    ("engine: vllm-a,", "engine: nowhere,"),
+    ("engine: vllm-a,", "engine: 7,"),
+    ("engine: vllm-a, serves: org/Model-A", "engine: other"),
+    ("- { engine: other }", "- other"),
+    ("serves: e ", "serves: \"\\0\" "),
+    ("lora: null", "lora: adapter-1"),
+    ("engines: [{ engine: other, serves: e }]", "engines: []"),
+    ("engines: [{ engine: other, serves: e }]", "engines: other"),
+    ("    engines: [{ engine: other, serves: e }]\n", ""),
+    // choices
+    ("task: embedding", "task: embeddings"),
+    ("task: embedding", "task: rerank"),
+    ("task: embedding", "task: painting"),
+    ("task: embedding", "task: chat"),
+    ("    task: embedding\n", ""),
+    ("routing: round_robin", "routing: prefix"),
+    ("routing: round_robin", "routing: random"),
+    ("kind: llama.cpp", "kind: llamacpp"),
+    ("kind: llama.cpp", "kind: tgi"),
+    // numbers
+    ("context_length: 512", "context_length: 0"),
+    ("context_length: 512", "context_length: 512.0"),
+    ("context_length: 512", "context_length: \"512\""),
+    ("context_length: 512", "context_length: many"),
+    ("context_length: 512", "context_length: 4294967296"),
+    ("context_length: 512", "context_length: 99999999999999999999999"),
+    ("context_length: 512", "context_length: -1"),
+    (
+        "context_length: 512",
+        "context_length: 512\n    max_output_tokens: 1",
+    ),
+    ("max_output_tokens: 16384", "max_output_tokens: 131073"),
+    ("max_concurrent: 256", "max_concurrent: 0"),
+    ("concurrent_requests: 300", "concurrent_requests: 0"),
+    ("concurrent_requests: 300", "concurrent_requests: null"),
+    ("tokens_per_minute: null", "tokens_per_minute: 1000"),
+    // prices
+    ("input: \"0.005\"", "input: 0.005"),
+    ("input: \"0.005\"", "input: 5"),
+    ("input: \"0.005\"", "input: null"),
+    ("input: \"0.005\"", "input: \"-1\""),
+    ("input: \"0.005\"", "input: \"$0.005\""),
+    ("input: \"0.005\"", "input: \"0.0000001\""),
+    ("input: \"0.005\"", "input: \"1000001\""),
+    ("input: \"0.005\"", "input: \"0.005\", output: \"0\""),
+    ("input: \"0.005\"", "output: \"0.005\""),
+    ("cached_input: \"0.02\"", "cached_input: null"),
+    (", output: \"0.32\"", ""),
+    ("    price: { input: \"0.005\" }\n", ""),
+    ("price: { input: \"0.005\" }", "price: \"0.005\""),
+    // addresses and keys
+    ("https://engines.example/other", "https://engines.example/v1/"),
+    (
+        "https://engines.example/other",
+        "https://me:s3cret@engines.example",
+    ),
+    (
+        "https://engines.example/other",
+        "https://engines.example/?key=s3cret",
+    ),
+    ("https://engines.example/other", "engines.example"),
+    ("VLLM_A_KEY", "sk-s3cret"),
+    // times
+    ("500ms", "0ms"),
+    ("500ms", "1.5s"),
+    ("500ms", "1 day"),
+    ("total: 2h", "total: 25h"),
+    ("total: 2h", "total: 18446744073709551615h"),
+    ("total: 2h", "total: [1]"),
+    ("attempts: 5", "attempts: 0"),
+    ("0x100000", "12"),
+    // YAML
+    ("aliases: [a, model-a]", "aliases: [a, model-a"),
+    ("\nlimits:", "\n limits:"),
+    ("task: embedding", "\ttask: embedding"),
+    ("id: org/embedder", "id: &anchor org/embedder"),
+    ("id: org/embedder", "id: !!str 4096"),
+    ("\nlimits:", "\n---\nlimits:"),
+    ("serves: e ", NESTED),
+];
+
+/// Forty lists in each other.
+const NESTED: &str =
+    "serves: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]] ";
+
+#[test]
+fn every_rule_says_what_is_wrong_and_where() {
+    let mut listing = String::new();
+    for (from, to) in CHANGES {
+        assert_eq!(GOOD.matches(from).count(), 1, "{from} is in the good file once");
+        let said = faults_of(&GOOD.replacen(from, to, 1));
+        assert!(!said.contains("s3cret"), "{said}");
+        let [from, to] = [from, to].map(|text| {
+            text.chars()
+                .take(44)
+                .collect::<String>()
+                .escape_debug()
+                .to_string()
+        });
+        listing.push_str(&format!("{from} => {to}\n"));
+        for line in said.lines() {
+            listing.push_str(&format!("    {}\n", line.trim_start_matches("models.yaml:")));
+        }
+    }
+    insta::assert_snapshot!(listing, @r#"
+    routing: round_robin => Routing: round_robin
+        12:5: models[0].Routing: there is no such key; did you mean `routing`?
+    routing: round_robin => colour: red
+        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing
+    routing: round_robin => \"a\\nb\": red
+        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing
+    routing: round_robin => ? [a]\n    : b
+        12:7: models[0]: a key is a text
+    routing: round_robin => id: again
+        12:5: models[0].id: this key is here twice; first on line 3
+    retries: { => retry: {
+        27:1: retry: there is no such key here; the keys are models, engines, limits, server, timeouts, retries
+    engines:\n  - { name: vllm-a => engine:\n  - { name: vllm-a
+        2:1: engines: missing: the list of engines that serve the models
+        18:1: engine: there is no such key; did you mean `engines`?
+    id: org/embedder => id:
+        13:5: models[1].id: expected a text, found nothing
+    id: org/embedder => id: \"\"
+        13:9: models[1].id: a model's name is 1 to 200 printable ASCII characters without spaces, not ``
+    id: org/embedder => id: 4096
+        13:9: models[1].id: expected a text, found a number; put it in quotes
+    id: org/embedder => id: true
+        13:9: models[1].id: expected a text, found a truth value; put it in quotes
+    id: org/embedder => id: [a]
+        13:9: models[1].id: expected a text, found a list
+    id: org/embedder => id: modèle
+        13:9: models[1].id: a model's name is 1 to 200 printable ASCII characters without spaces, not `modèle`
+    id: org/embedder => id: org/model-a
+        13:9: models[1].id: `org/model-a` already names another model, on line 3
+    id: org/embedder => id: a
+        13:9: models[1].id: `a` already names another model, on line 4
+    [a, model-a] => [a, org/model-a]
+        4:18: models[0].aliases[1]: `org/model-a` already names this model, on line 3
+    [a, model-a] => [a, a]
+        4:18: models[0].aliases[1]: `a` already names this model, on line 4
+    [a, model-a] => { a: b }
+        4:14: models[0].aliases: expected a list, found a mapping: begin each item with `- `, or put it in `[ ]`
+    [a, model-a] => null
+        it holds
+    name: other => name: Other
+        11:19: models[0].engines[1].engine: there is no engine `other` under `engines`
+        17:25: models[1].engines[0].engine: there is no engine `other` under `engines`
+        20:13: engines[1].name: an engine's name is 1 to 100 of a-z, 0-9, `.`, `_` and `-`, not `Other`
+    name: other => name: vllm-a
+        11:19: models[0].engines[1].engine: there is no engine `other` under `engines`
+        17:25: models[1].engines[0].engine: there is no engine `other` under `engines`
+        20:13: engines[1].name: the engine `vllm-a` is described twice; first on line 19
+    engine: vllm-a, => engine: vllm_a,
+        10:19: models[0].engines[0].engine: there is no engine `vllm_a` under `engines`; did you mean `vllm-a`?
+    engine: vllm-a, => engine: nowhere,
+        10:19: models[0].engines[0].engine: there is no engine `nowhere` under `engines`
+    engine: vllm-a, => engine: 7,
+        10:19: models[0].engines[0].engine: expected a text, found a number; put it in quotes
+    engine: vllm-a, serves: org/Model-A => engine: other
+        11:19: models[0].engines[1].engine: the engine `other` is listed twice for this model
+    - { engine: other } => - other
+        11:9: models[0].engines[1]: expected a mapping with the keys engine, serves, lora, found a text
+    serves: e  => serves: \"\\0\" 
+        17:40: models[1].engines[0].serves: what an engine calls a model is 1 to 1000 bytes without control characters
+    lora: null => lora: adapter-1
+        10:54: models[0].engines[0].lora: adapters are not yet supported by this version; where the engine serves the adapter under a name of its own, put that name in `serves`
+    engines: [{ engine: other, serves: e }] => engines: []
+        17:14: models[1].engines: a model needs at least one engine
+    engines: [{ engine: other, serves: e }] => engines: other
+        17:14: models[1].engines: expected a list, found a text: begin each item with `- `, or put it in `[ ]`
+        engines: [{ engine: other, serves: e }]\n => 
+        13:5: models[1].engines: missing: who serves it, by their names under the top level's `engines`
+    task: embedding => task: embeddings
+        14:11: models[1].task: expected one of chat, embedding, found `embeddings`; did you mean `embedding`?
+    task: embedding => task: rerank
+        14:11: models[1].task: `rerank` is not yet supported by this version; write one of chat, embedding
+    task: embedding => task: painting
+        14:11: models[1].task: expected one of chat, embedding, found `painting`
+    task: embedding => task: chat
+        16:12: models[1].price.output: missing: USD per million tokens of answer, such as "0.32"
+        task: embedding\n => 
+        13:5: models[1].task: missing: one of chat, embedding
+    routing: round_robin => routing: prefix
+        12:14: models[0].routing: `prefix` is not yet supported by this version; write one of least_loaded, round_robin
+    routing: round_robin => routing: random
+        12:14: models[0].routing: expected one of least_loaded, round_robin, found `random`
+    kind: llama.cpp => kind: llamacpp
+        20:26: engines[1].kind: expected one of vllm, sglang, llama.cpp, trtllm, ollama, tei, openai (any other server that speaks OpenAI's API), found `llamacpp`; did you mean `llama.cpp`?
+    kind: llama.cpp => kind: tgi
+        20:26: engines[1].kind: expected one of vllm, sglang, llama.cpp, trtllm, ollama, tei, openai (any other server that speaks OpenAI's API), found `tgi`; did you mean `tei`?
+    context_length: 512 => context_length: 0
+        15:21: models[1].context_length: expected a whole number from 1 to 4294967295, found `0`
+    context_length: 512 => context_length: 512.0
+        15:21: models[1].context_length: expected a whole number from 1 to 4294967295, found `512.0`
+    context_length: 512 => context_length: \"512\"
+        15:21: models[1].context_length: expected a whole number from 1 to 4294967295, found a text; leave out the quotes
+    context_length: 512 => context_length: many
+        15:21: models[1].context_length: expected a whole number from 1 to 4294967295, found a text
+    context_length: 512 => context_length: 4294967296
+        15:21: models[1].context_length: expected a whole number from 1 to 4294967295, found `4294967296`
+    context_length: 512 => context_length: 99999999999999999999999
+        15:21: models[1].context_length: expected a whole number from 1 to 4294967295, found `99999999999999999999999`
+    context_length: 512 => context_length: -1
+        15:21: models[1].context_length: expected a whole number from 1 to 4294967295, found `-1`
+    context_length: 512 => context_length: 512\n    max_output_tokens: 1
+        16:24: models[1].max_output_tokens: an embedding model produces no tokens; leave it out
+    max_output_tokens: 16384 => max_output_tokens: 131073
+        7:24: models[0].max_output_tokens: max_output_tokens 131073 is more than context_length 131072
+    max_concurrent: 256 => max_concurrent: 0
+        19:104: engines[0].max_concurrent: expected a whole number from 1 to 1000000, found `0`
+    concurrent_requests: 300 => concurrent_requests: 0
+        22:24: limits.concurrent_requests: expected a whole number from 1 to 1000000, found `0`
+    concurrent_requests: 300 => concurrent_requests: null
+        22:3: limits.concurrent_requests: an account always has a limit; write a number
+    tokens_per_minute: null => tokens_per_minute: 1000
+        24:22: limits.tokens_per_minute: limits on rates are not yet supported by this version; leave it out or write null
+    input: \"0.005\" => input: 0.005
+        16:21: models[1].price.input: expected a text, found a number; write "0.005" in quotes, as YAML's numbers are rounded when they are read
+    input: \"0.005\" => input: 5
+        16:21: models[1].price.input: expected a text, found a number; write "5" in quotes, as YAML's numbers are rounded when they are read
+    input: \"0.005\" => input: null
+        16:14: models[1].price.input: expected a text, found nothing
+    input: \"0.005\" => input: \"-1\"
+        16:21: models[1].price.input: a price is a decimal such as "0.10": USD per million tokens, not `-1`
+    input: \"0.005\" => input: \"$0.005\"
+        16:21: models[1].price.input: a price is a decimal such as "0.10": USD per million tokens, not `$0.005`
+    input: \"0.005\" => input: \"0.0000001\"
+        16:21: models[1].price.input: a price has at most six decimals, so that one token is a whole number of picodollars, not `0.0000001`
+    input: \"0.005\" => input: \"1000001\"
+        16:21: models[1].price.input: a price is at most 1000000 USD per million tokens, not `1000001`
+    input: \"0.005\" => input: \"0.005\", output: \"0\"
+        16:38: models[1].price.output: an embedding model produces no tokens; leave out their price
+    input: \"0.005\" => output: \"0.005\"
+        16:12: models[1].price.input: missing: USD per million tokens of prompt, such as "0.10"
+        16:22: models[1].price.output: an embedding model produces no tokens; leave out their price
+    cached_input: \"0.02\" => cached_input: null
+        it holds
+    , output: \"0.32\" => 
+        8:12: models[0].price.output: missing: USD per million tokens of answer, such as "0.32"
+        price: { input: \"0.005\" }\n => 
+        13:5: models[1].price: missing: what its tokens cost; nothing is free unless it says "0"
+    price: { input: \"0.005\" } => price: \"0.005\"
+        16:12: models[1].price: expected a mapping with the keys input, cached_input, output, found a text
+    https://engines.example/other => https://engines.example/v1/
+        20:42: engines[1].url: leave out the `/v1`, farebox adds it: `https://engines.example`
+    https://engines.example/other => https://me:s3cret@engines.example
+        20:42: engines[1].url: an engine's URL has no user and password; name the key's variable in `api_key_env`
+    https://engines.example/other => https://engines.example/?key=s3cret
+        20:42: engines[1].url: an engine's URL has no query and no fragment; paths are put at its end
+    https://engines.example/other => engines.example
+        20:42: engines[1].url: an engine's URL begins with http:// or https://, unlike `engines.example`
+    VLLM_A_KEY => sk-s3cret
+        19:76: engines[0].api_key_env: expected the name of the environment variable that holds the engine's key, such as VLLM_A_KEY (letters, digits and `_`), not the key itself
+    500ms => 0ms
+        26:22: timeouts.connect: expected a time from 1ms to 24h, found `0ms`
+    500ms => 1.5s
+        26:22: timeouts.connect: expected a time such as "500ms", "30s", "10m" or "2h", or seconds as a whole number; found `1.5s`
+    500ms => 1 day
+        26:22: timeouts.connect: expected a time such as "500ms", "30s", "10m" or "2h", or seconds as a whole number; found `1 day`
+    total: 2h => total: 25h
+        26:38: timeouts.total: expected a time from 1ms to 24h, found `25h`
+    total: 2h => total: 18446744073709551615h
+        26:38: timeouts.total: expected a time such as "500ms", "30s", "10m" or "2h", or seconds as a whole number; found `18446744073709551615h`
+    total: 2h => total: [1]
+        26:38: timeouts.total: expected a time such as "500ms", "30s", "10m" or "2h", or seconds as a whole number, found a list
+    attempts: 5 => attempts: 0
+        27:22: retries.attempts: expected a whole number from 1 to 100, found `0`
+    0x100000 => 12
+        25:29: server.body_limit_bytes: expected a whole number from 1024 to 1073741824, found `12`
+    aliases: [a, model-a] => aliases: [a, model-a
+        5:9: not YAML: illegal placement of ':' indicator
+    \nlimits: => \n limits:
+        21:2: not YAML: while parsing a block mapping, did not find expected key
+    task: embedding => \ttask: embedding
+        13:9: not YAML: while scanning a plain scalar, found a tab
+    id: org/embedder => id: &anchor org/embedder
+        13:9: YAML anchors and aliases (`&name`, `*name`) are not read here; write the value out
+    id: org/embedder => id: !!str 4096
+        13:9: YAML tags (`!...`) are not read here; leave it out, and quote what is a text
+    \nlimits: => \n---\nlimits:
+        22:1: a second document begins here; a file is one document, without another `---`
+    serves: e  => serves: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[
+        17:67: nested deeper than anything that is read here
+    "#);
+}
+
+/// Items that could not be read at all are passed over; the others keep their own numbers.
+#[test]
+fn faults_between_parts_keep_the_places_of_the_file() {
+    let model = r#"{ id: a, task: chat, context_length: 1, price: { input: "0", output: "0" }, engines: [{ engine: e }] }"#;
+    let engine = r#"{ name: f, kind: vllm, url: "http://h" }"#;
+    let of = |models: &str, engines: &str| faults_of(&format!("models: [{models}]\nengines: [{engines}]\n"));
+    let said = of(
+        &format!("7,\n {model},\n {model}"),
+        &format!("{engine},\n {engine}"),
+    );
+    insta::assert_snapshot!(said, @r#"
+    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, found a number
+    models.yaml:2:98: models[1].engines[0].engine: there is no engine `e` under `engines`
+    models.yaml:3:8: models[2].id: `a` already names another model, on line 2
+    models.yaml:3:98: models[2].engines[0].engine: there is no engine `e` under `engines`
+    models.yaml:5:10: engines[1].name: the engine `f` is described twice; first on line 4
+    "#);
+    // An engine that is unread may be the one that is meant.
+    insta::assert_snapshot!(of(model, &format!("8,\n {engine},\n {engine}")), @r#"
+    models.yaml:2:11: engines[0]: expected a mapping with the keys name, kind, url, api_key_env, max_concurrent, found a number
+    models.yaml:4:10: engines[2].name: the engine `f` is described twice; first on line 3
+    "#);
+}
+
+#[test]
+fn a_file_without_a_document_says_what_it_needs() {
+    for text in ["", "\n\n", "# nothing\n", "---\n", "\u{feff}", "null"] {
+        assert_eq!(
+            faults_of(text),
+            "models.yaml:1:1: the file is empty: it needs `models` and `engines`"
+        );
+    }
+    insta::assert_snapshot!(faults_of("{}"), @r#"
+    models.yaml:1:1: models: missing: the list of what is sold
+    models.yaml:1:1: engines: missing: the list of engines that serve the models
+    "#);
+    insta::assert_snapshot!(faults_of("models: []\nengines:\n"), @r#"
+    models.yaml:1:9: models: the list is empty
+    models.yaml:2:1: engines: expected a list, found nothing
+    "#);
+    insta::assert_snapshot!(faults_of("[1]"), @"models.yaml:1:1: expected a mapping with the keys models, engines, limits, server, timeouts, retries, found a list");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let said_of = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        load(&path)
+            .unwrap_err()
+            .to_string()
+            .replace(&path.display().to_string(), name)
+    };
+    assert_eq!(
+        said_of("a.yaml", b"a: b\n# \xc3\xa9\xff"),
+        "a.yaml:2:4: the file is not UTF-8 here"
+    );
+    let too_long = vec![b'#'; FILE_BYTES_AT_MOST + 1];
+    assert_eq!(
+        said_of("a.yaml", &too_long),
+        "a.yaml: the file is longer than 4 MiB"
+    );
+    assert_eq!(
+        said_of("a.yaml", &too_long[1..]),
+        "a.yaml:1:1: the file is empty: it needs `models` and `engines`"
+    );
+    let missing = load(&dir.path().join("missing.yaml")).unwrap_err();
+    assert!(
+        missing
+            .to_string()
+            .contains("missing.yaml: the file cannot be read: "),
+        "{missing}"
+    );
+    assert!(load(dir.path()).is_err(), "a directory is not a file");
+}
+
+#[test]
+fn faults_are_bounded_sorted_and_the_same_in_json() {
+    let faults = parse(&"x: 1\n".repeat(1000), "models.yaml").unwrap_err();
+    assert_eq!(faults.as_slice().len(), 201);
+    let last = faults.as_slice().last().unwrap();
+    assert_eq!(last.message, "there is more; these are 200 of the faults");
+    assert!(
+        faults
+            .as_slice()
+            .is_sorted_by_key(|fault| (fault.line, fault.column))
+    );
+
+    let json = serde_json::to_string(&parse("[1]", "models.yaml").unwrap_err()).unwrap();
+    assert!(
+        json.starts_with(r#"[{"file":"models.yaml","line":1,"column":1,"path":"","message":"expected"#),
+        "{json}"
+    );
+}
+
+/// What would take a recursive reader's stack, or a careless one's memory.
+#[test]
+fn hostile_files_are_refused_in_time() {
+    for text in [
+        "[".repeat(FILE_BYTES_AT_MOST),
+        "- ".repeat(100_000),
+        "{a: ".repeat(100_000),
+        "a: &a [*a]\n".to_owned(),
+        "- x\n".repeat(600_000),
+        format!("models: [{}]", "{}, ".repeat(100_000)),
+        format!("? {}", "? ".repeat(100_000)),
+    ] {
+        assert!(parse(&text, "models.yaml").is_err());
+    }
+}
+
+/// A value that stands for one that could not be read never leaves.
+fn assert_nothing_unread(settings: &Settings) {
+    for model in settings.catalog.models() {
+        let names = model
+            .aliases
+            .iter()
+            .map(String::as_str)
+            .chain([model.id.as_str()]);
+        assert!(
+            names
+                .chain(model.deployments.iter().map(|one| one.serves.as_str()))
+                .all(|name| !name.starts_with('\0'))
+        );
+        assert_ne!(model.price.input, farebox_domain::price::TokenPrice::MAX);
+    }
+    assert!(
+        settings
+            .catalog
+            .engines()
+            .iter()
+            .all(|engine| engine.url.starts_with("http"))
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+        prop_assert!(parse_bytes(&bytes, "models.yaml").is_err());
+    }
+
+    #[test]
+    fn any_yaml_like_text_is_read_or_refused(text in "[ \n:{}\\[\\],\"'#&*!|>%@`?~a0.-]{0,200}") {
+        let _either = parse(&text, "models.yaml");
+    }
+
+    #[test]
+    fn a_good_file_cut_and_mixed_is_read_or_refused(
+        at in 0..GOOD.len(),
+        removed in 0..40_usize,
+        from in 0..GOOD.len(),
+        copied in 0..40_usize,
+    ) {
+        let bytes = GOOD.as_bytes();
+        let end = |start: usize, len: usize| (start + len).min(bytes.len());
+        let mixed = [&bytes[..at], &bytes[from..end(from, copied)], &bytes[end(at, removed)..]].concat();
+        match parse_bytes(&mixed, "models.yaml") {
+            Ok(settings) => assert_nothing_unread(&settings),
+            Err(faults) => prop_assert!(!faults.as_slice().is_empty()),
+        }
+    }
+}

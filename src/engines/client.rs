@@ -1,0 +1,219 @@
+//! One engine: its HTTP client, its key, and how many requests are there from here.
+
+use crate::clock::Clock;
+use crate::engines::health::Health;
+use bytes::Bytes;
+use farebox_domain::attempt::AttemptFault;
+use farebox_domain::catalog::{EngineKind, EngineSpec};
+use farebox_domain::ids::{EngineName, RequestId};
+use farebox_domain::ledger::Endpoint;
+use farebox_domain::route::Candidate;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Engines behind uvicorn close a connection that was idle for 5 s; a request must not meet that moment.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// An engine's answer: status, headers, and a body that has not been read.
+pub type Reply = http::Response<EngineBody>;
+
+/// An answer's body, as it comes in.
+pub type EngineBody = reqwest::Body;
+
+/// Why an engine could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineFault {
+    /// Its URL does not parse.
+    #[error("engine `{engine}`: the URL does not hold: {cause}")]
+    Url {
+        /// Which engine.
+        engine: EngineName,
+        /// What the parser said.
+        cause: String,
+    },
+    /// Its key is not to be had, or cannot be sent.
+    #[error("engine `{engine}`: the environment variable {variable} (api_key_env) {problem}")]
+    Key {
+        /// Which engine.
+        engine: EngineName,
+        /// Which variable.
+        variable: String,
+        /// `is not set`, or `holds something that a header cannot carry`.
+        problem: &'static str,
+    },
+    /// No client.
+    #[error("engine `{engine}`: {cause}")]
+    Client {
+        /// Which engine.
+        engine: EngineName,
+        /// What reqwest said.
+        cause: String,
+    },
+}
+
+/// An engine that can be called.
+#[derive(Debug)]
+pub struct Engine {
+    /// The operator's name for it.
+    pub name: EngineName,
+    /// What it is.
+    pub kind: EngineKind,
+    /// Requests that it is given at once.
+    pub max_concurrent: Option<u32>,
+    /// Whether it is up.
+    pub health: Health,
+    client: reqwest::Client,
+    chat_completions: reqwest::Url,
+    completions: reqwest::Url,
+    embeddings: reqwest::Url,
+    health_url: reqwest::Url,
+    authorization: Option<HeaderValue>,
+    in_flight: AtomicU32,
+}
+
+impl Engine {
+    /// Sets up the client. `read_env` finds the engine's key.
+    pub fn new(
+        spec: &EngineSpec,
+        connect_timeout: Duration,
+        clock: Clock,
+        read_env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, EngineFault> {
+        let engine = || spec.name.clone();
+        let url = |path: &str| {
+            let text = format!("{}{path}", spec.url.trim_end_matches('/'));
+            reqwest::Url::parse(&text).map_err(|fault| EngineFault::Url {
+                engine: engine(),
+                cause: fault.to_string(),
+            })
+        };
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .http1_only()
+            .tcp_nodelay(true)
+            .connect_timeout(connect_timeout)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .build()
+            .map_err(|fault| EngineFault::Client {
+                engine: engine(),
+                cause: fault.to_string(),
+            })?;
+        Ok(Self {
+            name: spec.name.clone(),
+            kind: spec.kind,
+            max_concurrent: spec.max_concurrent,
+            health: Health::new(clock),
+            client,
+            chat_completions: url("/v1/chat/completions")?,
+            completions: url("/v1/completions")?,
+            embeddings: url("/v1/embeddings")?,
+            health_url: url(spec.kind.health_path())?,
+            authorization: bearer(spec, read_env)?,
+            in_flight: AtomicU32::new(0),
+        })
+    }
+
+    /// Requests in flight from here.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// What routing needs to know of it.
+    pub fn as_candidate(&self) -> Candidate {
+        Candidate {
+            in_flight: self.in_flight(),
+            max_concurrent: self.max_concurrent,
+            usable: self.health.is_usable(),
+        }
+    }
+
+    /// Takes a place; `None` if it has as many requests as it may be given.
+    pub fn try_enter(self: &Arc<Self>) -> Option<EngineGuard> {
+        let most = self.max_concurrent.unwrap_or(u32::MAX);
+        let entered = self
+            .in_flight
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| {
+                (count < most).then_some(count + 1)
+            });
+        entered.is_ok().then(|| EngineGuard(Arc::clone(self)))
+    }
+
+    /// Sends the body. Only what is listed here goes to an engine: no header of the client's does.
+    pub async fn call(&self, endpoint: Endpoint, body: Bytes, id: RequestId) -> Result<Reply, AttemptFault> {
+        let url = match endpoint {
+            Endpoint::ChatCompletions => &self.chat_completions,
+            Endpoint::Completions => &self.completions,
+            Endpoint::Embeddings => &self.embeddings,
+        };
+        let mut request = reqwest::Request::new(http::Method::POST, url.clone());
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, APPLICATION_JSON.clone());
+        if let Ok(id) = HeaderValue::from_str(id.to_text().as_str()) {
+            headers.insert(X_REQUEST_ID.clone(), id);
+        }
+        if let Some(key) = &self.authorization {
+            headers.insert(AUTHORIZATION, key.clone());
+        }
+        *request.body_mut() = Some(body.into());
+        match self.client.execute(request).await {
+            Ok(response) => Ok(response.into()),
+            Err(_) => Err(AttemptFault::Unreachable),
+        }
+    }
+
+    /// Asks it whether it can serve, and remembers the answer. Returns whether that is news.
+    pub async fn probe(&self) -> bool {
+        let mut request = self.client.get(self.health_url.clone()).timeout(PROBE_TIMEOUT);
+        if let Some(key) = &self.authorization {
+            request = request.header(AUTHORIZATION, key.clone());
+        }
+        let up = request
+            .send()
+            .await
+            .is_ok_and(|response| response.status().is_success());
+        self.health.probed(up)
+    }
+}
+
+fn bearer(
+    spec: &EngineSpec,
+    read_env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<HeaderValue>, EngineFault> {
+    let Some(variable) = &spec.api_key_env else {
+        return Ok(None);
+    };
+    let fault = |problem| EngineFault::Key {
+        engine: spec.name.clone(),
+        variable: variable.clone(),
+        problem,
+    };
+    let key = read_env(variable).ok_or_else(|| fault("is not set"))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
+        .map_err(|_| fault("holds something that a header cannot carry"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// One request's place at an engine; given back when it is dropped.
+#[derive(Debug)]
+pub struct EngineGuard(Arc<Engine>);
+
+impl EngineGuard {
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.0
+    }
+}
+
+impl Drop for EngineGuard {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,118 @@
+//! What is sold, joined to the engines that serve it now.
+
+use crate::engines::client::Engine;
+use crate::telemetry::metrics::ModelMetrics;
+use farebox_domain::catalog::Model;
+use farebox_domain::price::PriceVersion;
+use farebox_domain::route::{Choice, choose};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// One way to have a model served.
+#[derive(Debug)]
+pub struct ServedDeployment {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// What the engine calls the model.
+    pub serves: String,
+}
+
+/// A model with its engines, its price version and its metrics at hand.
+#[derive(Debug)]
+pub struct ServedModel {
+    /// The model.
+    pub model: Arc<Model>,
+    /// The version of its price that requests are admitted under.
+    pub price_version: PriceVersion,
+    /// Who serves it.
+    pub deployments: Vec<ServedDeployment>,
+    /// Its metrics.
+    pub metrics: ModelMetrics,
+    turn: AtomicUsize,
+}
+
+impl ServedModel {
+    /// Joins a model to its engines.
+    pub fn new(
+        model: Arc<Model>,
+        price_version: PriceVersion,
+        deployments: Vec<ServedDeployment>,
+        metrics: ModelMetrics,
+    ) -> Self {
+        Self {
+            model,
+            price_version,
+            deployments,
+            metrics,
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// Chooses a deployment for which `may_use` holds.
+    pub fn choose(&self, may_use: impl Fn(usize) -> bool + Clone) -> Choice {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let candidates = self.deployments.iter().enumerate().map(|(index, deployment)| {
+            let mut candidate = deployment.engine.as_candidate();
+            candidate.usable &= may_use(index);
+            candidate
+        });
+        choose(self.model.routing, candidates, turn)
+    }
+
+    /// Whether an engine of it may be tried.
+    pub fn has_usable_engine(&self) -> bool {
+        self.deployments
+            .iter()
+            .any(|deployment| deployment.engine.health.is_usable())
+    }
+}
+
+/// Everything that is sold and every engine.
+#[derive(Debug)]
+pub struct Registry {
+    models: Vec<Arc<ServedModel>>,
+    by_name: HashMap<String, Arc<ServedModel>>,
+    engines: Vec<Arc<Engine>>,
+}
+
+impl Registry {
+    /// Indexes the models by their ids and aliases.
+    pub fn new(models: Vec<Arc<ServedModel>>, engines: Vec<Arc<Engine>>) -> Self {
+        let mut by_name = HashMap::new();
+        for served in &models {
+            by_name.insert(served.model.id.as_str().to_owned(), Arc::clone(served));
+            for alias in &served.model.aliases {
+                by_name.insert(alias.clone(), Arc::clone(served));
+            }
+        }
+        Self {
+            models,
+            by_name,
+            engines,
+        }
+    }
+
+    /// The model with this id or alias.
+    pub fn find(&self, name: &str) -> Option<&Arc<ServedModel>> {
+        self.by_name.get(name)
+    }
+
+    /// Every model, in the operator's order.
+    pub fn models(&self) -> &[Arc<ServedModel>] {
+        &self.models
+    }
+
+    /// Every engine, in the operator's order.
+    pub fn engines(&self) -> &[Arc<Engine>] {
+        &self.engines
+    }
+
+    /// Whether an engine is known to be up.
+    pub fn any_engine_up(&self) -> bool {
+        use crate::engines::health::Standing;
+        self.engines
+            .iter()
+            .any(|engine| engine.health.standing() == Standing::Up)
+    }
+}

@@ -1,0 +1,179 @@
+//! Accounts: making one, and seeing them with what they have in flight and what they owe.
+
+use crate::admin_api::{AccountView, List, Money, NewAccount, when};
+use crate::admission::directory::Account;
+use crate::http::admin::change::Admin;
+use crate::http::admin::error::{AdminError, Noun};
+use crate::http::admin::read::{Body, Params};
+use crate::store::{AccountRow, StoreFault};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use farebox_domain::ids::AccountId;
+use farebox_domain::money::Picodollars;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What an account's id begins with.
+pub const ACCOUNT_PREFIX: &str = "acct_";
+/// Random bytes in an id.
+pub const ID_BYTES: usize = 8;
+const NAME_LIMIT_CHARS: usize = 100;
+
+/// `POST /admin/v1/accounts`
+pub async fn create(
+    State(admin): State<Admin>,
+    Body(new): Body<NewAccount>,
+) -> Result<(StatusCode, Json<AccountView>), AdminError> {
+    check_name(&new.name)?;
+    if new.name.starts_with(ACCOUNT_PREFIX) {
+        return Err(AdminError::invalid(
+            "name",
+            "a name that begins with `acct_` would be taken for an id",
+        ));
+    }
+    let app = Arc::clone(&admin.app);
+    let account = admin
+        .change(async move {
+            let row = AccountRow {
+                id: AccountId::from(format!("{ACCOUNT_PREFIX}{}", app.secrets.random_hex(ID_BYTES))),
+                name: new.name,
+                created_at_ms: app.clock.unix_ms(),
+            };
+            app.store
+                .create_account(&row)
+                .await
+                .map_err(|fault| match fault {
+                    StoreFault::NameTaken => AdminError::NameTaken(row.name.clone()),
+                    other => AdminError::internal(other),
+                })?;
+            Ok(app.directory.add_account(row))
+        })
+        .await?;
+    let created = view(&admin, &account, &BTreeMap::new());
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// `GET /admin/v1/accounts`
+pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<List<AccountView>>, AdminError> {
+    params.only(&[])?;
+    let owed = owed_by_account(&admin).await?;
+    let accounts = admin.app.directory.accounts();
+    let mut data: Vec<_> = accounts
+        .iter()
+        .map(|account| view(&admin, account, &owed))
+        .collect();
+    data.sort_by(|a, b| (&a.created_at, &a.name).cmp(&(&b.created_at, &b.name)));
+    Ok(Json(List { data }))
+}
+
+/// `GET /admin/v1/accounts/{account}`, by id or name
+pub async fn show(
+    State(admin): State<Admin>,
+    Path(account): Path<String>,
+) -> Result<Json<AccountView>, AdminError> {
+    let account = find(&admin, &account, None)?;
+    let owed = owed_by_account(&admin).await?;
+    Ok(Json(view(&admin, &account, &owed)))
+}
+
+/// The account with this id or name. `param` is where the name came from, if not from the path.
+pub fn find(
+    admin: &Admin,
+    id_or_name: &str,
+    param: Option<&'static str>,
+) -> Result<Arc<Account>, AdminError> {
+    admin
+        .app
+        .directory
+        .account_named(id_or_name)
+        .ok_or_else(|| AdminError::NotFound {
+            what: Noun::Account,
+            name: id_or_name.into(),
+            param,
+            hint: "; `farebox account list` lists them",
+        })
+}
+
+/// A name is shown in tables, logs and bills, and has to be told from another by eye.
+pub fn check_name(name: &str) -> Result<(), AdminError> {
+    let length = name.chars().count();
+    if !(1..=NAME_LIMIT_CHARS).contains(&length) {
+        let message = format!("a name has 1 to {NAME_LIMIT_CHARS} characters, and this has {length}");
+        return Err(AdminError::invalid("name", message));
+    }
+    // What the standard library would escape is not printable, but for these three.
+    let quotes = ['"', '\'', '\\'];
+    let bare: String = name
+        .chars()
+        .filter(|character| !quotes.contains(character))
+        .collect();
+    let is_printable = bare.escape_debug().eq(bare.chars());
+    if !is_printable || name.trim() != name {
+        let message = "a name has printable characters only, and no spaces at its ends";
+        return Err(AdminError::invalid("name", message));
+    }
+    if !name.chars().any(char::is_alphanumeric) {
+        return Err(AdminError::invalid(
+            "name",
+            "a name has at least one letter or digit",
+        ));
+    }
+    Ok(())
+}
+
+async fn owed_by_account(admin: &Admin) -> Result<BTreeMap<AccountId, Picodollars>, AdminError> {
+    let balances = admin.app.ledger.balances().await.map_err(AdminError::internal)?;
+    Ok(balances
+        .into_iter()
+        .map(|balance| (balance.account, balance.balance))
+        .collect())
+}
+
+fn view(admin: &Admin, account: &Account, owed: &BTreeMap<AccountId, Picodollars>) -> AccountView {
+    let reading = account.gate.read(admin.default_limit());
+    AccountView {
+        id: account.id.clone(),
+        name: account.name.clone(),
+        created_at: when::show(account.created_at_ms),
+        in_flight: reading.in_flight,
+        concurrent_requests: reading.limit,
+        is_default: !reading.limit_is_own,
+        owed: Money(owed.get(&account.id).copied().unwrap_or(Picodollars::ZERO)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_printable_and_short() {
+        let longest = "x".repeat(100);
+        for name in [
+            "Acme",
+            "Zoë & \"Söhne\" \\ 1",
+            "हिन्दी",
+            "a/b?c#d",
+            "日本",
+            &longest,
+        ] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        let too_long = "x".repeat(101);
+        for name in [
+            "",
+            " a",
+            "a ",
+            "a\nb",
+            "a\u{0}",
+            "a\u{202e}b",
+            "a\u{200b}b",
+            "..",
+            "-",
+            &too_long,
+        ] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
+    }
+}

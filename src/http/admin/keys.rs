@@ -1,0 +1,171 @@
+//! API keys: making one, whose secret is told this once, listing them, and ending one at once.
+
+use crate::admin_api::when::{self, When};
+use crate::admin_api::{CreatedKey, KeyStatus, KeyView, List, NewKey};
+use crate::admission::directory::{ApiKey, KEY_PREFIX, hash_secret};
+use crate::http::admin::accounts::{self, ID_BYTES};
+use crate::http::admin::change::Admin;
+use crate::http::admin::error::{AdminError, Noun};
+use crate::http::admin::read::{Body, Params};
+use crate::secrets::Secrets;
+use crate::store::KeyRow;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use farebox_domain::ids::KeyId;
+use std::sync::Arc;
+
+const SECRET_BYTES: usize = 32;
+const NO_STORE: [(HeaderName, HeaderValue); 1] =
+    [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+
+/// `POST /admin/v1/keys`
+pub async fn create(
+    State(admin): State<Admin>,
+    Body(new): Body<NewKey>,
+) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<CreatedKey>), AdminError> {
+    accounts::check_name(&new.name)?;
+    let app = Arc::clone(&admin.app);
+    let now_ms = app.clock.unix_ms();
+    let expires_at_ms = read_expiry(&new, now_ms)?;
+    let account = accounts::find(&admin, &new.account, Some("account"))?;
+    let secret = new_secret(&app.secrets);
+    let row = KeyRow {
+        id: KeyId::from(format!("key_{}", app.secrets.random_hex(ID_BYTES))),
+        account: account.id.clone(),
+        name: new.name,
+        hash: hash_secret(&secret),
+        created_at_ms: now_ms,
+        expires_at_ms,
+        revoked_at_ms: None,
+    };
+    let key = admin
+        .change(async move {
+            app.store.create_key(&row).await.map_err(AdminError::internal)?;
+            let id = row.id.clone();
+            app.directory
+                .add_key(row)
+                .ok_or_else(|| AdminError::internal(format!("{id} has no account")))
+        })
+        .await?;
+    let created = CreatedKey {
+        key: view(&key, now_ms),
+        secret,
+    };
+    Ok((StatusCode::CREATED, NO_STORE, Json(created)))
+}
+
+/// `GET /admin/v1/keys?account=`
+pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<List<KeyView>>, AdminError> {
+    let params = params.only(&["account"])?;
+    let account = match params.get("account") {
+        Some(name) => Some(accounts::find(&admin, name, Some("account"))?.id.clone()),
+        None => None,
+    };
+    let now_ms = admin.app.clock.unix_ms();
+    let keys = admin.app.directory.keys();
+    let wanted = keys
+        .iter()
+        .filter(|key| account.as_ref().is_none_or(|id| key.account.id == *id));
+    Ok(Json(List {
+        data: wanted.map(|key| view(key, now_ms)).collect(),
+    }))
+}
+
+/// `POST /admin/v1/keys/{key}/revoke`, `DELETE /admin/v1/keys/{key}`. Again is no fault: it stays as revoked as it
+/// was.
+pub async fn revoke(
+    State(admin): State<Admin>,
+    Path(key): Path<String>,
+) -> Result<Json<KeyView>, AdminError> {
+    let app = Arc::clone(&admin.app);
+    let id = KeyId::from(key);
+    let now_ms = app.clock.unix_ms();
+    let key = admin
+        .change(async move {
+            let key = find(&app.directory.keys(), &id)?;
+            if key.revoked_at_ms().is_none() {
+                app.store
+                    .revoke_key(&id, now_ms)
+                    .await
+                    .map_err(AdminError::internal)?;
+                app.directory.revoke_key(&id, now_ms);
+            }
+            Ok(key)
+        })
+        .await?;
+    Ok(Json(view(&key, now_ms)))
+}
+
+/// 256 random bits in the alphabet that needs no escaping in URLs and shells.
+fn new_secret(secrets: &Secrets) -> String {
+    let mut random = [0; SECRET_BYTES];
+    secrets.fill(&mut random);
+    format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random))
+}
+
+fn find(keys: &[Arc<ApiKey>], id: &KeyId) -> Result<Arc<ApiKey>, AdminError> {
+    keys.iter()
+        .find(|key| key.id == *id)
+        .cloned()
+        .ok_or_else(|| AdminError::NotFound {
+            what: Noun::Key,
+            // A secret given by mistake is not said back: it would end up in a terminal's history or a log.
+            name: if id.as_str().starts_with(KEY_PREFIX) {
+                "fb_..."
+            } else {
+                id.as_str()
+            }
+            .into(),
+            param: None,
+            hint: "; give its id (`key_...`), which `farebox key list` shows",
+        })
+}
+
+fn read_expiry(new: &NewKey, now_ms: u64) -> Result<Option<u64>, AdminError> {
+    let (field, ends_at_ms) = match (new.expires_in_seconds, new.expires_at.as_deref()) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            let message = "give `expires_in_seconds` or `expires_at`, not both";
+            return Err(AdminError::invalid("expires_at", message));
+        }
+        (Some(seconds), None) => ("expires_in_seconds", When::Away(seconds).ahead(now_ms)),
+        (None, Some(text)) => {
+            let end = When::parse(text).map_err(|fault| AdminError::invalid("expires_at", fault))?;
+            ("expires_at", end.ahead(now_ms))
+        }
+    };
+    if ends_at_ms <= now_ms {
+        return Err(AdminError::invalid(
+            field,
+            "the key would be over already; give a time ahead",
+        ));
+    }
+    if ends_at_ms > when::latest_ms() {
+        return Err(AdminError::invalid(
+            field,
+            "this is beyond the year 9999; leave it out for a key without end",
+        ));
+    }
+    Ok(Some(ends_at_ms))
+}
+
+fn view(key: &ApiKey, now_ms: u64) -> KeyView {
+    let status = match (key.revoked_at_ms(), key.expires_at_ms) {
+        (Some(_), _) => KeyStatus::Revoked,
+        (None, Some(end)) if end <= now_ms => KeyStatus::Expired,
+        (None, _) => KeyStatus::Active,
+    };
+    KeyView {
+        id: key.id.clone(),
+        account: key.account.id.clone(),
+        account_name: key.account.name.clone(),
+        name: key.name.clone(),
+        status,
+        created_at: when::show(key.created_at_ms),
+        expires_at: key.expires_at_ms.map(when::show),
+        revoked_at: key.revoked_at_ms().map(when::show),
+    }
+}

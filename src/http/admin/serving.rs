@@ -1,0 +1,70 @@
+//! What is served: models, engines and metrics. An engine's URL and key are not told, not even here.
+
+use crate::admin_api::{DeploymentView, EngineView, List, ModelView, PriceView};
+use crate::engines::client::Engine;
+use crate::engines::health::Standing;
+use crate::engines::registry::ServedModel;
+use crate::http::admin::change::Admin;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, header};
+use std::sync::Arc;
+
+/// Prometheus: text exposition format, version 0.0.4.
+const METRICS_TYPE: [(HeaderName, &str); 1] =
+    [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+
+/// `GET /metrics`
+pub async fn metrics(State(admin): State<Admin>) -> ([(HeaderName, &'static str); 1], String) {
+    (METRICS_TYPE, admin.app.render_metrics())
+}
+
+/// `GET /admin/v1/engines`
+pub async fn engines(State(admin): State<Admin>) -> Json<List<EngineView>> {
+    let data = admin.app.registry.engines().iter().map(engine_view).collect();
+    Json(List { data })
+}
+
+/// `GET /admin/v1/models`
+pub async fn models(State(admin): State<Admin>) -> Json<List<ModelView>> {
+    let data = admin.app.registry.models().iter().map(model_view).collect();
+    Json(List { data })
+}
+
+fn engine_view(engine: &Arc<Engine>) -> EngineView {
+    let status = match engine.health.standing() {
+        Standing::Unknown => "unknown",
+        Standing::Up => "up",
+        Standing::Down => "down",
+        Standing::Ejected => "ejected",
+    };
+    EngineView {
+        name: engine.name.clone(),
+        kind: engine.kind.as_str().into(),
+        status: status.into(),
+        in_flight: engine.in_flight(),
+        max_concurrent: engine.max_concurrent,
+    }
+}
+
+fn model_view(served: &Arc<ServedModel>) -> ModelView {
+    let model = &served.model;
+    let deployments = model.deployments.iter().map(|deployment| DeploymentView {
+        engine: deployment.engine.clone(),
+        serves: deployment.serves.clone(),
+    });
+    ModelView {
+        id: model.id.clone(),
+        aliases: model.aliases.clone(),
+        task: model.task.as_str().into(),
+        context_length: model.context_length,
+        max_output_tokens: model.max_output_tokens,
+        price: PriceView {
+            input: model.price.input.to_string(),
+            cached_input: model.price.cached_input.map(|price| price.to_string()),
+            output: model.price.output.to_string(),
+        },
+        routing: model.routing.as_str().into(),
+        engines: deployments.collect(),
+    }
+}

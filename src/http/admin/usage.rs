@@ -1,0 +1,207 @@
+//! Usage: what was used and what it costs, by account, model, key and day, as JSON or as CSV.
+
+use crate::admin_api::when::{self, When};
+use crate::admin_api::{Money, UsageRowView, UsageView};
+use crate::http::admin::accounts;
+use crate::http::admin::change::Admin;
+use crate::http::admin::csv;
+use crate::http::admin::error::AdminError;
+use crate::http::admin::read::Params;
+use crate::ledger::{GroupBy, UsageQuery, UsageRow};
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use farebox_domain::money::{OutOfRange, Picodollars};
+use std::collections::BTreeMap;
+
+const PARAMS: [&str; 5] = ["group_by", "since", "until", "account", "format"];
+const GROUPS: [&str; 4] = ["account", "model", "key", "day"];
+const DEFAULT_GROUPS: &str = "account,model";
+
+/// `GET /admin/v1/usage?group_by=&since=&until=&account=&format=`
+pub async fn report(State(admin): State<Admin>, params: Params) -> Result<Response, AdminError> {
+    let params = params.only(&PARAMS)?;
+    let as_csv = wants_csv(&params)?;
+    let group_by = read_groups(params.get("group_by").unwrap_or(DEFAULT_GROUPS))?;
+    let query = read_query(&admin, &params, &group_by)?;
+    let rows = admin
+        .app
+        .ledger
+        .usage(&query)
+        .await
+        .map_err(AdminError::internal)?;
+    let total = total_of(&rows).map_err(AdminError::internal)?;
+    let key_names: BTreeMap<_, _> = admin
+        .app
+        .directory
+        .keys()
+        .iter()
+        .map(|key| (key.id.clone(), key.name.clone()))
+        .collect();
+    let view_of = |row: UsageRow| {
+        let account = row
+            .account
+            .as_ref()
+            .and_then(|id| admin.app.directory.account(id));
+        UsageRowView {
+            account_name: account.map(|account| account.name.clone()),
+            key_name: row.key.as_ref().and_then(|id| key_names.get(id).cloned()),
+            ..row_view(row)
+        }
+    };
+    let usage = UsageView {
+        since: query.since_ms.map(when::show),
+        until: query.until_ms.map(when::show),
+        data: rows.into_iter().map(view_of).collect(),
+        total,
+        group_by,
+    };
+    Ok(if as_csv {
+        csv_response(&usage)
+    } else {
+        Json(usage).into_response()
+    })
+}
+
+fn wants_csv(params: &Params) -> Result<bool, AdminError> {
+    match params.get("format") {
+        None | Some("json") => Ok(false),
+        Some("csv") => Ok(true),
+        Some(_) => Err(AdminError::invalid("format", "write json or csv")),
+    }
+}
+
+fn read_groups(text: &str) -> Result<Vec<String>, AdminError> {
+    let mut groups: Vec<String> = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        if !GROUPS.contains(&name) {
+            let message = format!("write some of {}, with commas between them", GROUPS.join(", "));
+            return Err(AdminError::invalid("group_by", message));
+        }
+        if !groups.iter().any(|group| group == name) {
+            groups.push(name.into());
+        }
+    }
+    Ok(groups)
+}
+
+fn read_query(admin: &Admin, params: &Params, group_by: &[String]) -> Result<UsageQuery, AdminError> {
+    let now_ms = admin.app.clock.unix_ms();
+    let time = |param: &'static str| match params.get(param).map(When::parse).transpose() {
+        Ok(when) => Ok(when.map(|when| when.ago(now_ms))),
+        Err(fault) => Err(AdminError::invalid(param, fault)),
+    };
+    let (since_ms, until_ms) = (time("since")?, time("until")?);
+    if since_ms.zip(until_ms).is_some_and(|(since, until)| until < since) {
+        return Err(AdminError::invalid("until", "this is before `since`"));
+    }
+    let account = match params.get("account") {
+        Some(name) => Some(accounts::find(admin, name, Some("account"))?.id.clone()),
+        None => None,
+    };
+    let by = |name: &str| group_by.iter().any(|group| group == name);
+    let group_by = GroupBy {
+        account: by("account"),
+        model: by("model"),
+        key: by("key"),
+        day: by("day"),
+    };
+    Ok(UsageQuery {
+        group_by,
+        account,
+        since_ms,
+        until_ms,
+    })
+}
+
+fn row_view(row: UsageRow) -> UsageRowView {
+    UsageRowView {
+        account: row.account,
+        account_name: None,
+        model: row.model,
+        key: row.key,
+        key_name: None,
+        day: row.day,
+        requests: row.requests,
+        prompt_tokens: row.prompt_tokens,
+        cached_tokens: row.cached_tokens,
+        completion_tokens: row.completion_tokens,
+        reasoning_tokens: row.reasoning_tokens,
+        cost: Money(row.cost),
+    }
+}
+
+/// All rows together, or an error rather than a number that is not their sum.
+fn total_of(rows: &[UsageRow]) -> Result<UsageRowView, OutOfRange> {
+    let sum = |count: fn(&UsageRow) -> u64| {
+        rows.iter()
+            .try_fold(0u64, |sum, row| sum.checked_add(count(row)))
+            .ok_or(OutOfRange)
+    };
+    Ok(UsageRowView {
+        requests: sum(|row| row.requests)?,
+        prompt_tokens: sum(|row| row.prompt_tokens)?,
+        cached_tokens: sum(|row| row.cached_tokens)?,
+        completion_tokens: sum(|row| row.completion_tokens)?,
+        reasoning_tokens: sum(|row| row.reasoning_tokens)?,
+        cost: Money(
+            rows.iter()
+                .try_fold(Picodollars::ZERO, |sum, row| sum.checked_add(row.cost))?,
+        ),
+        ..UsageRowView::default()
+    })
+}
+
+/// One line for each row; no total, which a spreadsheet would add to itself.
+fn csv_response(usage: &UsageView) -> Response {
+    let names = usage.group_by.iter().flat_map(|group| match group.as_str() {
+        "account" => vec!["account", "account_name"],
+        "key" => vec!["key", "key_name"],
+        other => vec![other],
+    });
+    let counts = [
+        "requests",
+        "prompt_tokens",
+        "cached_tokens",
+        "completion_tokens",
+        "reasoning_tokens",
+        "cost_usd",
+        "cost_picodollars",
+    ];
+    let header: Vec<String> = names.chain(counts).map(String::from).collect();
+    let lines = usage
+        .data
+        .iter()
+        .map(|row| csv::line(&csv_cells(&usage.group_by, row)));
+    let text: String = std::iter::once(csv::line(&header)).chain(lines).collect();
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"usage.csv\""),
+    ];
+    (headers, text).into_response()
+}
+
+fn csv_cells(group_by: &[String], row: &UsageRowView) -> Vec<String> {
+    fn text(value: Option<&impl ToString>) -> String {
+        value.map(ToString::to_string).unwrap_or_default()
+    }
+    let names = group_by.iter().flat_map(|group| match group.as_str() {
+        "account" => vec![text(row.account.as_ref()), text(row.account_name.as_ref())],
+        "model" => vec![text(row.model.as_ref())],
+        "key" => vec![text(row.key.as_ref()), text(row.key_name.as_ref())],
+        _ => vec![text(row.day.as_ref())],
+    });
+    let counts = [
+        row.requests,
+        row.prompt_tokens,
+        row.cached_tokens,
+        row.completion_tokens,
+        row.reasoning_tokens,
+    ];
+    let cost = [row.cost.0.to_string(), row.cost.0.get().to_string()];
+    names
+        .chain(counts.map(|count| count.to_string()))
+        .chain(cost)
+        .collect()
+}

@@ -1,0 +1,109 @@
+//! Chat completions, completions and embeddings: from HTTP to the pipeline and back.
+
+use crate::app::App;
+use crate::http::body;
+use crate::http::openai::edge;
+use crate::pipeline::authenticate::authenticate;
+use crate::pipeline::request::InferenceRequest;
+use crate::pipeline::settle::Receipt;
+use crate::pipeline::{self, Answer, Arrival};
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Request, Response, header};
+use bytes::Bytes;
+use farebox_domain::ledger::Endpoint;
+use farebox_domain::refusal::Refusal;
+use http_body::{Frame, SizeHint};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+static PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
+
+/// Serves one request.
+pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
+    let began = app.clock.now();
+    let (arrival, id_holds) = edge::arrival(app, request.headers());
+    let (id, client) = (arrival.id, arrival.client_request_id.clone());
+    let answered = match id_holds {
+        Ok(()) => answer(app, endpoint, arrival, request).await,
+        Err(refusal) => Err(refusal),
+    };
+    let mut response = match answered {
+        Ok(answer) => response_of(answer),
+        Err(refusal) => return edge::refuse(app, id, client.as_deref(), endpoint.as_str(), &refusal),
+    };
+    let headers = response.headers_mut();
+    edge::put_ids(headers, id, client.as_deref());
+    headers.insert(
+        PROCESSING_MS.clone(),
+        milliseconds(app.clock.now().saturating_duration_since(began)),
+    );
+    response
+}
+
+async fn answer(
+    app: &App,
+    endpoint: Endpoint,
+    arrival: Arrival,
+    request: Request<Body>,
+) -> Result<Answer, Refusal> {
+    if app.draining.is_cancelled() {
+        return Err(Refusal::ShuttingDown);
+    }
+    let (head, body) = request.into_parts();
+    let caller = authenticate(&app.directory, &head.headers, app.clock.unix_ms())?;
+    let server = &app.settings.server;
+    let bytes = body::read(&head.headers, body, server.body_limit_bytes, server.body_timeout).await?;
+    let request = InferenceRequest::read(endpoint, bytes)?;
+    pipeline::serve(&app.pipeline, &caller, arrival, request).await
+}
+
+fn response_of(answer: Answer) -> Response<Body> {
+    let (content_type, body) = match answer {
+        Answer::Stream(body) => ("text/event-stream; charset=utf-8", Body::new(body)),
+        Answer::Whole(bytes, receipt) => (
+            "application/json",
+            Body::new(WholeBody {
+                bytes: Some(bytes),
+                _receipt: receipt,
+            }),
+        ),
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn milliseconds(duration: Duration) -> HeaderValue {
+    HeaderValue::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// An answer in one piece. The receipt holds the request's place until the last byte has been handed over.
+struct WholeBody {
+    bytes: Option<Bytes>,
+    _receipt: Receipt,
+}
+
+impl http_body::Body for WholeBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let length = self.bytes.as_ref().map_or(0, Bytes::len);
+        SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,264 @@
+//! The grouped commit: requests queue their entries, one loop books all that is queued in one transaction.
+//!
+//! There is no timer. While a commit is on its way to the disk the next batch gathers, so the group is as large as
+//! the disk is slow, and a lone request waits for nobody.
+//!
+//! An entry that is queued stays queued until it is booked. Where the ledger fails, those who wait are told so at
+//! the first failure (their client must not be told that its response is complete), and the loop tries again, for
+//! ever, with backoff.
+
+use super::{Ledger, LedgerFault, MAX_BATCH, Numbers};
+use crate::clock::Clock;
+use farebox_domain::ledger::Entry;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// The wait after a first failure; it doubles with each one that follows.
+const FIRST_BACKOFF: Duration = Duration::from_millis(20);
+
+/// The longest wait between attempts, and so about the longest that a waiter who comes during an outage is left
+/// without an answer.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// Why a settlement is not known to be durable. A client that waits for it must not be told that it is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SettleFault {
+    /// The ledger failed. The entry stays queued and is booked when the ledger is back, if farebox lives until then.
+    #[error("the ledger is away; the entry is kept and will be booked")]
+    Deferred,
+    /// The entry can never be booked: one of its numbers does not fit. It was logged in full and not queued.
+    #[error("the entry cannot be booked")]
+    Unbookable,
+    /// The settler has ended. The entry was logged in full and not queued.
+    #[error("the settler has ended")]
+    Closed,
+}
+
+/// Told of every commit, so that telemetry can count it. Called in the loop: it must not block.
+pub trait SettlerObserver: Send + Sync + 'static {
+    /// A commit of `batch_len` entries (1 to [`MAX_BATCH`]) took `elapsed`, and was durable if `ok`.
+    fn commit_finished(&self, batch_len: usize, elapsed: Duration, ok: bool);
+}
+
+/// Nobody is told.
+impl SettlerObserver for () {
+    fn commit_finished(&self, _batch_len: usize, _elapsed: Duration, _ok: bool) {}
+}
+
+/// The queue's entrance. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Settler {
+    queue: mpsc::UnboundedSender<Message>,
+    queued: Arc<AtomicUsize>,
+}
+
+type Waiter = oneshot::Sender<Result<(), SettleFault>>;
+
+enum Message {
+    Settle(Box<Entry>, Option<Waiter>),
+    Close(oneshot::Sender<()>),
+}
+
+impl Settler {
+    /// A settler of this ledger, and its loop, which the caller runs as a task and waits for at shutdown. The loop
+    /// ends after [`Settler::close`], or when every handle is gone, with nothing left to book.
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        clock: Clock,
+        observer: Arc<dyn SettlerObserver>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (queue, incoming) = mpsc::unbounded_channel();
+        let settler = Self {
+            queue,
+            queued: Arc::new(AtomicUsize::new(0)),
+        };
+        let settling = Settling {
+            ledger,
+            clock,
+            observer,
+            incoming,
+            queued: Arc::clone(&settler.queued),
+            arrived: Vec::with_capacity(MAX_BATCH),
+            entries: VecDeque::with_capacity(MAX_BATCH),
+            waiters: VecDeque::with_capacity(MAX_BATCH),
+            closers: Vec::new(),
+            failures: 0,
+        };
+        (settler, settling.run())
+    }
+
+    /// Queues an entry. The receiver resolves once it is durable, or with the reason why that is not known; if it
+    /// resolves to a `RecvError`, the loop was stopped with the entry in it, and it is not known either.
+    pub fn settle(&self, entry: Entry) -> oneshot::Receiver<Result<(), SettleFault>> {
+        let (waiter, receipt) = oneshot::channel();
+        self.queue(entry, Some(waiter));
+        receipt
+    }
+
+    /// Queues an entry that nobody waits for: the client is gone.
+    pub fn settle_unwaited(&self, entry: Entry) {
+        self.queue(entry, None);
+    }
+
+    /// Ends the loop once everything that is queued is booked; what comes after is refused. While the ledger fails
+    /// this does not return: bound it by the drain's deadline, and then report [`Settler::queued`].
+    pub async fn close(&self) {
+        let (closed, ended) = oneshot::channel();
+        if self.queue.send(Message::Close(closed)).is_ok() {
+            // An error says that the loop is gone, which is what was wanted.
+            let _ = ended.await;
+        }
+    }
+
+    /// Entries that are not booked yet. It has no bound of its own: whoever admits requests looks at it, and
+    /// refuses new ones while the ledger is away.
+    pub fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    fn queue(&self, entry: Entry, waiter: Option<Waiter>) {
+        if let Err(fault) = Numbers::of(&entry) {
+            refuse(&entry, waiter, SettleFault::Unbookable, &fault);
+            return;
+        }
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        let sent = self.queue.send(Message::Settle(Box::new(entry), waiter));
+        if let Err(mpsc::error::SendError(Message::Settle(unsent, waiting))) = sent {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+            refuse(&unsent, waiting, SettleFault::Closed, &SettleFault::Closed);
+        }
+    }
+}
+
+/// An entry that will not be booked is money that somebody must look at: all of it is logged (it holds no content).
+fn refuse(
+    entry: &Entry,
+    waiter: Option<Waiter>,
+    fault: SettleFault,
+    cause: &(dyn std::error::Error + 'static),
+) {
+    tracing::error!(?entry, cause, "a ledger entry is lost");
+    answer(waiter, Err(fault));
+}
+
+fn answer(waiter: Option<Waiter>, result: Result<(), SettleFault>) {
+    if let Some(waiting) = waiter {
+        // Whoever waited may have left.
+        let _ = waiting.send(result);
+    }
+}
+
+// === the loop ===
+
+struct Settling {
+    ledger: Arc<dyn Ledger>,
+    clock: Clock,
+    observer: Arc<dyn SettlerObserver>,
+    incoming: mpsc::UnboundedReceiver<Message>,
+    /// What `Settler::queued` reads.
+    queued: Arc<AtomicUsize>,
+    /// Scratch: kept for its allocation.
+    arrived: Vec<Message>,
+    /// Not booked, the oldest first.
+    entries: VecDeque<Entry>,
+    /// One for each of `entries`; `None` if nobody waits, or no longer.
+    waiters: VecDeque<Option<Waiter>>,
+    closers: Vec<oneshot::Sender<()>>,
+    /// Commits that failed since the last that did not.
+    failures: u32,
+}
+
+impl Settling {
+    async fn run(mut self) {
+        loop {
+            if self.entries.is_empty() {
+                // Zero is the only sure end: closed, and nothing left inside.
+                let arrived = self.incoming.recv_many(&mut self.arrived, MAX_BATCH).await;
+                if arrived == 0 {
+                    break;
+                }
+            }
+            self.take_in();
+            if !self.entries.is_empty() && !self.commit_once().await {
+                tokio::time::sleep(backoff(self.failures)).await;
+            }
+        }
+        for closer in self.closers {
+            let _ = closer.send(());
+        }
+    }
+
+    /// Moves what has arrived into the queue.
+    fn take_in(&mut self) {
+        while let Ok(message) = self.incoming.try_recv() {
+            self.arrived.push(message);
+        }
+        for message in self.arrived.drain(..) {
+            match message {
+                Message::Settle(entry, waiter) => {
+                    self.entries.push_back(*entry);
+                    self.waiters.push_back(waiter);
+                }
+                Message::Close(closed) => {
+                    self.incoming.close();
+                    self.closers.push(closed);
+                }
+            }
+        }
+    }
+
+    /// Commits the oldest entries. True if they are durable.
+    async fn commit_once(&mut self) -> bool {
+        let oldest = self.entries.as_slices().0;
+        let batch = &oldest[..oldest.len().min(MAX_BATCH)];
+        let batch_len = batch.len();
+        let begun = self.clock.now();
+        let result = self.ledger.commit(batch).await;
+        let elapsed = self.clock.now().duration_since(begun);
+        self.observer.commit_finished(batch_len, elapsed, result.is_ok());
+        match &result {
+            Ok(()) => self.booked(batch_len),
+            Err(fault) => self.failed(fault),
+        }
+        result.is_ok()
+    }
+
+    fn booked(&mut self, batch_len: usize) {
+        if self.failures > 0 {
+            tracing::info!(failures = self.failures, "the ledger books again");
+            self.failures = 0;
+        }
+        self.queued.fetch_sub(batch_len, Ordering::Relaxed);
+        self.entries.drain(..batch_len);
+        for waiter in self.waiters.drain(..batch_len) {
+            answer(waiter, Ok(()));
+        }
+    }
+
+    /// Everybody who waits is told, those behind the batch too: what they wait for is not near.
+    fn failed(&mut self, fault: &LedgerFault) {
+        self.take_in();
+        for waiter in &mut self.waiters {
+            answer(waiter.take(), Err(SettleFault::Deferred));
+        }
+        if self.failures == 0 {
+            let cause: &(dyn std::error::Error + 'static) = fault;
+            tracing::error!(
+                cause,
+                queued = self.entries.len(),
+                "the ledger does not book; entries are kept and tried again"
+            );
+        }
+        self.failures = self.failures.saturating_add(1);
+    }
+}
+
+/// The wait after so many failures in a row.
+fn backoff(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF)
+}

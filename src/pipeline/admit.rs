@@ -1,0 +1,168 @@
+//! Caller -> Admitted: the model is sold, the request fits it, and the account has room for one more.
+
+use crate::admission::concurrency::ConcurrencyPermit;
+use crate::engines::registry::ServedModel;
+use crate::pipeline::authenticate::Caller;
+use crate::pipeline::in_flight::{Live, NewRequest};
+use crate::pipeline::request::InferenceRequest;
+use crate::pipeline::{Arrival, Pipeline};
+use farebox_domain::catalog::Task;
+use farebox_domain::ids::RequestId;
+use farebox_domain::ledger::Endpoint;
+use farebox_domain::refusal::Refusal;
+use std::sync::Arc;
+
+/// A request that has been let in. It owns the concurrency permit; no engine is called without one.
+///
+/// [`Admitted::settle`](crate::pipeline::settle) takes it by value. Dropped without that, it hands what is known
+/// of the request to the settler, and computes nothing.
+#[derive(Debug)]
+pub struct Admitted {
+    /// What was asked for.
+    pub request: InferenceRequest,
+    pub(in crate::pipeline) ticket: Ticket,
+    pub(in crate::pipeline) permit: ConcurrencyPermit,
+}
+
+/// The duty to settle a request.
+pub(in crate::pipeline) struct Ticket {
+    pub(in crate::pipeline) pipeline: Arc<Pipeline>,
+    live: Arc<Live>,
+    redeemed: bool,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Ticket").field(&self.live.id).finish()
+    }
+}
+
+impl Ticket {
+    /// The duty is done: what was in flight is what is settled.
+    pub(in crate::pipeline) fn redeem(mut self) -> Arc<Live> {
+        self.redeemed = true;
+        Arc::clone(&self.live)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.pipeline.in_flight.remove(self.live.id);
+        if !self.redeemed {
+            self.pipeline.abandon(Arc::clone(&self.live));
+        }
+    }
+}
+
+impl Admitted {
+    /// Its id.
+    pub fn id(&self) -> RequestId {
+        self.ticket.live.id
+    }
+
+    /// What has come of it so far.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.ticket.live
+    }
+
+    /// The pipeline that it is in.
+    pub fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.ticket.pipeline
+    }
+}
+
+/// Lets a request in, or says why not. A refusal consumes nothing.
+pub fn admit(
+    pipeline: &Arc<Pipeline>,
+    caller: &Caller,
+    arrival: Arrival,
+    request: InferenceRequest,
+) -> Result<(Admitted, Arc<ServedModel>), Refusal> {
+    let served = pipeline
+        .registry
+        .find(&request.model)
+        .ok_or_else(|| no_such_model(&request.model))?;
+    check_task(served, &request)?;
+    check_room(served, &request)?;
+    let account = &caller.key.account;
+    let permit = account
+        .gate
+        .try_acquire(&served.model.id, pipeline.limits.concurrent_requests)?;
+    let new = NewRequest {
+        id: arrival.id,
+        client_request_id: arrival.client_request_id,
+        endpoint: request.endpoint,
+        choices: request.choices,
+        admitted_at: pipeline.clock.now(),
+        admitted_at_ms: pipeline.clock.unix_ms(),
+    };
+    let live = Arc::new(Live::new(
+        new,
+        account.id.clone(),
+        caller.key.id.clone(),
+        Arc::clone(served),
+    ));
+    pipeline.in_flight.insert(&live);
+    let ticket = Ticket {
+        pipeline: Arc::clone(pipeline),
+        live,
+        redeemed: false,
+    };
+    Ok((
+        Admitted {
+            request,
+            ticket,
+            permit,
+        },
+        Arc::clone(served),
+    ))
+}
+
+fn no_such_model(name: &str) -> Refusal {
+    let shown: String = name
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(100)
+        .collect();
+    Refusal::ModelNotFound(format!(
+        "the model `{shown}` does not exist; GET /v1/models lists those that do"
+    ))
+}
+
+fn check_task(served: &ServedModel, request: &InferenceRequest) -> Result<(), Refusal> {
+    let fits = match request.endpoint {
+        Endpoint::ChatCompletions | Endpoint::Completions => served.model.task == Task::Chat,
+        Endpoint::Embeddings => served.model.task == Task::Embedding,
+    };
+    if fits {
+        return Ok(());
+    }
+    let (is, route) = match served.model.task {
+        Task::Chat => ("a chat model", "/v1/chat/completions"),
+        Task::Embedding => ("an embedding model", "/v1/embeddings"),
+    };
+    let message = format!("`{}` is {is}: send it to POST {route}", served.model.id);
+    Err(Refusal::invalid(message, Some("model".into())))
+}
+
+fn check_room(served: &ServedModel, request: &InferenceRequest) -> Result<(), Refusal> {
+    let Some((field, asked)) = request.max_tokens else {
+        return Ok(());
+    };
+    let model = &served.model;
+    if asked <= u64::from(model.max_output_tokens) {
+        return Ok(());
+    }
+    let what = if model.max_output_tokens < model.context_length {
+        " of output"
+    } else {
+        ""
+    };
+    Err(Refusal::ContextLengthExceeded {
+        field,
+        asked,
+        most: model.max_output_tokens,
+        what,
+        model: model.id.clone(),
+    })
+}

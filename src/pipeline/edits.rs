@@ -1,0 +1,75 @@
+//! What an engine is sent: the client's bytes with at most two edits, made in place.
+//!
+//! docs/API.md lists them: `model` renamed to what the engine calls it, and the usage of a stream turned on.
+
+use crate::pipeline::request::InferenceRequest;
+use bytes::{Bytes, BytesMut};
+use farebox_domain::catalog::EngineKind;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// A part of a text, and what stands there instead.
+pub(in crate::pipeline) type Edit<'a> = (Range<usize>, Cow<'a, [u8]>);
+
+/// The text with its edits, which are in order and do not overlap. Without one, the same bytes uncopied.
+pub(in crate::pipeline) fn apply(text: &Bytes, edits: &[Edit<'_>]) -> Bytes {
+    if edits.is_empty() {
+        return text.clone();
+    }
+    let grown: usize = edits.iter().map(|(_, with)| with.len()).sum();
+    let mut edited = BytesMut::with_capacity(text.len() + grown);
+    let mut from = 0;
+    for (range, with) in edits {
+        edited.extend_from_slice(&text[from..range.start]);
+        edited.extend_from_slice(with);
+        from = range.end;
+    }
+    edited.extend_from_slice(&text[from..]);
+    edited.freeze()
+}
+
+impl InferenceRequest {
+    /// The body for an engine of this kind that calls the model `serves`.
+    pub fn body_for(&self, serves: &str, kind: EngineKind) -> Bytes {
+        let mut edits: Vec<Edit<'_>> = Vec::new();
+        if self.model != serves {
+            let name = serde_json::Value::from(serves).to_string();
+            edits.push((self.model_range.clone(), Cow::Owned(name.into_bytes())));
+        }
+        if self.stream {
+            edits.extend(self.usage_turned_on(kind));
+        }
+        edits.sort_by_key(|(range, _)| range.start);
+        apply(&self.body, &edits)
+    }
+
+    fn usage_turned_on(&self, kind: EngineKind) -> Option<Edit<'static>> {
+        let wants_continuous = kind.has_continuous_usage();
+        let already =
+            self.stream_options.include_usage && (self.stream_options.continuous_usage || !wants_continuous);
+        if already {
+            return None;
+        }
+        let written = self.stream_options_range.clone().map(|range| {
+            let text = self.body.get(range.clone()).unwrap_or_default();
+            let options = serde_json::from_slice(text).ok().flatten();
+            (range, options)
+        });
+        let (range, options): (_, Option<serde_json::Map<_, _>>) = written.unwrap_or((0..0, None));
+        let mut options = options.unwrap_or_default();
+        options.insert("include_usage".into(), true.into());
+        if wants_continuous {
+            options.insert("continuous_usage_stats".into(), true.into());
+        }
+        let options = serde_json::Value::Object(options).to_string();
+        if !range.is_empty() {
+            return Some((range, Cow::Owned(options.into_bytes())));
+        }
+        // Right after the opening brace; a body that holds has at least a model, so a comma follows.
+        let brace = memchr::memchr(b'{', &self.body).unwrap_or(0) + 1;
+        Some((
+            brace..brace,
+            Cow::Owned(format!("\"stream_options\":{options},").into_bytes()),
+        ))
+    }
+}

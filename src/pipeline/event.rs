@@ -1,0 +1,272 @@
+//! One event of a stream: what it says, read from its bytes without parsing what need not be parsed.
+//!
+//! Keys are found by their text, `"usage":` and the like. In JSON a quote inside a string is escaped, so such a
+//! text can only be a key, whatever the model wrote.
+
+use crate::pipeline::request::string_end;
+use memchr::memmem::Finder;
+use serde::Deserialize;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+macro_rules! key {
+    ($name:ident, $text:literal) => {
+        static $name: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(concat!("\"", $text, "\":")));
+    };
+}
+key!(USAGE, "usage");
+key!(FINISH_REASON, "finish_reason");
+key!(CHOICES, "choices");
+key!(CONTENT, "content");
+key!(REASONING_CONTENT, "reasoning_content");
+key!(REASONING, "reasoning");
+key!(ARGUMENTS, "arguments");
+key!(TEXT, "text");
+key!(MODEL, "model");
+
+/// What an event's data is, at a glance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataKind {
+    /// `[DONE]`
+    Done,
+    /// An object that begins with `error`, in OpenAI's shape or flat.
+    Error,
+    /// Another object.
+    Chunk,
+    /// Not an object.
+    Rubbish,
+}
+
+/// Looks at an event's data.
+pub fn kind_of(data: &[u8]) -> DataKind {
+    let data = data.trim_ascii();
+    if data == b"[DONE]" {
+        return DataKind::Done;
+    }
+    let (Some(b'{'), Some(b'}')) = (data.first(), data.last()) else {
+        return DataKind::Rubbish;
+    };
+    let first_key = data[1..].trim_ascii_start();
+    let flat =
+        || first_key.starts_with(b"\"object\"") && memchr::memmem::find(first_key, b"\"error\"").is_some();
+    if first_key.starts_with(b"\"error\"") || (flat() && find(&CHOICES, data).is_none()) {
+        DataKind::Error
+    } else {
+        DataKind::Chunk
+    }
+}
+
+/// Where a key's value begins.
+fn find(key: &Finder<'static>, data: &[u8]) -> Option<usize> {
+    find_from(key, data, 0)
+}
+
+fn find_from(key: &Finder<'static>, data: &[u8], from: usize) -> Option<usize> {
+    let found = key.find(data.get(from..)?)?;
+    let value = from + found + key.needle().len();
+    let spaces = data[value..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_whitespace())
+        .count();
+    Some(value + spaces)
+}
+
+/// A chunk's `usage`: where its value stands, and whether it is more than null.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageField {
+    /// The value.
+    pub value: Range<usize>,
+    /// Not null.
+    pub is_object: bool,
+}
+
+/// Finds a chunk's usage.
+pub fn usage_field(data: &[u8]) -> Option<UsageField> {
+    let start = find(&USAGE, data)?;
+    match data.get(start)? {
+        b'{' => Some(UsageField {
+            value: start..object_end(data, start)?,
+            is_object: true,
+        }),
+        b'n' => Some(UsageField {
+            value: start..start + 4,
+            is_object: false,
+        }),
+        _ => None,
+    }
+}
+
+/// The field with its key and one comma: what must go so that the object still holds.
+pub fn with_key_and_comma(data: &[u8], value: &Range<usize>) -> Option<Range<usize>> {
+    let key_end = memchr::memrchr(b'"', &data[..value.start])?;
+    let key_start = memchr::memrchr(b'"', &data[..key_end])?;
+    let before = data[..key_start].trim_ascii_end();
+    if before.last() == Some(&b',') {
+        return Some(before.len() - 1..value.end);
+    }
+    let after = data[value.end..].trim_ascii_start();
+    let comma = usize::from(after.first() == Some(&b','));
+    Some(key_start..data.len() - after.len() + comma)
+}
+
+/// The position after the object that begins at `start`.
+fn object_end(data: &[u8], start: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    let mut at = start;
+    while let Some(&byte) = data.get(at) {
+        at += 1;
+        match byte {
+            b'{' => depth += 1,
+            b'}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            b'"' => at = string_end(data, at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether a chunk has no choices: then it is there for its usage alone.
+pub fn has_no_choices(data: &[u8]) -> bool {
+    find(&CHOICES, data)
+        .and_then(|start| data[start..].strip_prefix(b"["))
+        .is_some_and(|rest| rest.trim_ascii_start().first() == Some(&b']'))
+}
+
+/// The indexes of the choices that a chunk finishes; `None` if it says that it finishes some and cannot be read.
+pub fn finished_choices(data: &[u8]) -> Option<Vec<usize>> {
+    #[derive(Deserialize)]
+    struct Chunk {
+        choices: Vec<Choice>,
+    }
+    #[derive(Deserialize)]
+    struct Choice {
+        #[serde(default)]
+        index: usize,
+        finish_reason: Option<serde::de::IgnoredAny>,
+    }
+    let mut from = 0;
+    loop {
+        let Some(value) = find_from(&FINISH_REASON, data, from) else {
+            return Some(Vec::new());
+        };
+        if data.get(value) != Some(&b'n') {
+            break;
+        }
+        from = value;
+    }
+    let chunk: Chunk = serde_json::from_slice(data).ok()?;
+    let finished = chunk
+        .choices
+        .iter()
+        .filter(|choice| choice.finish_reason.is_some());
+    Some(finished.map(|choice| choice.index).collect())
+}
+
+/// Whether a chunk brings a token: some text that is not empty.
+pub fn brings_token(data: &[u8]) -> bool {
+    [&CONTENT, &TEXT, &REASONING_CONTENT, &REASONING, &ARGUMENTS]
+        .iter()
+        .any(|key| {
+            let value = find(key, data).map(|start| &data[start..]);
+            value.is_some_and(|value| value.first() == Some(&b'"') && value.get(1) != Some(&b'"'))
+        })
+}
+
+/// Where a chunk's `model` says `name`: the range of the name, without its quotes.
+pub fn model_named(data: &[u8], name: &[u8]) -> Option<Range<usize>> {
+    let start = find(&MODEL, data)? + 1;
+    let end = start + name.len();
+    let is_it = data.get(start - 1) == Some(&b'"')
+        && data.get(start..end) == Some(name)
+        && data.get(end) == Some(&b'"');
+    is_it.then_some(start..end)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_kinds_of_data() {
+        assert_eq!(kind_of(b"[DONE]"), DataKind::Done);
+        assert_eq!(kind_of(br#"{"error":{"message":"x"}}"#), DataKind::Error);
+        assert_eq!(kind_of(br#"{ "error" : "x"}"#), DataKind::Error);
+        assert_eq!(kind_of(br#"{"object":"error","message":"x"}"#), DataKind::Error);
+        assert_eq!(
+            kind_of(br#"{"choices":[{"delta":{"content":"{\"error\":1}"}}]}"#),
+            DataKind::Chunk
+        );
+        assert_eq!(
+            kind_of(br#"{"object":"chunk","choices":[{"delta":{"content":"error"}}]}"#),
+            DataKind::Chunk
+        );
+        assert_eq!(kind_of(b"<html>"), DataKind::Rubbish);
+        assert_eq!(kind_of(br#"{"choices":["#), DataKind::Rubbish);
+    }
+
+    #[test]
+    fn a_usage_goes_with_its_comma_wherever_it_stands() {
+        let without = |text: &str| {
+            let field = usage_field(text.as_bytes()).unwrap();
+            let range = with_key_and_comma(text.as_bytes(), &field.value).unwrap();
+            format!("{}{}", &text[..range.start], &text[range.end..])
+        };
+        assert_eq!(without(r#"{"a":1,"usage":{"b":{"c":2}}}"#), r#"{"a":1}"#);
+        assert_eq!(without(r#"{"usage": null , "a":1}"#), r#"{ "a":1}"#);
+        assert_eq!(without(r#"{"a":1, "usage":{"x":"}"},"b":2}"#), r#"{"a":1,"b":2}"#);
+        assert_eq!(without(r#"{"usage":{}}"#), "{}");
+    }
+
+    #[test]
+    fn what_a_model_writes_is_never_taken_for_a_key() {
+        let text = serde_json::json!({"choices":[{"index":0,"delta":{"content":"\"usage\":{\"finish_reason\":\"stop\"}"},
+            "finish_reason":null}]})
+        .to_string();
+        assert_eq!(usage_field(text.as_bytes()), None);
+        assert_eq!(finished_choices(text.as_bytes()), Some(vec![]));
+        assert!(brings_token(text.as_bytes()));
+    }
+
+    #[test]
+    fn finished_choices_are_read_by_index() {
+        let two = br#"{"choices":[{"index":1,"finish_reason":null},{"index":4,"finish_reason":"stop"}]}"#;
+        assert_eq!(finished_choices(two), Some(vec![4]));
+        assert_eq!(
+            finished_choices(br#"{"choices":[{"finish_reason":"stop"}]}"#),
+            Some(vec![0])
+        );
+        assert_eq!(finished_choices(br#"{"finish_reason":"stop"}"#), None);
+    }
+
+    #[test]
+    fn a_model_is_found_only_if_it_is_the_one() {
+        let data = br#"{"id":"x","model": "served","choices":[]}"#;
+        assert_eq!(&data[model_named(data, b"served").unwrap()], b"served");
+        assert_eq!(model_named(data, b"serve"), None);
+        assert_eq!(model_named(br#"{"model":null}"#, b"served"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(data in prop::collection::vec(any::<u8>(), 0..64), key in 0..9usize) {
+            let keys = ["usage", "finish_reason", "choices", "content", "text", "model", "error", "object", "x"];
+            let mut text = format!("{{\"{}\":", keys[key]).into_bytes();
+            text.extend_from_slice(&data);
+            let _ = kind_of(&text);
+            let _ = finished_choices(&text);
+            let _ = brings_token(&text);
+            let _ = has_no_choices(&text);
+            let _ = model_named(&text, b"m");
+            if let Some(field) = usage_field(&text) {
+                let _ = with_key_and_comma(&text, &field.value);
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Route -> Upstream: the engine's first event, or its whole answer, from the first engine that gives one.
+//!
+//! Trying again ends here: once this stage has returned an answer, the client may have seen some of it.
+
+use crate::engines::client::{EngineBody, EngineGuard, Reply};
+use crate::engines::registry::ServedModel;
+use crate::engines::sse::SseReader;
+use crate::pipeline::admit::Admitted;
+use crate::pipeline::engine_error;
+use crate::pipeline::event::{self, DataKind};
+use crate::pipeline::route::{Route, route};
+use crate::pipeline::whole::WholeAnswer;
+use crate::pipeline::{Pipeline, Timeouts};
+use crate::telemetry::log;
+use bytes::{Bytes, BytesMut};
+use farebox_domain::attempt::{AttemptFault, StatusVerdict, read_status};
+use farebox_domain::refusal::Refusal;
+use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use std::time::Duration;
+
+/// Bytes that may come before a stream's first event: comments, to keep the connection alive.
+const PREAMBLE_LIMIT_BYTES: usize = 1 << 20;
+/// Bytes of an answer in one piece.
+const WHOLE_LIMIT_BYTES: usize = 256 << 20;
+/// When a client may come back where a busy engine does not say.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// An engine that has begun to answer.
+#[derive(Debug)]
+pub enum Upstream {
+    /// A stream, and what has been read of it.
+    Stream {
+        /// The place at the engine.
+        guard: EngineGuard,
+        /// What the engine calls the model.
+        serves: String,
+        /// Everything up to the segment with the first event.
+        begun: Bytes,
+        /// The rest.
+        body: EngineBody,
+    },
+    /// An answer in one piece.
+    Whole {
+        /// What the engine calls the model.
+        serves: String,
+        /// The answer.
+        answer: WholeAnswer,
+    },
+}
+
+/// How a try ended without an answer.
+enum Failed {
+    /// By the engine's fault.
+    Fault(AttemptFault),
+    /// By the request's own.
+    Refused(Refusal),
+}
+
+/// Sends the request until an engine answers, within the budget.
+pub async fn forward(admitted: &Admitted, served: &ServedModel, first: Route) -> Result<Upstream, Refusal> {
+    let pipeline = admitted.pipeline();
+    let started = pipeline.clock.now();
+    let mut tried = vec![None::<AttemptFault>; served.deployments.len()];
+    let mut next = first;
+    let mut failures = 0;
+    loop {
+        let deployment = next.deployment;
+        let fault = match attempt(admitted, served, next).await {
+            Ok(upstream) => return Ok(upstream),
+            Err(Failed::Refused(refusal)) => return Err(refusal),
+            Err(Failed::Fault(fault)) => fault,
+        };
+        note_fault(pipeline, admitted, served, deployment, fault);
+        tried[deployment] = Some(fault);
+        failures += 1;
+        let elapsed = pipeline.clock.now().saturating_duration_since(started);
+        if !pipeline.retry.allows(failures, elapsed) {
+            return Err(refusal_of(fault, served));
+        }
+        // An engine that was not tried comes first, at once.
+        if let Ok(fresh) = route(served, |index| tried[index].is_none()) {
+            next = fresh;
+            continue;
+        }
+        let wait = pipeline
+            .retry
+            .wait(fault, failures, elapsed)
+            .ok_or_else(|| refusal_of(fault, served))?;
+        tokio::time::sleep(wait).await;
+        let again = |index: usize| tried[index].is_none_or(AttemptFault::may_repeat);
+        next = route(served, again).map_err(|_| refusal_of(fault, served))?;
+    }
+}
+
+fn note_fault(
+    pipeline: &Pipeline,
+    admitted: &Admitted,
+    served: &ServedModel,
+    deployment: usize,
+    fault: AttemptFault,
+) {
+    let engine = &served.deployments[deployment].engine;
+    pipeline.metrics.attempt_failed(engine.name.as_str(), fault);
+    log::attempt_failed(admitted.id(), &engine.name, fault);
+    if fault.blames_engine()
+        && let Some(pause) = engine.health.failed()
+    {
+        log::engine_ejected(&engine.name, pause);
+    }
+}
+
+fn refusal_of(fault: AttemptFault, served: &ServedModel) -> Refusal {
+    let model = served.model.id.clone();
+    match fault {
+        AttemptFault::Silent => Refusal::EngineTimeout(model),
+        AttemptFault::Busy { retry_after, .. } => Refusal::EngineOverloaded {
+            retry_after: retry_after.unwrap_or(BUSY_RETRY_AFTER),
+        },
+        AttemptFault::Unreachable
+        | AttemptFault::Status(_)
+        | AttemptFault::BadAnswer
+        | AttemptFault::BrokenBody => Refusal::EngineError(model),
+    }
+}
+
+async fn attempt(admitted: &Admitted, served: &ServedModel, route: Route) -> Result<Upstream, Failed> {
+    let pipeline = admitted.pipeline();
+    let serves = served.deployments[route.deployment].serves.clone();
+    let engine = route.guard.engine();
+    {
+        let mut progress = admitted.live().progress.lock();
+        progress.engine = Some((engine.name.clone(), engine.kind));
+        progress.called_at = Some(pipeline.clock.now());
+    }
+    let body = admitted.request.body_for(&serves, engine.kind);
+    let patience = patience(pipeline.timeouts, admitted.request.stream);
+    let answered = tokio::time::timeout(patience, async {
+        let reply = engine
+            .call(admitted.request.endpoint, body, admitted.id())
+            .await
+            .map_err(Failed::Fault)?;
+        read_reply(admitted, reply).await
+    });
+    let begun = answered
+        .await
+        .unwrap_or(Err(Failed::Fault(AttemptFault::Silent)))?;
+    engine.health.succeeded();
+    admitted.live().progress.lock().first_event_at = Some(pipeline.clock.now());
+    Ok(match begun {
+        Begun::Stream { begun, body } => Upstream::Stream {
+            guard: route.guard,
+            serves,
+            begun,
+            body,
+        },
+        Begun::Whole(answer) => Upstream::Whole { serves, answer },
+    })
+}
+
+/// How long an engine may take to its first event. An answer in one piece has no event before its end.
+fn patience(timeouts: Timeouts, stream: bool) -> Duration {
+    if stream {
+        timeouts.first_event
+    } else {
+        timeouts.whole_answer
+    }
+}
+
+enum Begun {
+    Stream { begun: Bytes, body: EngineBody },
+    Whole(WholeAnswer),
+}
+
+async fn read_reply(admitted: &Admitted, reply: Reply) -> Result<Begun, Failed> {
+    let (head, mut body) = reply.into_parts();
+    let status = head.status.as_u16();
+    match read_status(status) {
+        StatusVerdict::Fault => Err(Failed::Fault(AttemptFault::of_status(
+            status,
+            retry_after(&head.headers),
+        ))),
+        StatusVerdict::AboutTheRequest => {
+            // An error without a readable body is still about the request.
+            let text = collect(&mut body, engine_error::LIMIT_BYTES)
+                .await
+                .unwrap_or_default();
+            Err(Failed::Refused(engine_error::refusal_of(status, &text)))
+        }
+        StatusVerdict::Answer if admitted.request.stream => {
+            let begun = first_event(&mut body).await.map_err(Failed::Fault)?;
+            Ok(Begun::Stream { begun, body })
+        }
+        StatusVerdict::Answer => {
+            let bytes = collect(&mut body, WHOLE_LIMIT_BYTES)
+                .await
+                .map_err(Failed::Fault)?;
+            let answer = WholeAnswer::read(admitted.request.endpoint, bytes);
+            answer
+                .map(Begun::Whole)
+                .ok_or(Failed::Fault(AttemptFault::BadAnswer))
+        }
+    }
+}
+
+/// Reads until the first chunk, and returns all that was read.
+async fn first_event(body: &mut EngineBody) -> Result<Bytes, AttemptFault> {
+    let mut reader = SseReader::new(PREAMBLE_LIMIT_BYTES);
+    let mut earlier = BytesMut::new();
+    while let Some(segment) = next_segment(body).await? {
+        reader.push(segment.clone());
+        while let Some(event) = reader.next_event().map_err(|_| AttemptFault::BadAnswer)? {
+            match event.data.as_deref().map(event::kind_of) {
+                Some(DataKind::Chunk) if earlier.is_empty() => return Ok(segment),
+                Some(DataKind::Chunk) => {
+                    earlier.extend_from_slice(&segment);
+                    return Ok(earlier.freeze());
+                }
+                Some(DataKind::Done | DataKind::Error | DataKind::Rubbish) => {
+                    return Err(AttemptFault::BadAnswer);
+                }
+                None => {}
+            }
+        }
+        earlier.extend_from_slice(&segment);
+        if earlier.len() > PREAMBLE_LIMIT_BYTES {
+            return Err(AttemptFault::BadAnswer);
+        }
+    }
+    Err(AttemptFault::BadAnswer)
+}
+
+async fn next_segment(body: &mut EngineBody) -> Result<Option<Bytes>, AttemptFault> {
+    loop {
+        match body.frame().await {
+            None => return Ok(None),
+            Some(Err(_)) => return Err(AttemptFault::BrokenBody),
+            Some(Ok(frame)) => {
+                if let Ok(segment) = frame.into_data() {
+                    return Ok(Some(segment));
+                }
+            }
+        }
+    }
+}
+
+/// The whole body. Most come in one segment, which is not copied.
+async fn collect(body: &mut EngineBody, limit_bytes: usize) -> Result<Bytes, AttemptFault> {
+    let Some(first) = next_segment(body).await? else {
+        return Ok(Bytes::new());
+    };
+    let mut all: Option<BytesMut> = None;
+    while let Some(segment) = next_segment(body).await? {
+        let all = all.get_or_insert_with(|| BytesMut::from(&first[..]));
+        if all.len() + segment.len() > limit_bytes {
+            return Err(AttemptFault::BadAnswer);
+        }
+        all.extend_from_slice(&segment);
+    }
+    Ok(all.map_or(first, BytesMut::freeze))
+}
+
+/// `retry-after-ms`, or `retry-after` in seconds. A date is not read: engines do not send one.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    number("retry-after-ms")
+        .map(Duration::from_millis)
+        .or(number("retry-after").map(Duration::from_secs))
+}

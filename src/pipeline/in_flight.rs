@@ -1,0 +1,157 @@
+//! Requests that are in flight: what each has used so far, for whoever must settle it.
+
+use crate::engines::registry::ServedModel;
+use atomic_waker::AtomicWaker;
+use bytes::Bytes;
+use farebox_domain::catalog::EngineKind;
+use farebox_domain::ids::{AccountId, EngineName, KeyId, RequestId};
+use farebox_domain::ledger::Endpoint;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+use tokio::time::Instant;
+
+/// One request, from its admission to its settlement. It never holds content: the one piece of an answer that
+/// is kept is its usage.
+#[derive(Debug)]
+pub struct Live {
+    /// Its id: the ledger entry's, too.
+    pub id: RequestId,
+    /// The id that the client gave it.
+    pub client_request_id: Option<String>,
+    /// Who pays.
+    pub account: AccountId,
+    /// With which key.
+    pub key: KeyId,
+    /// What was asked for, at which price.
+    pub model: Arc<ServedModel>,
+    /// By which route.
+    pub endpoint: Endpoint,
+    /// Choices that the answer will have.
+    pub choices: usize,
+    /// When it was admitted.
+    pub admitted_at: Instant,
+    /// The same in milliseconds since 1970.
+    pub admitted_at_ms: u64,
+    /// What has come of it so far.
+    pub progress: Mutex<Progress>,
+    cut: AtomicBool,
+    waker: AtomicWaker,
+}
+
+/// What has come of a request so far.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// The engine that is answering, or that answered.
+    pub engine: Option<(EngineName, EngineKind)>,
+    /// When that engine was called.
+    pub called_at: Option<Instant>,
+    /// When its first event came.
+    pub first_event_at: Option<Instant>,
+    /// The last usage that it sent: a JSON object's text.
+    pub usage: Option<Bytes>,
+    /// Whether that is its final word.
+    pub usage_is_final: bool,
+    /// Whether the answer came in one piece, not as a stream.
+    pub whole: bool,
+    /// Deltas with a token in them, counted where the engine sends no running usage.
+    pub deltas: u64,
+}
+
+/// What a request is, before it is anything more.
+pub struct NewRequest {
+    /// Its id.
+    pub id: RequestId,
+    /// The id that the client gave it.
+    pub client_request_id: Option<String>,
+    /// By which route.
+    pub endpoint: Endpoint,
+    /// Choices that the answer will have.
+    pub choices: usize,
+    /// When it was admitted.
+    pub admitted_at: Instant,
+    /// The same in milliseconds since 1970.
+    pub admitted_at_ms: u64,
+}
+
+impl Live {
+    /// A request that has just been admitted.
+    pub fn new(request: NewRequest, account: AccountId, key: KeyId, model: Arc<ServedModel>) -> Self {
+        Self {
+            id: request.id,
+            client_request_id: request.client_request_id,
+            account,
+            key,
+            model,
+            endpoint: request.endpoint,
+            choices: request.choices,
+            admitted_at: request.admitted_at,
+            admitted_at_ms: request.admitted_at_ms,
+            progress: Mutex::default(),
+            cut: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    /// Whether it is to end now, because the server is going away.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    /// Wakes this task when the request is cut.
+    pub fn wake_when_cut(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+const SHARDS: usize = 16;
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    shards: [Mutex<HashMap<RequestId, Arc<Live>>>; SHARDS],
+}
+
+impl InFlight {
+    fn shard(&self, id: RequestId) -> &Mutex<HashMap<RequestId, Arc<Live>>> {
+        // The last byte is random.
+        &self.shards[usize::from(id.as_bytes()[15]) % SHARDS]
+    }
+
+    /// Puts one in.
+    pub fn insert(&self, live: &Arc<Live>) {
+        self.shard(live.id).lock().insert(live.id, Arc::clone(live));
+    }
+
+    /// Takes one out.
+    pub fn remove(&self, id: RequestId) {
+        self.shard(id).lock().remove(&id);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ends each of them: streams close with an error event.
+    pub fn cut_all(&self) {
+        for shard in &self.shards {
+            let live: Vec<_> = shard.lock().values().cloned().collect();
+            for request in live {
+                request.cut();
+            }
+        }
+    }
+}

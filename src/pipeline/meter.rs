@@ -1,0 +1,380 @@
+//! Upstream -> (the same bytes, Usage): one pass over a stream, without a socket or a clock.
+//!
+//! Content passes at once. What is held back is the end: the usage chunk and `[DONE]` wait for the commit, and
+//! an event that has not ended is not shown. docs/API.md lists every byte that differs from the engine's.
+
+use crate::engines::sse::{Event, SseReader};
+use crate::pipeline::edits::{Edit, apply};
+use crate::pipeline::event::{self, DataKind};
+use crate::pipeline::request::StreamOptions;
+use bytes::{Bytes, BytesMut};
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Bytes of one event that are held while it has not ended. A chunk with twenty logprobs has a few thousand.
+pub const EVENT_LIMIT_BYTES: usize = 8 << 20;
+
+/// How a stream that had begun ended before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamFault {
+    /// The connection broke.
+    Broken,
+    /// It ended, and not every choice had its finish_reason.
+    Incomplete,
+    /// The engine sent an error event.
+    EngineError,
+    /// An event that is not JSON.
+    Malformed,
+    /// An event over [`EVENT_LIMIT_BYTES`].
+    Oversized,
+    /// Nothing came for too long.
+    Stalled,
+    /// It took longer than a request may.
+    Overtime,
+    /// farebox reached its drain deadline.
+    Shutdown,
+}
+
+impl StreamFault {
+    /// Its name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Incomplete => "incomplete",
+            Self::EngineError => "engine_error",
+            Self::Malformed => "malformed",
+            Self::Oversized => "oversized",
+            Self::Stalled => "stalled",
+            Self::Overtime => "overtime",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// What came of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// More is to come.
+    More,
+    /// `[DONE]`, or the end: every choice is finished.
+    Complete,
+    /// It will not be complete.
+    Fault(StreamFault),
+}
+
+/// What an answer is to look like.
+#[derive(Debug, Clone)]
+pub struct Presentation {
+    /// What the client asked of the usage.
+    pub options: StreamOptions,
+    /// The engine's name for the model, and the one to show, as JSON text without quotes; `None` where they are
+    /// the same.
+    pub rename: Option<(Bytes, Bytes)>,
+}
+
+/// Reads a stream as it passes.
+#[derive(Debug)]
+pub struct StreamMeter {
+    reader: SseReader,
+    presentation: Presentation,
+    finished: Vec<bool>,
+    unfinished: usize,
+    /// The last usage, a JSON object's text.
+    pub usage: Option<Bytes>,
+    /// Whether it came on a chunk of its own, which is the engine's last word.
+    pub usage_is_final: bool,
+    /// Deltas with a token in them, among chunks without a usage.
+    pub deltas: u64,
+    /// The last chunk that had choices: a usage chunk that must be made takes its id from it.
+    last_chunk: Bytes,
+    usage_chunk: Option<Bytes>,
+}
+
+impl StreamMeter {
+    /// A meter for a stream of this many choices.
+    pub fn new(choices: usize, presentation: Presentation) -> Self {
+        Self {
+            reader: SseReader::new(EVENT_LIMIT_BYTES),
+            presentation,
+            finished: vec![false; choices],
+            unfinished: choices,
+            usage: None,
+            usage_is_final: false,
+            deltas: 0,
+            last_chunk: Bytes::new(),
+            usage_chunk: None,
+        }
+    }
+
+    /// Takes the next segment and puts what may be shown of it into `out`.
+    pub fn push(&mut self, segment: Bytes, out: &mut Output) -> Step {
+        out.begin(&segment);
+        self.reader.push(segment);
+        loop {
+            match self.reader.next_event() {
+                Ok(Some(event)) => match self.take(event, out) {
+                    Step::More => {}
+                    ended => return ended,
+                },
+                Ok(None) => return Step::More,
+                Err(_) => return Step::Fault(StreamFault::Oversized),
+            }
+        }
+    }
+
+    /// The body ended cleanly.
+    pub fn end(&mut self, out: &mut Output) -> Step {
+        if let Some(event) = self.reader.finish() {
+            // An engine may leave out the empty line after its last event.
+            let closed = [&event.raw[..], b"\n\n"].concat();
+            match self.push(closed.into(), out) {
+                Step::More => {}
+                ended => return ended,
+            }
+        }
+        self.verdict()
+    }
+
+    fn verdict(&self) -> Step {
+        if self.unfinished == 0 {
+            Step::Complete
+        } else {
+            Step::Fault(StreamFault::Incomplete)
+        }
+    }
+
+    fn take(&mut self, event: Event, out: &mut Output) -> Step {
+        let Some(data) = event.data else {
+            out.pass(event.raw);
+            return Step::More;
+        };
+        match event::kind_of(&data) {
+            DataKind::Done => self.verdict(),
+            DataKind::Error => Step::Fault(StreamFault::EngineError),
+            DataKind::Rubbish => Step::Fault(StreamFault::Malformed),
+            DataKind::Chunk => self.take_chunk(event.raw, data, out),
+        }
+    }
+
+    fn take_chunk(&mut self, raw: Bytes, data: Bytes, out: &mut Output) -> Step {
+        let Some(finished) = event::finished_choices(&data) else {
+            return Step::Fault(StreamFault::Malformed);
+        };
+        for index in finished {
+            // An index that was not asked for finishes nothing that is waited for.
+            if let Some(seen @ false) = self.finished.get_mut(index) {
+                *seen = true;
+                self.unfinished -= 1;
+            }
+        }
+        let usage = event::usage_field(&data);
+        match &usage {
+            Some(field) if field.is_object => {
+                self.usage = Some(data.slice(field.value.clone()));
+                if event::has_no_choices(&data) {
+                    self.usage_is_final = true;
+                    self.usage_chunk = Some(data);
+                    return Step::More;
+                }
+                self.usage_is_final = false;
+            }
+            _ => self.deltas += u64::from(event::brings_token(&data)),
+        }
+        match self.edits(&data, usage.as_ref()) {
+            edits if edits.is_empty() => out.pass(raw),
+            edits => out.push(edited_event(&raw, &data, &edits)),
+        }
+        self.last_chunk = data;
+        Step::More
+    }
+
+    /// What must differ from the engine's chunk.
+    fn edits<'a>(&'a self, data: &[u8], usage: Option<&event::UsageField>) -> Vec<Edit<'a>> {
+        let mut edits: Vec<Edit<'a>> = Vec::new();
+        if let Some((from, to)) = &self.presentation.rename
+            && let Some(range) = event::model_named(data, from)
+        {
+            edits.push((range, Cow::Borrowed(to)));
+        }
+        let options = self.presentation.options;
+        if let Some(field) = usage.filter(|_| !(options.include_usage && options.continuous_usage)) {
+            if !options.include_usage {
+                let whole = event::with_key_and_comma(data, &field.value);
+                edits.extend(whole.map(|range| (range, Cow::Borrowed(&b""[..]))));
+            } else if field.is_object {
+                edits.push((field.value.clone(), Cow::Borrowed(&b"null"[..])));
+            }
+        }
+        edits.sort_by_key(|(range, _)| range.start);
+        edits
+    }
+
+    /// The end of a complete stream: the usage chunk, if the client asked for one, and `[DONE]`. `usage` is what
+    /// the ledger holds, with its cost, as a JSON object's text.
+    pub fn terminal(&self, usage: &UsageJson) -> Bytes {
+        let mut end = BytesMut::with_capacity(512);
+        if self.presentation.options.include_usage {
+            end.extend_from_slice(b"data: ");
+            end.extend_from_slice(&self.usage_chunk(usage));
+            end.extend_from_slice(b"\n\n");
+        }
+        end.extend_from_slice(b"data: [DONE]\n\n");
+        end.freeze()
+    }
+
+    fn usage_chunk(&self, usage: &UsageJson) -> Bytes {
+        match &self.usage_chunk {
+            Some(chunk) => {
+                let renamed = self.edits_of_usage_chunk(chunk, usage);
+                apply(chunk, &renamed)
+            }
+            // The engine put its usage elsewhere, or gave none: the chunk is made of the last one's head.
+            None => made_usage_chunk(&self.last_chunk, usage, self.presentation.rename.as_ref()),
+        }
+    }
+
+    fn edits_of_usage_chunk<'a>(&'a self, chunk: &[u8], usage: &'a UsageJson) -> Vec<Edit<'a>> {
+        let mut edits: Vec<Edit<'a>> = Vec::new();
+        if let Some((from, to)) = &self.presentation.rename
+            && let Some(range) = event::model_named(chunk, from)
+        {
+            edits.push((range, Cow::Borrowed(to)));
+        }
+        if let Some(field) = event::usage_field(chunk) {
+            edits.push((
+                field.value.clone(),
+                Cow::Owned(usage.spliced_into(&chunk[field.value])),
+            ));
+        }
+        edits.sort_by_key(|(range, _)| range.start);
+        edits
+    }
+}
+
+/// A usage as a client is shown it.
+#[derive(Debug, Clone)]
+pub struct UsageJson {
+    /// `prompt_tokens`, `completion_tokens` and so on, where the engine's own object cannot be shown.
+    pub made: String,
+    /// USD, exact: `0.0000123`.
+    pub estimated_cost: String,
+    /// Whether the ledger's numbers are the engine's: then its object is shown, details and all.
+    pub engines_own: bool,
+}
+
+impl UsageJson {
+    /// The engine's usage object with `estimated_cost` in it.
+    pub fn spliced_into(&self, engine: &[u8]) -> Vec<u8> {
+        let own = self.made.as_bytes();
+        let object = if self.engines_own { engine } else { own };
+        let inner = object
+            .strip_suffix(b"}")
+            .unwrap_or(own.strip_suffix(b"}").unwrap_or(own));
+        let comma = if inner.trim_ascii_end().last() == Some(&b'{') {
+            ""
+        } else {
+            ","
+        };
+        [
+            inner,
+            comma.as_bytes(),
+            b"\"estimated_cost\":",
+            self.estimated_cost.as_bytes(),
+            b"}",
+        ]
+        .concat()
+    }
+}
+
+fn made_usage_chunk(last: &[u8], usage: &UsageJson, rename: Option<&(Bytes, Bytes)>) -> Bytes {
+    let mut chunk: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(last).unwrap_or_default();
+    chunk.retain(|field, _| {
+        matches!(
+            field.as_str(),
+            "id" | "object" | "created" | "model" | "system_fingerprint"
+        )
+    });
+    let head = serde_json::Value::Object(chunk).to_string();
+    let usage = usage.spliced_into(usage.made.as_bytes());
+    let comma: &[u8] = if head == "{}" { b"" } else { b"," };
+    let inner = head.strip_suffix('}').unwrap_or("{").as_bytes();
+    let made = Bytes::from([inner, comma, b"\"choices\":[],\"usage\":", &usage, b"}"].concat());
+    let renamed = rename
+        .and_then(|(from, to)| event::model_named(&made, from).map(|range| (range, Cow::Borrowed(&to[..]))));
+    apply(&made, renamed.as_slice())
+}
+
+/// The event with edits in its data.
+fn edited_event(raw: &Bytes, data: &Bytes, edits: &[Edit<'_>]) -> Bytes {
+    let offset = (data.as_ptr() as usize).wrapping_sub(raw.as_ptr() as usize);
+    if offset <= raw.len() && offset + data.len() <= raw.len() {
+        let moved: Vec<Edit<'_>> = edits
+            .iter()
+            .map(|(range, with)| (range.start + offset..range.end + offset, Cow::Borrowed(&**with)))
+            .collect();
+        return apply(raw, &moved);
+    }
+    // Its data came in several lines, which were joined elsewhere: it is written again as one.
+    let mut line = apply(data, edits).to_vec();
+    line.iter_mut()
+        .filter(|byte| **byte == b'\n')
+        .for_each(|byte| *byte = b' ');
+    Bytes::from([b"data: ", &line[..], b"\n\n"].concat())
+}
+
+/// What may be shown of a segment: runs of the engine's own bytes, and pieces that were edited.
+#[derive(Debug, Default)]
+pub struct Output {
+    segment: Bytes,
+    /// The run of the segment that has not become a piece yet.
+    run: Range<usize>,
+    pieces: Vec<Bytes>,
+}
+
+impl Output {
+    fn begin(&mut self, segment: &Bytes) {
+        self.end_run();
+        self.segment = segment.clone();
+    }
+
+    /// Puts the engine's own bytes in. Neighbours in the segment come out as one slice of it, uncopied.
+    fn pass(&mut self, raw: Bytes) {
+        let offset = (raw.as_ptr() as usize).wrapping_sub(self.segment.as_ptr() as usize);
+        if offset >= self.segment.len() {
+            return self.push(raw);
+        }
+        if self.run.end != offset {
+            self.end_run();
+            self.run.start = offset;
+        }
+        self.run.end = offset + raw.len();
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        self.end_run();
+        self.pieces.push(piece);
+    }
+
+    fn end_run(&mut self) {
+        if !self.run.is_empty() {
+            self.pieces.push(self.segment.slice(self.run.clone()));
+        }
+        self.run = 0..0;
+    }
+
+    /// All of it as one piece; `None` if there is nothing.
+    pub fn take(&mut self) -> Option<Bytes> {
+        self.end_run();
+        self.segment = Bytes::new();
+        match self.pieces.len() {
+            0 => None,
+            1 => self.pieces.pop(),
+            _ => {
+                let joined = self.pieces.concat();
+                self.pieces.clear();
+                Some(joined.into())
+            }
+        }
+    }
+}

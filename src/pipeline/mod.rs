@@ -1,0 +1,208 @@
+//! The life of a request: seven calls, each of which takes what the one before it made.
+//!
+//! ```text
+//! Request -authenticate-> Caller -admit-> Admitted -route-> Route -forward-> Upstream
+//!         -meter-> (the same bytes, Usage) -settle-> Receipt
+//! ```
+//!
+//! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it
+//! - [`mod@authenticate`], [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
+//! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
+//! - [`usage`], [`settle`], [`in_flight`]: what it comes to
+//! - `engine_error`, `shown`: what a client is told
+
+pub mod request;
+mod fields;
+mod edits;
+pub mod authenticate;
+pub mod admit;
+pub mod route;
+pub mod forward;
+mod engine_error;
+mod event;
+pub mod meter;
+pub mod body;
+pub mod whole;
+pub mod usage;
+pub mod settle;
+pub mod in_flight;
+mod shown;
+
+use crate::admission::directory::Directory;
+use crate::clock::Clock;
+use crate::config::Timeouts;
+use crate::engines::registry::{Registry, ServedModel};
+use crate::ledger::Settler;
+use crate::pipeline::admit::{Admitted, admit};
+use crate::pipeline::authenticate::Caller;
+use crate::pipeline::body::MeteredBody;
+use crate::pipeline::forward::{Upstream, forward};
+use crate::pipeline::in_flight::{InFlight, Live};
+use crate::pipeline::meter::{Presentation, StreamMeter};
+use crate::pipeline::request::InferenceRequest;
+use crate::pipeline::settle::Receipt;
+use crate::telemetry::log;
+use crate::telemetry::metrics::Metrics;
+use bytes::Bytes;
+use farebox_domain::attempt::RetryBudget;
+use farebox_domain::ids::RequestId;
+use farebox_domain::ledger::EntryState;
+use farebox_domain::limits::Limits;
+use farebox_domain::refusal::Refusal;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// What the stages work with. Built once, at start.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// What time it is.
+    pub clock: Clock,
+    /// Accounts and keys.
+    pub directory: Arc<Directory>,
+    /// Models and engines.
+    pub registry: Arc<Registry>,
+    /// What an account has until it is given more.
+    pub limits: Limits,
+    /// How much trying a request is worth.
+    pub retry: RetryBudget,
+    /// How long an engine may be silent.
+    pub timeouts: Timeouts,
+    /// The way to the ledger.
+    pub settler: Settler,
+    /// Requests that are being served.
+    pub in_flight: InFlight,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// The way to the settler for what was dropped unsettled.
+    pub abandoned: mpsc::UnboundedSender<Arc<Live>>,
+}
+
+/// How a request came in, before anything of it was read.
+#[derive(Debug)]
+pub struct Arrival {
+    /// farebox's id for it.
+    pub id: RequestId,
+    /// The client's, from `x-request-id`.
+    pub client_request_id: Option<String>,
+}
+
+/// An answer.
+pub enum Answer {
+    /// Events, as they come.
+    Stream(Box<MeteredBody>),
+    /// One JSON body, already in the ledger.
+    Whole(Bytes, Receipt),
+}
+
+/// Serves a request whose caller is known and whose body has been read.
+pub async fn serve(
+    pipeline: &Arc<Pipeline>,
+    caller: &Caller,
+    arrival: Arrival,
+    request: InferenceRequest,
+) -> Result<Answer, Refusal> {
+    let (admitted, served) = admit(pipeline, caller, arrival, request)?;
+    let upstream = match route::route(&served, |_| true) {
+        Ok(route) => forward(&admitted, &served, route).await,
+        Err(refusal) => Err(refusal),
+    };
+    match upstream {
+        Ok(Upstream::Stream {
+            guard,
+            serves,
+            begun,
+            body,
+        }) => Ok(stream(admitted, &served, &serves, begun, (body, guard))),
+        Ok(Upstream::Whole { serves, answer }) => whole(admitted, &served, &serves, &answer).await,
+        Err(refusal) => {
+            admitted.fail();
+            Err(refusal)
+        }
+    }
+}
+
+fn stream(
+    admitted: Admitted,
+    served: &ServedModel,
+    serves: &str,
+    begun: Bytes,
+    upstream: (
+        crate::engines::client::EngineBody,
+        crate::engines::client::EngineGuard,
+    ),
+) -> Answer {
+    let presentation = presentation(&admitted, served, serves);
+    let meter = StreamMeter::new(admitted.request.choices, presentation);
+    let live = Arc::clone(admitted.live());
+    Answer::Stream(Box::new(MeteredBody::new(admitted, live, meter, begun, upstream)))
+}
+
+async fn whole(
+    admitted: Admitted,
+    served: &ServedModel,
+    serves: &str,
+    answer: &whole::WholeAnswer,
+) -> Result<Answer, Refusal> {
+    let presentation = presentation(&admitted, served, serves);
+    let (id, as_base64) = (admitted.id(), admitted.request.wants_base64);
+    let usage = answer.usage();
+    {
+        let mut progress = admitted.live().progress.lock();
+        progress.usage.clone_from(&usage);
+        progress.usage_is_final = true;
+        progress.whole = true;
+    }
+    let receipt = admitted
+        .settle(EntryState::Completed)
+        .durable()
+        .await
+        .map_err(|fault| {
+            log::internal(id, &fault);
+            Refusal::Internal(id.to_string())
+        })?;
+    let shown = shown::usage_json(&receipt, usage.as_deref());
+    Ok(Answer::Whole(
+        answer.present(&presentation, &shown, as_base64),
+        receipt,
+    ))
+}
+
+/// How the answer is to look: under the catalog's name, with the usage that the client asked for.
+fn presentation(admitted: &Admitted, served: &ServedModel, serves: &str) -> Presentation {
+    let sold = served.model.id.as_str();
+    let json = |name: &str| {
+        let quoted = serde_json::Value::from(name).to_string();
+        Bytes::copy_from_slice(quoted.trim_matches('"').as_bytes())
+    };
+    Presentation {
+        options: admitted.request.stream_options,
+        rename: (sold != serves).then(|| (json(serves), json(sold))),
+    }
+}
+
+impl Pipeline {
+    /// Takes what was dropped unsettled; the task of [`settle_abandoned`] settles it.
+    fn abandon(&self, live: Arc<Live>) {
+        // The receiver outlives every request: `App` stops it after the last connection is gone.
+        let _ = self.abandoned.send(live);
+    }
+}
+
+/// Settles what was dropped unsettled, until `stop`; what was dropped before it is settled still.
+pub async fn settle_abandoned(
+    pipeline: Arc<Pipeline>,
+    mut abandoned: mpsc::UnboundedReceiver<Arc<Live>>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            live = abandoned.recv() => match live {
+                Some(live) => settle::settle_abandoned(&pipeline, &live),
+                None => return,
+            },
+            () = stop.cancelled() => return,
+        }
+    }
+}

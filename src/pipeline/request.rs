@@ -1,0 +1,242 @@
+//! Reading a request: one pass over its top level, and only as deep as farebox needs to know.
+//!
+//! What does not hold is refused here, before anything is spent, and names its field. What holds keeps its bytes:
+//! an engine is sent the client's own, with the edits of `edits.rs`.
+
+use bytes::Bytes;
+use farebox_domain::ledger::Endpoint;
+use farebox_domain::refusal::Refusal;
+use serde::Deserialize;
+use serde::de::{self, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use crate::pipeline::fields::{self, check_type};
+
+/// Arrays and objects inside each other. Tool schemas nest; nothing honest nests this deep.
+const MAX_DEPTH: usize = 128;
+/// Fields at the top level. OpenAI's chat request has about forty.
+const MAX_FIELDS: usize = 256;
+
+/// A request that holds.
+#[derive(Debug)]
+pub struct InferenceRequest {
+    /// By which route it came.
+    pub endpoint: Endpoint,
+    /// The client's bytes.
+    pub body: Bytes,
+    /// The model that it names.
+    pub model: String,
+    /// Whether it asks for a stream.
+    pub stream: bool,
+    /// Choices that the answer will have: `n` for each prompt.
+    pub choices: usize,
+    /// `max_completion_tokens` or `max_tokens`, and which of them.
+    pub max_tokens: Option<(&'static str, u64)>,
+    /// What the client asks of a stream's usage.
+    pub stream_options: StreamOptions,
+    /// `encoding_format: base64`, for embeddings.
+    pub wants_base64: bool,
+    /// Where `model`'s value stands in the body.
+    pub(in crate::pipeline) model_range: Range<usize>,
+    /// Where `stream_options`' value stands, if it is there.
+    pub(in crate::pipeline) stream_options_range: Option<Range<usize>>,
+}
+
+/// `stream_options`, as the client gave it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// `include_usage`. False, absent and null are the same: the stream is metered all the same.
+    pub include_usage: bool,
+    /// vLLM's `continuous_usage_stats`.
+    pub continuous_usage: bool,
+}
+
+/// A field of the top level: its name and its value's text, borrowed from the body.
+type Field<'a> = (Cow<'a, str>, &'a RawValue);
+
+impl InferenceRequest {
+    /// Reads a body, or says which field does not hold.
+    pub fn read(endpoint: Endpoint, body: Bytes) -> Result<Self, Refusal> {
+        let text = std::str::from_utf8(&body).map_err(|fault| {
+            Refusal::invalid(
+                format!("the body is not UTF-8 at byte {}", fault.valid_up_to()),
+                None,
+            )
+        })?;
+        check_depth(text)?;
+        let Fields(found) = serde_json::from_str(text).map_err(|fault| not_json(&fault))?;
+        let mut read = Self {
+            endpoint,
+            body: Bytes::new(),
+            model: String::new(),
+            stream: false,
+            choices: 1,
+            max_tokens: None,
+            stream_options: StreamOptions::default(),
+            wants_base64: false,
+            model_range: 0..0,
+            stream_options_range: None,
+        };
+        let mut n = 1;
+        let mut prompts = None;
+        for (name, value) in &found {
+            check_type(endpoint, name, value)?;
+            match (&**name, endpoint) {
+                ("model", _) => {
+                    read.model = fields::text("model", value)?;
+                    read.model_range = range_in(text, value);
+                }
+                ("stream", Endpoint::ChatCompletions | Endpoint::Completions) => {
+                    read.stream = value.get() == "true";
+                }
+                ("stream_options", Endpoint::ChatCompletions | Endpoint::Completions) => {
+                    read.stream_options = fields::stream_options(value)?;
+                    read.stream_options_range = Some(range_in(text, value));
+                }
+                ("n", Endpoint::ChatCompletions | Endpoint::Completions) => n = fields::choices(value)?,
+                ("max_tokens", Endpoint::ChatCompletions | Endpoint::Completions) => {
+                    let asked = fields::max_tokens("max_tokens", endpoint, value)?;
+                    // The newer field wins, as at OpenAI.
+                    read.max_tokens = read.max_tokens.or(asked.map(|asked| ("max_tokens", asked)));
+                }
+                ("max_completion_tokens", Endpoint::ChatCompletions) => {
+                    let asked = fields::max_tokens("max_completion_tokens", endpoint, value)?;
+                    read.max_tokens = asked
+                        .map(|asked| ("max_completion_tokens", asked))
+                        .or(read.max_tokens);
+                }
+                ("messages", Endpoint::ChatCompletions) => {
+                    fields::messages(value)?;
+                    prompts = Some(1);
+                }
+                ("prompt", Endpoint::Completions) => prompts = Some(fields::inputs("prompt", value)?),
+                ("input", Endpoint::Embeddings) => prompts = Some(fields::inputs("input", value)?),
+                ("encoding_format", Endpoint::Embeddings) => {
+                    read.wants_base64 = fields::encoding_format(value)?;
+                }
+                _ => {}
+            }
+        }
+        if read.model_range.is_empty() {
+            return Err(missing(
+                "model",
+                "the name of a model, as GET /v1/models lists them",
+            ));
+        }
+        let Some(prompts) = prompts else {
+            return Err(missing_prompt(endpoint));
+        };
+        read.choices = n.saturating_mul(prompts);
+        read.body = body;
+        Ok(read)
+    }
+}
+
+fn missing(field: &'static str, what: &str) -> Refusal {
+    Refusal::invalid(format!("`{field}` is missing: send {what}"), Some(field.into()))
+}
+
+fn missing_prompt(endpoint: Endpoint) -> Refusal {
+    match endpoint {
+        Endpoint::ChatCompletions => missing("messages", "a list with at least one message"),
+        Endpoint::Completions => missing("prompt", "a text, a list of texts or a list of tokens"),
+        Endpoint::Embeddings => missing("input", "a text, a list of texts or a list of tokens"),
+    }
+}
+
+/// Where a value that was borrowed from `text` stands in it.
+fn range_in(text: &str, value: &RawValue) -> Range<usize> {
+    let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
+    start..start + value.get().len()
+}
+
+fn not_json(fault: &serde_json::Error) -> Refusal {
+    let message = match fault.classify() {
+        serde_json::error::Category::Data => fault.to_string(),
+        _ => format!("the body is not valid JSON: {fault}"),
+    };
+    let param = message
+        .strip_prefix("the field `")
+        .and_then(|rest| rest.split('`').next());
+    let param = param.map(|name| Cow::Owned(name.to_owned()));
+    Refusal::invalid(message, param)
+}
+
+/// Every top-level field, once.
+struct Fields<'a>(Vec<Field<'a>>);
+
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TopLevel;
+
+        impl<'de> Visitor<'de> for TopLevel {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields: Vec<Field<'de>> = Vec::with_capacity(8);
+                while let Some(Name(name)) = map.next_key()? {
+                    if fields.iter().any(|(earlier, _)| *earlier == name) {
+                        let name: String = name.chars().take(64).collect();
+                        return Err(de::Error::custom(format_args!(
+                            "the field `{name}` is there twice: send it once"
+                        )));
+                    }
+                    if fields.len() == MAX_FIELDS {
+                        return Err(de::Error::custom(format_args!(
+                            "the body has more than {MAX_FIELDS} fields"
+                        )));
+                    }
+                    fields.push((name, map.next_value()?));
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(TopLevel)
+    }
+}
+
+/// Refuses a body whose arrays and objects nest too deep, without recursion. Strings are jumped over.
+fn check_depth(text: &str) -> Result<(), Refusal> {
+    let bytes = text.as_bytes();
+    let mut depth = 0usize;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    let message = format!("the body nests deeper than {MAX_DEPTH} arrays and objects");
+                    return Err(Refusal::invalid(message, None));
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => at = string_end(bytes, at),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The position after the string whose opening quote is before `at`.
+pub(in crate::pipeline) fn string_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(offset) = memchr::memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
+        at += offset + 1;
+        if bytes[at - 1] == b'"' {
+            return at;
+        }
+        at += 1;
+    }
+    bytes.len()
+}

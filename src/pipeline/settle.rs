@@ -1,0 +1,134 @@
+//! (bytes, Usage) -> Receipt: what a request comes to, once, durably.
+
+use crate::admission::concurrency::ConcurrencyPermit;
+use crate::ledger::SettleFault;
+use crate::pipeline::Pipeline;
+use crate::pipeline::admit::Admitted;
+use crate::pipeline::in_flight::{Live, Progress};
+use crate::pipeline::usage::usage_of;
+use crate::telemetry::log;
+use farebox_domain::ledger::{Entry, EntryState, Timings, cost_of};
+use farebox_domain::money::Picodollars;
+use farebox_domain::tokens::{Usage, UsageSource};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// What a request came to. It holds the request's place among its account's until the last byte has gone.
+#[derive(Debug)]
+pub struct Receipt {
+    /// What was used.
+    pub usage: Usage,
+    /// How that is known.
+    pub usage_source: UsageSource,
+    /// What it costs.
+    pub cost: Picodollars,
+    _permit: ConcurrencyPermit,
+}
+
+/// A settlement on its way to the disk.
+#[derive(Debug)]
+pub struct Settling {
+    /// What it will have come to.
+    pub receipt: Receipt,
+    /// Resolves when it is durable.
+    pub done: oneshot::Receiver<Result<(), SettleFault>>,
+}
+
+impl Settling {
+    /// Waits until it is durable.
+    pub async fn durable(self) -> Result<Receipt, SettleFault> {
+        match self.done.await {
+            Ok(Ok(())) => Ok(self.receipt),
+            Ok(Err(fault)) => Err(fault),
+            Err(_) => Err(SettleFault::Closed),
+        }
+    }
+}
+
+impl Admitted {
+    /// Ends the request in this state: the one place where a request that has a client is charged.
+    pub fn settle(self, state: EntryState) -> Settling {
+        let pipeline = Arc::clone(&self.ticket.pipeline);
+        let live = self.ticket.redeem();
+        let entry = entry_of(&pipeline, &live, state);
+        let receipt = Receipt {
+            usage: entry.usage,
+            usage_source: entry.usage_source,
+            cost: entry.cost,
+            _permit: self.permit,
+        };
+        let done = pipeline.settler.settle(entry);
+        Settling { receipt, done }
+    }
+
+    /// Ends a request that no engine answered: nothing is charged, and nobody waits for the entry.
+    pub fn fail(self) {
+        let pipeline = Arc::clone(&self.ticket.pipeline);
+        let live = self.ticket.redeem();
+        pipeline
+            .settler
+            .settle_unwaited(entry_of(&pipeline, &live, EntryState::Failed));
+    }
+}
+
+/// Settles what was dropped unsettled: clients that left, and streams that the shutdown cut.
+pub(in crate::pipeline) fn settle_abandoned(pipeline: &Pipeline, live: &Live) {
+    let state = if live.is_cut() {
+        EntryState::Interrupted
+    } else {
+        EntryState::Cancelled
+    };
+    pipeline.metrics.abandoned.inc();
+    pipeline.settler.settle_unwaited(entry_of(pipeline, live, state));
+}
+
+fn entry_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Entry {
+    let progress = live.progress.lock().clone();
+    let (usage, usage_source) = match state {
+        EntryState::Failed => (Usage::default(), UsageSource::None),
+        _ => usage_of(&progress, live.choices, state == EntryState::Completed),
+    };
+    let price = &live.model.model.price;
+    let (usage, usage_source, cost) = match cost_of(state, &usage, price) {
+        Ok(cost) if cost.to_i64().is_ok() => (usage, usage_source, cost),
+        // Nobody is charged for a number that no model can have produced.
+        _ => {
+            log::absurd_usage(live.id, &usage);
+            (Usage::default(), UsageSource::None, Picodollars::ZERO)
+        }
+    };
+    let entry = Entry {
+        id: live.id,
+        client_request_id: live.client_request_id.clone(),
+        account: live.account.clone(),
+        key: live.key.clone(),
+        model: live.model.model.id.clone(),
+        engine: progress.engine.as_ref().map(|(name, _)| name.clone()),
+        endpoint: live.endpoint,
+        state,
+        usage,
+        usage_source,
+        price_version: live.model.price_version,
+        cost,
+        admitted_at_ms: live.admitted_at_ms,
+        timings: timings(pipeline, live, &progress),
+    };
+    live.model.metrics.settled(&entry);
+    log::settled(&entry);
+    entry
+}
+
+fn timings(pipeline: &Pipeline, live: &Live, progress: &Progress) -> Timings {
+    let now = pipeline.clock.now();
+    let since = |at: tokio::time::Instant| microseconds(at.saturating_duration_since(live.admitted_at));
+    Timings {
+        queue_us: progress.called_at.map_or_else(|| since(now), since),
+        ttft_us: progress.first_event_at.map(since),
+        total_us: since(now),
+    }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,174 @@
+//! An answer in one piece: read for its usage, and shown with its cost.
+
+use crate::pipeline::edits::{Edit, apply};
+use crate::pipeline::event;
+use crate::pipeline::meter::{Presentation, UsageJson};
+use base64::Engine as _;
+use bytes::Bytes;
+use farebox_domain::ledger::Endpoint;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// A whole answer that holds: JSON, with what its route promises.
+#[derive(Debug)]
+pub struct WholeAnswer {
+    bytes: Bytes,
+    usage: Option<Range<usize>>,
+}
+
+/// What farebox reads of an answer.
+#[derive(Deserialize)]
+struct Shape<'a> {
+    choices: Option<Vec<IgnoredAny>>,
+    data: Option<Vec<IgnoredAny>>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+impl WholeAnswer {
+    /// Reads an engine's body; `None` if it is not an answer on this route.
+    pub fn read(endpoint: Endpoint, bytes: Bytes) -> Option<Self> {
+        let shape: Shape<'_> = serde_json::from_slice(&bytes).ok()?;
+        let parts = match endpoint {
+            Endpoint::ChatCompletions | Endpoint::Completions => shape.choices,
+            Endpoint::Embeddings => shape.data,
+        };
+        parts.filter(|parts| !parts.is_empty())?;
+        let usage = shape
+            .usage
+            .filter(|usage| usage.get().starts_with('{'))
+            .map(|usage| {
+                let start = usage.get().as_ptr() as usize - bytes.as_ptr() as usize;
+                start..start + usage.get().len()
+            });
+        Some(Self { bytes, usage })
+    }
+
+    /// The engine's usage object.
+    pub fn usage(&self) -> Option<Bytes> {
+        self.usage.clone().map(|range| self.bytes.slice(range))
+    }
+
+    /// The bytes for the client: the engine's, with the cost in their usage, the catalog's name for the model,
+    /// and embeddings in base64 where the client asked for them and the engine did not.
+    pub fn present(&self, presentation: &Presentation, usage: &UsageJson, as_base64: bool) -> Bytes {
+        let mut edits: Vec<Edit<'_>> = Vec::new();
+        if let Some((from, to)) = &presentation.rename
+            && let Some(range) = event::model_named(&self.bytes, from)
+        {
+            edits.push((range, Cow::Borrowed(to)));
+        }
+        match &self.usage {
+            Some(range) => {
+                edits.push((
+                    range.clone(),
+                    Cow::Owned(usage.spliced_into(&self.bytes[range.clone()])),
+                ));
+            }
+            None => edits.extend(usage_added(&self.bytes, usage)),
+        }
+        if as_base64 {
+            edits.extend(embeddings_in_base64(&self.bytes));
+        }
+        edits.sort_by_key(|(range, _)| range.start);
+        apply(&self.bytes, &edits)
+    }
+}
+
+/// An answer without a usage gets the one that is in the ledger.
+fn usage_added<'a>(bytes: &[u8], usage: &UsageJson) -> Option<Edit<'a>> {
+    let brace = memchr::memrchr(b'}', bytes)?;
+    let object = usage.spliced_into(usage.made.as_bytes());
+    Some((brace..brace, Cow::Owned([b",\"usage\":", &object[..]].concat())))
+}
+
+/// OpenAI API: base64 of little-endian 32-bit floats. The SDKs decode it without looking (FACTS.md).
+fn embeddings_in_base64<'a>(bytes: &[u8]) -> Vec<Edit<'a>> {
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        data: Vec<Item<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        embedding: &'a RawValue,
+    }
+    let Ok(answer) = serde_json::from_slice::<Answer<'_>>(bytes) else {
+        return Vec::new();
+    };
+    let edit = |item: &Item<'_>| {
+        let text = item.embedding.get();
+        let floats: Vec<f32> = serde_json::from_str(text).ok()?;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(
+            floats
+                .iter()
+                .flat_map(|float| float.to_le_bytes())
+                .collect::<Vec<u8>>(),
+        );
+        let start = text.as_ptr() as usize - bytes.as_ptr() as usize;
+        Some((
+            start..start + text.len(),
+            Cow::Owned(format!("\"{encoded}\"").into_bytes()),
+        ))
+    };
+    answer.data.iter().filter_map(edit).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
+mod tests {
+    use super::*;
+    use crate::pipeline::request::StreamOptions;
+
+    fn shown(endpoint: Endpoint, body: &'static str, as_base64: bool) -> String {
+        let answer = WholeAnswer::read(endpoint, Bytes::from_static(body.as_bytes())).unwrap();
+        let presentation = Presentation {
+            options: StreamOptions::default(),
+            rename: Some((Bytes::from_static(b"served"), Bytes::from_static(b"sold"))),
+        };
+        let usage = UsageJson {
+            made: r#"{"prompt_tokens":1,"completion_tokens":0,"total_tokens":1}"#.into(),
+            estimated_cost: "0.0000001".into(),
+            engines_own: true,
+        };
+        String::from_utf8(answer.present(&presentation, &usage, as_base64).into()).unwrap()
+    }
+
+    #[test]
+    fn the_cost_and_the_name_are_put_in_and_nothing_else() {
+        let body = r#"{"id":"x", "model":"served","choices":[{}],"usage":{"prompt_tokens":1}, "timings":{}}"#;
+        insta::assert_snapshot!(shown(Endpoint::ChatCompletions, body, false), @r#"{"id":"x", "model":"sold","choices":[{}],"usage":{"prompt_tokens":1,"estimated_cost":0.0000001}, "timings":{}}"#);
+    }
+
+    #[test]
+    fn an_answer_without_usage_gets_the_ledgers() {
+        let body = r#"{"choices":[{}]}"#;
+        insta::assert_snapshot!(shown(Endpoint::Completions, body, false), @r#"{"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":0,"total_tokens":1,"estimated_cost":0.0000001}}"#);
+    }
+
+    #[test]
+    fn floats_become_base64_where_the_engine_does_not_know_it() {
+        let body = r#"{"data":[{"embedding":[1.0,-2.5]},{"embedding":"AACAPw=="}],"usage":{}}"#;
+        insta::assert_snapshot!(shown(Endpoint::Embeddings, body, true), @r#"{"data":[{"embedding":"AACAPwAAIMA="},{"embedding":"AACAPw=="}],"usage":{"estimated_cost":0.0000001}}"#);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        for body in [
+            "",
+            "{}",
+            "<html>",
+            r#"{"choices":[]}"#,
+            r#"{"error":{}}"#,
+            r#"{"data":[1]}"#,
+        ] {
+            assert!(
+                WholeAnswer::read(Endpoint::ChatCompletions, Bytes::from_static(body.as_bytes())).is_none()
+            );
+        }
+    }
+}

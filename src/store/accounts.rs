@@ -1,0 +1,137 @@
+//! Accounts and their API keys.
+
+use super::{Store, StoreFault, column};
+use farebox_domain::ids::{AccountId, KeyId};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+/// SQLite's extended result code for a UNIQUE constraint other than the primary key's
+/// (`SQLITE_CONSTRAINT_UNIQUE`).
+const CONSTRAINT_UNIQUE: &str = "2067";
+
+/// An account as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountRow {
+    /// Its id.
+    pub id: AccountId,
+    /// What people call it; no two accounts share one.
+    pub name: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+}
+
+/// An API key as it is stored: never the secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Its public name.
+    pub id: KeyId,
+    /// Who pays for what is done with it.
+    pub account: AccountId,
+    /// What people call it.
+    pub name: String,
+    /// SHA-256 of the secret.
+    pub hash: [u8; 32],
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// From when it no longer holds, in milliseconds since 1970; `None`: never.
+    pub expires_at_ms: Option<u64>,
+    /// When it was revoked, in milliseconds since 1970; `None`: it is not.
+    pub revoked_at_ms: Option<u64>,
+}
+
+impl Store {
+    /// Adds an account. Errors: [`StoreFault::NameTaken`].
+    pub async fn create_account(&self, row: &AccountRow) -> Result<(), StoreFault> {
+        sqlx::query("INSERT INTO accounts (id, name, created_at_ms) VALUES (?, ?, ?)")
+            .bind(row.id.as_str())
+            .bind(row.name.as_str())
+            .bind(column(row.created_at_ms, "created_at_ms")?)
+            .execute(self.pool())
+            .await
+            .map_err(|fault| {
+                let code = fault.as_database_error().and_then(|refused| refused.code());
+                match code.as_deref() {
+                    Some(CONSTRAINT_UNIQUE) => StoreFault::NameTaken,
+                    _ => fault.into(),
+                }
+            })?;
+        Ok(())
+    }
+
+    /// Every account, the oldest first.
+    pub async fn accounts(&self) -> Result<Vec<AccountRow>, StoreFault> {
+        let rows = sqlx::query("SELECT id, name, created_at_ms FROM accounts ORDER BY created_at_ms, id")
+            .fetch_all(self.pool())
+            .await?;
+        let read = |row: &SqliteRow| {
+            Ok(AccountRow {
+                id: row.try_get::<&str, _>("id")?.into(),
+                name: row.try_get("name")?,
+                created_at_ms: row.try_get("created_at_ms")?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Adds a key. Errors: [`StoreFault::NoSuchAccount`].
+    pub async fn create_key(&self, row: &KeyRow) -> Result<(), StoreFault> {
+        let optional = |time: Option<u64>, what| time.map(|ms| column(ms, what)).transpose();
+        sqlx::query(
+            "INSERT INTO api_keys (id, account, name, hash, created_at_ms, expires_at_ms, revoked_at_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(row.id.as_str())
+        .bind(row.account.as_str())
+        .bind(row.name.as_str())
+        .bind(row.hash.as_slice())
+        .bind(column(row.created_at_ms, "created_at_ms")?)
+        .bind(optional(row.expires_at_ms, "expires_at_ms")?)
+        .bind(optional(row.revoked_at_ms, "revoked_at_ms")?)
+        .execute(self.pool())
+        .await
+        .map_err(no_such_account)?;
+        Ok(())
+    }
+
+    /// Every key, revoked and expired ones among them, the oldest first.
+    pub async fn keys(&self) -> Result<Vec<KeyRow>, StoreFault> {
+        let rows = sqlx::query("SELECT * FROM api_keys ORDER BY created_at_ms, id")
+            .fetch_all(self.pool())
+            .await?;
+        rows.iter().map(read_key).collect()
+    }
+
+    /// Revokes a key. False if there is none with this id, or if it was revoked before (and keeps that time).
+    pub async fn revoke_key(&self, id: &KeyId, at_ms: u64) -> Result<bool, StoreFault> {
+        let revoked =
+            sqlx::query("UPDATE api_keys SET revoked_at_ms = ? WHERE id = ? AND revoked_at_ms IS NULL")
+                .bind(column(at_ms, "revoked_at_ms")?)
+                .bind(id.as_str())
+                .execute(self.pool())
+                .await?;
+        Ok(revoked.rows_affected() > 0)
+    }
+}
+
+fn read_key(row: &SqliteRow) -> Result<KeyRow, StoreFault> {
+    let hash: &[u8] = row.try_get("hash")?;
+    Ok(KeyRow {
+        id: row.try_get::<&str, _>("id")?.into(),
+        account: row.try_get::<&str, _>("account")?.into(),
+        name: row.try_get("name")?,
+        hash: hash
+            .try_into()
+            .map_err(|_| StoreFault::Unreadable("a key's hash"))?,
+        created_at_ms: row.try_get("created_at_ms")?,
+        expires_at_ms: row.try_get("expires_at_ms")?,
+        revoked_at_ms: row.try_get("revoked_at_ms")?,
+    })
+}
+
+/// The only foreign key that a key or a limit has is its account.
+pub(super) fn no_such_account(fault: sqlx::Error) -> StoreFault {
+    match fault.as_database_error() {
+        Some(refused) if refused.is_foreign_key_violation() => StoreFault::NoSuchAccount,
+        _ => fault.into(),
+    }
+}

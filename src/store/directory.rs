@@ -1,0 +1,27 @@
+//! Claiming the data directory: made private, and locked for as long as the process has it open.
+
+use super::StoreFault;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::path::Path;
+
+/// Makes the directory if need be (0700; one that exists keeps its mode) and locks `farebox.lock` in it. The lock
+/// is the kernel's: it ends with the process, however that ends, so there is no stale one to clean up.
+pub(super) fn claim(data_dir: &Path) -> Result<File, StoreFault> {
+    let unusable = |fault| StoreFault::Directory(data_dir.to_path_buf(), fault);
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(data_dir).map_err(unusable)?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(data_dir.join("farebox.lock"))
+        .map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreFault::InUse(data_dir.to_path_buf())),
+        Err(TryLockError::Error(fault)) => Err(unusable(fault)),
+    }
+}

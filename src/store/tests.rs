@@ -1,0 +1,209 @@
+//! The store's promises, on a real file.
+#![expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
+
+use super::{AccountRow, KeyRow, LimitRow, Store, StoreFault};
+use farebox_domain::ids::AccountId;
+use farebox_domain::price::{Price, TokenPrice};
+use tempfile::TempDir;
+
+async fn opened() -> (Store, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("data")).await.unwrap();
+    (store, directory)
+}
+
+fn account(number: u64) -> AccountRow {
+    AccountRow {
+        id: format!("acct_{number:016x}").into(),
+        name: format!("account {number}"),
+        created_at_ms: 1_000 + number,
+    }
+}
+
+fn key(number: u8, account: &AccountId) -> KeyRow {
+    KeyRow {
+        id: format!("key_{number:016x}").into(),
+        account: account.clone(),
+        name: "laptop".to_owned(),
+        hash: [number; 32],
+        created_at_ms: 2_000 + u64::from(number),
+        expires_at_ms: (number == 1).then_some(9_000),
+        revoked_at_ms: None,
+    }
+}
+
+#[tokio::test]
+async fn a_directory_belongs_to_one_farebox() {
+    let (store, directory) = opened().await;
+    let data = directory.path().join("data");
+    let refused = Store::open(&data).await.err().unwrap();
+    assert!(
+        matches!(&refused, StoreFault::InUse(dir) if *dir == data),
+        "{refused}"
+    );
+    assert!(refused.to_string().starts_with("another farebox uses"));
+    drop(store);
+    Store::open(&data).await.unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_directory_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_store, directory) = opened().await;
+    let mode = std::fs::metadata(directory.path().join("data"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_made_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = Store::open(&file.join("data")).await.err().unwrap();
+    assert!(matches!(refused, StoreFault::Directory(..)), "{refused}");
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_farebox_is_refused() {
+    let (store, directory) = opened().await;
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'later', 1, x'00', 0)",
+    )
+    .execute(store.pool())
+    .await
+    .unwrap();
+    drop(store);
+    let refused = Store::open(&directory.path().join("data")).await.err().unwrap();
+    assert!(matches!(refused, StoreFault::Migration(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn commits_reach_the_disk_before_they_return() {
+    let (store, _directory) = opened().await;
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+        .fetch_one(store.pool())
+        .await
+        .unwrap();
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(store.pool())
+        .await
+        .unwrap();
+    assert_eq!((synchronous, journal.as_str()), (2, "wal"));
+}
+
+#[tokio::test]
+async fn accounts_have_names_of_their_own() {
+    let (store, _directory) = opened().await;
+    let (first, second) = (account(1), account(2));
+    store.create_account(&second).await.unwrap();
+    store.create_account(&first).await.unwrap();
+    let same_name = AccountRow {
+        name: first.name.clone(),
+        ..account(3)
+    };
+    let refused = store.create_account(&same_name).await.unwrap_err();
+    assert!(matches!(refused, StoreFault::NameTaken), "{refused}");
+    let same_id = AccountRow {
+        name: "another".to_owned(),
+        ..account(1)
+    };
+    let refused = store.create_account(&same_id).await.unwrap_err();
+    assert!(matches!(refused, StoreFault::Database(_)), "{refused}");
+    assert_eq!(store.accounts().await.unwrap(), [first, second]);
+}
+
+#[tokio::test]
+async fn a_key_is_revoked_once() {
+    let (store, _directory) = opened().await;
+    let owner = account(1);
+    store.create_account(&owner).await.unwrap();
+    let (mut first, second) = (key(1, &owner.id), key(2, &owner.id));
+    store.create_key(&first).await.unwrap();
+    store.create_key(&second).await.unwrap();
+    let orphan = key(3, &"acct_x".into());
+    let refused = store.create_key(&orphan).await.unwrap_err();
+    assert!(matches!(refused, StoreFault::NoSuchAccount), "{refused}");
+
+    assert!(store.revoke_key(&first.id, 5_000).await.unwrap());
+    assert!(!store.revoke_key(&first.id, 6_000).await.unwrap());
+    assert!(!store.revoke_key(&orphan.id, 6_000).await.unwrap());
+    first.revoked_at_ms = Some(5_000);
+    assert_eq!(store.keys().await.unwrap(), [first, second]);
+}
+
+#[tokio::test]
+async fn limits_are_set_changed_and_taken_away() {
+    let (store, _directory) = opened().await;
+    let owner = account(1);
+    store.create_account(&owner).await.unwrap();
+    let model = "test/model".into();
+    store.set_concurrency(&owner.id, None, Some(300)).await.unwrap();
+    store
+        .set_concurrency(&owner.id, None, Some(u32::MAX))
+        .await
+        .unwrap();
+    store
+        .set_concurrency(&owner.id, Some(&model), Some(0))
+        .await
+        .unwrap();
+    let row = |model, concurrent_requests| LimitRow {
+        account: owner.id.clone(),
+        model,
+        concurrent_requests,
+    };
+    assert_eq!(
+        store.limits().await.unwrap(),
+        [row(None, u32::MAX), row(Some(model.clone()), 0)]
+    );
+    store.set_concurrency(&owner.id, None, None).await.unwrap();
+    store.set_concurrency(&owner.id, None, None).await.unwrap();
+    assert_eq!(store.limits().await.unwrap(), [row(Some(model), 0)]);
+    let refused = store
+        .set_concurrency(&"acct_x".into(), None, Some(1))
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, StoreFault::NoSuchAccount), "{refused}");
+}
+
+#[tokio::test]
+async fn settings_read_back() {
+    let (store, _directory) = opened().await;
+    assert_eq!(store.setting("admin_token").await.unwrap(), None);
+    store.set_setting("admin_token", &[0, 255]).await.unwrap();
+    store.set_setting("admin_token", &[1]).await.unwrap();
+    assert_eq!(store.setting("admin_token").await.unwrap(), Some(vec![1]));
+}
+
+#[tokio::test]
+async fn a_price_has_a_version_until_it_changes() {
+    let (store, _directory) = opened().await;
+    let (a, b) = ("test/a".into(), "test/b".into());
+    let cheap = Price {
+        input: TokenPrice::from_picodollars(1),
+        cached_input: None,
+        output: TokenPrice::MAX,
+    };
+    let dear = Price {
+        cached_input: Some(TokenPrice::from_picodollars(1)),
+        ..cheap
+    };
+    let first = store.price_version(&a, &cheap, 1).await.unwrap();
+    assert_eq!(store.price_version(&a, &cheap, 2).await.unwrap(), first);
+    assert_ne!(store.price_version(&b, &cheap, 2).await.unwrap(), first);
+    let second = store.price_version(&a, &dear, 3).await.unwrap();
+    assert!(second > first);
+    // A price that comes back is a new chapter, not the old one.
+    assert!(store.price_version(&a, &cheap, 4).await.unwrap() > second);
+
+    let absurd = Price {
+        output: TokenPrice::from_picodollars(u64::MAX),
+        ..cheap
+    };
+    let refused = store.price_version(&a, &absurd, 5).await.unwrap_err();
+    assert!(matches!(refused, StoreFault::OutOfRange(_)), "{refused}");
+}

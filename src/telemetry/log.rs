@@ -1,0 +1,107 @@
+//! Every log line: one a request, and a few about the server itself. Field names are defined here and nowhere
+//! else. No line holds a prompt, an output, a key or an engine's URL.
+
+use farebox_domain::attempt::AttemptFault;
+use farebox_domain::ids::{EngineName, RequestId};
+use farebox_domain::ledger::Entry;
+use farebox_domain::tokens::Usage;
+
+/// A request that was admitted has ended.
+pub fn settled(entry: &Entry) {
+    tracing::info!(
+        target: "farebox::request",
+        request_id = entry.id.to_text().as_str(),
+        account = entry.account.as_str(),
+        key = entry.key.as_str(),
+        model = entry.model.as_str(),
+        engine = entry.engine.as_ref().map(EngineName::as_str),
+        endpoint = entry.endpoint.as_str(),
+        outcome = entry.state.as_str(),
+        prompt_tokens = entry.usage.prompt_tokens,
+        cached_tokens = entry.usage.cached_tokens,
+        completion_tokens = entry.usage.completion_tokens,
+        usage_source = entry.usage_source.as_str(),
+        cost_picodollars = i64::try_from(entry.cost.get()).unwrap_or(i64::MAX),
+        queue_us = entry.timings.queue_us,
+        ttft_us = entry.timings.ttft_us,
+        total_us = entry.timings.total_us,
+    );
+}
+
+/// A request was answered with an error.
+pub fn refused(id: RequestId, path: &str, status: u16, code: &str) {
+    tracing::info!(
+        target: "farebox::request",
+        request_id = id.to_text().as_str(),
+        path,
+        status,
+        outcome = "refused",
+        code,
+    );
+}
+
+/// The cause of a 500: told here once, and never to the client.
+pub fn internal(id: RequestId, cause: &dyn std::fmt::Display) {
+    tracing::error!(request_id = id.to_text().as_str(), %cause, "internal error");
+}
+
+/// The cause of an administrator's 500, with what lies beneath it.
+pub fn admin_failed(cause: &(dyn std::error::Error + 'static)) {
+    let beneath = std::iter::successors(cause.source(), |cause| cause.source());
+    let chain = beneath.fold(cause.to_string(), |chain, cause| format!("{chain}: {cause}"));
+    tracing::error!(cause = chain, "an admin request failed");
+}
+
+/// An engine reported tokens that no price can be multiplied with.
+pub fn absurd_usage(id: RequestId, usage: &Usage) {
+    tracing::error!(
+        request_id = id.to_text().as_str(),
+        prompt_tokens = usage.prompt_tokens,
+        completion_tokens = usage.completion_tokens,
+        "the engine's usage is absurd; the request is booked without a charge"
+    );
+}
+
+/// A try at an engine failed before a first event.
+pub fn attempt_failed(id: RequestId, engine: &EngineName, fault: AttemptFault) {
+    tracing::warn!(
+        request_id = id.to_text().as_str(),
+        engine = engine.as_str(),
+        fault = fault.as_str(),
+        detail = ?fault,
+        "an attempt failed"
+    );
+}
+
+/// A stream broke after its first event.
+pub fn stream_broke(id: RequestId, engine: Option<&EngineName>, fault: &'static str) {
+    tracing::warn!(
+        request_id = id.to_text().as_str(),
+        engine = engine.map(EngineName::as_str),
+        fault,
+        "a stream broke"
+    );
+}
+
+/// An engine is left out for a while.
+pub fn engine_ejected(engine: &EngineName, pause: std::time::Duration) {
+    tracing::warn!(
+        engine = engine.as_str(),
+        pause_seconds = pause.as_secs(),
+        "engine ejected after failures"
+    );
+}
+
+/// An engine's probe changed its mind.
+pub fn engine_probed(engine: &EngineName, up: bool) {
+    if up {
+        tracing::info!(engine = engine.as_str(), "engine is up");
+    } else {
+        tracing::warn!(engine = engine.as_str(), "engine is down");
+    }
+}
+
+/// A panic in a handler or a task.
+pub fn panicked(place: &str) {
+    tracing::error!(place, "panic");
+}

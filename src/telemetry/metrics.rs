@@ -1,0 +1,277 @@
+//! Every metric. Labels come from closed sets: the catalog's models and engines, states, codes, sources.
+
+use farebox_domain::attempt::AttemptFault;
+use farebox_domain::ids::ModelId;
+use farebox_domain::ledger::{Entry, EntryState};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+use std::time::Duration;
+
+const LATENCY_SECONDS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+const INTER_TOKEN_SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
+const COMMIT_SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
+];
+const BATCH_ENTRIES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// A metric was defined twice, or not as Prometheus wants it: a fault of the code's, found at start.
+pub type MetricFault = prometheus::Error;
+
+/// All of them.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    refusals: IntCounterVec,
+    ttft: HistogramVec,
+    inter_token: HistogramVec,
+    total: HistogramVec,
+    tokens: IntCounterVec,
+    cost: IntCounterVec,
+    attempt_faults: IntCounterVec,
+    sse_faults: IntCounterVec,
+    /// Requests that were admitted and ended without a settlement of their own: clients that left, mostly.
+    pub abandoned: IntCounter,
+    commit_seconds: Histogram,
+    commit_entries: Histogram,
+    commit_failures: IntCounter,
+    gauges: Gauges,
+}
+
+/// Read from their source at each scrape.
+#[derive(Debug)]
+pub struct Gauges {
+    /// Requests in flight of accounts with the default limit, and of those with one of their own.
+    pub in_flight: IntGaugeVec,
+    /// Requests in flight at each engine from here.
+    pub engine_in_flight: IntGaugeVec,
+    /// 1 for an engine that requests may go to.
+    pub engine_usable: IntGaugeVec,
+    /// Entries that wait to be committed.
+    pub ledger_queued: IntGaugeVec,
+}
+
+/// One model's metrics, looked up once.
+#[derive(Debug, Clone)]
+pub struct ModelMetrics {
+    completed: IntCounter,
+    cancelled: IntCounter,
+    failed: IntCounter,
+    interrupted: IntCounter,
+    ttft: Histogram,
+    inter_token: Histogram,
+    total: Histogram,
+    prompt_tokens: IntCounter,
+    cached_tokens: IntCounter,
+    completion_tokens: IntCounter,
+    cost: IntCounter,
+}
+
+impl Metrics {
+    /// Defines every metric.
+    pub fn new() -> Result<Self, MetricFault> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, MetricFault>(metric)
+        };
+        let histograms = |name: &str, help: &str, buckets: &[f64]| {
+            let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            let metric = HistogramVec::new(opts, &["model"])?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, MetricFault>(metric)
+        };
+        let counter = |name: &str, help: &str| {
+            let metric = IntCounter::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, MetricFault>(metric)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, MetricFault>(metric)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, MetricFault>(metric)
+        };
+        Ok(Self {
+            requests: counters(
+                "farebox_requests_total",
+                "Requests that were admitted, by how they ended.",
+                &["model", "outcome"],
+            )?,
+            refusals: counters(
+                "farebox_refusals_total",
+                "Requests answered with an error, by status and reason.",
+                &["status", "code"],
+            )?,
+            ttft: histograms(
+                "farebox_ttft_seconds",
+                "From admission to the first event of the answer.",
+                LATENCY_SECONDS,
+            )?,
+            inter_token: histograms(
+                "farebox_inter_token_seconds",
+                "Between the segments of a stream.",
+                INTER_TOKEN_SECONDS,
+            )?,
+            total: histograms(
+                "farebox_request_seconds",
+                "From admission to settlement.",
+                LATENCY_SECONDS,
+            )?,
+            tokens: counters(
+                "farebox_tokens_total",
+                "Tokens in the ledger: prompt (cached among them), cached and completion.",
+                &["model", "kind"],
+            )?,
+            cost: counters(
+                "farebox_cost_picodollars_total",
+                "What the ledger's entries come to; 1e12 picodollars are a dollar.",
+                &["model"],
+            )?,
+            attempt_faults: counters(
+                "farebox_attempt_faults_total",
+                "Tries at an engine that failed before a first event.",
+                &["engine", "fault"],
+            )?,
+            sse_faults: counters(
+                "farebox_sse_faults_total",
+                "Streams that broke after their first event, by how.",
+                &["fault"],
+            )?,
+            abandoned: counter(
+                "farebox_abandoned_total",
+                "Requests that were admitted and dropped before they were settled: clients that left.",
+            )?,
+            commit_seconds: histogram(
+                "farebox_ledger_commit_seconds",
+                "One durable commit.",
+                COMMIT_SECONDS,
+            )?,
+            commit_entries: histogram(
+                "farebox_ledger_commit_entries",
+                "Entries in a commit.",
+                BATCH_ENTRIES,
+            )?,
+            commit_failures: counter("farebox_ledger_commit_failures_total", "Commits that failed.")?,
+            gauges: Gauges {
+                in_flight: gauges(
+                    "farebox_in_flight_requests",
+                    "Requests in flight, of accounts with the default limit or with their own.",
+                    &["account_class"],
+                )?,
+                engine_in_flight: gauges(
+                    "farebox_engine_in_flight_requests",
+                    "Requests in flight at the engine from here.",
+                    &["engine"],
+                )?,
+                engine_usable: gauges(
+                    "farebox_engine_usable",
+                    "1 where requests may go to the engine, 0 where it is down or ejected.",
+                    &["engine"],
+                )?,
+                ledger_queued: gauges(
+                    "farebox_ledger_queued_entries",
+                    "Entries that wait to be committed.",
+                    &["ledger"],
+                )?,
+            },
+            registry,
+        })
+    }
+
+    /// One model's metrics.
+    pub fn of_model(&self, model: &ModelId) -> ModelMetrics {
+        let name = model.as_str();
+        let outcome = |state: EntryState| self.requests.with_label_values(&[name, state.as_str()]);
+        let tokens = |kind| self.tokens.with_label_values(&[name, kind]);
+        ModelMetrics {
+            completed: outcome(EntryState::Completed),
+            cancelled: outcome(EntryState::Cancelled),
+            failed: outcome(EntryState::Failed),
+            interrupted: outcome(EntryState::Interrupted),
+            ttft: self.ttft.with_label_values(&[name]),
+            inter_token: self.inter_token.with_label_values(&[name]),
+            total: self.total.with_label_values(&[name]),
+            prompt_tokens: tokens("prompt"),
+            cached_tokens: tokens("cached"),
+            completion_tokens: tokens("completion"),
+            cost: self.cost.with_label_values(&[name]),
+        }
+    }
+
+    /// A request was answered with an error.
+    pub fn refused(&self, status: u16, code: &str) {
+        self.refusals
+            .with_label_values(&[status.to_string().as_str(), code])
+            .inc();
+    }
+
+    /// A try at an engine failed.
+    pub fn attempt_failed(&self, engine: &str, fault: AttemptFault) {
+        self.attempt_faults
+            .with_label_values(&[engine, fault.as_str()])
+            .inc();
+    }
+
+    /// A stream broke after its first event.
+    pub fn stream_broke(&self, fault: &'static str) {
+        self.sse_faults.with_label_values(&[fault]).inc();
+    }
+
+    /// A commit ended.
+    pub fn committed(&self, entries: u32, took: Duration, ok: bool) {
+        self.commit_seconds.observe(took.as_secs_f64());
+        self.commit_entries.observe(f64::from(entries));
+        if !ok {
+            self.commit_failures.inc();
+        }
+    }
+
+    /// The text that Prometheus scrapes, after `read` has set the gauges from their sources.
+    pub fn render(&self, read: impl FnOnce(&Gauges)) -> String {
+        read(&self.gauges);
+        let mut text = Vec::new();
+        match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+            Err(fault) => format!("# {fault}\n"),
+        }
+    }
+}
+
+impl ModelMetrics {
+    /// Between two segments of a stream.
+    pub fn inter_token(&self, gap: Duration) {
+        self.inter_token.observe(gap.as_secs_f64());
+    }
+
+    /// A request was settled.
+    pub fn settled(&self, entry: &Entry) {
+        match entry.state {
+            EntryState::Completed => &self.completed,
+            EntryState::Cancelled => &self.cancelled,
+            EntryState::Failed => &self.failed,
+            EntryState::Interrupted => &self.interrupted,
+        }
+        .inc();
+        if let Some(ttft_us) = entry.timings.ttft_us {
+            self.ttft.observe(Duration::from_micros(ttft_us).as_secs_f64());
+        }
+        self.total
+            .observe(Duration::from_micros(entry.timings.total_us).as_secs_f64());
+        self.prompt_tokens.inc_by(entry.usage.prompt_tokens);
+        self.cached_tokens.inc_by(entry.usage.cached_tokens);
+        self.completion_tokens.inc_by(entry.usage.completion_tokens);
+        self.cost.inc_by(u64::try_from(entry.cost.get()).unwrap_or(0));
+    }
+}

@@ -1,0 +1,4 @@
+//! Every metric and every log field, each defined once. Neither ever holds a prompt, an output or a key.
+
+pub mod metrics;
+pub mod log;

@@ -1,0 +1,215 @@
+//! NOT REGISTERED in mod.rs: red. Of 3,000 requests at 400 tokens a second on a loaded machine 65 had a fault; the 15 that
+//! were shown were all cancelled streams, 2 to 5 tokens off. The other 50 were not looked at, nor 40 tokens a second run.
+//!
+//! Conservation: whatever way requests end, nothing stays in flight, and the ledger holds what the engines counted.
+
+use super::{Gateway, Listening, engine, eventually};
+use farebox::simulate::{RequestCount, Settings};
+use farebox_domain::ids::RequestId;
+use farebox_domain::ledger::EntryState;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+const REQUESTS: u64 = 2_000;
+const AT_ONCE: u64 = 80;
+const TROUBLES: [&str; 16] = [
+    "status:503",
+    "cut:3",
+    "stall:2",
+    "malformed:2",
+    "no-done",
+    "error-event:2",
+    "crlf",
+    "comments",
+    "coalesce",
+    "split-utf8",
+    "bytewise",
+    "usage-twice",
+    "usage-missing",
+    "flat-error",
+    "multi-token:3",
+    "usage-on-finish",
+];
+
+/// What a client saw of one request.
+struct Seen {
+    id: RequestId,
+    trouble: Option<&'static str>,
+    complete: bool,
+    finish_reason: bool,
+}
+
+fn models(engines: &[Listening]) -> String {
+    let names = (0..engines.len()).map(|n| format!("{{ engine: e{n}, serves: simulated }}"));
+    let listed = engines.iter().enumerate();
+    let listed = listed.map(|(n, e)| {
+        format!(
+            "  - {{ name: e{n}, kind: vllm, url: \"{}\", max_concurrent: 1000 }}\n",
+            e.url
+        )
+    });
+    format!(
+        r#"
+models:
+  - id: m
+    task: chat
+    context_length: 4096
+    max_output_tokens: 4096
+    price: {{ input: "0.10", cached_input: "0.02", output: "0.32" }}
+    engines: [{}]
+engines:
+{}timeouts: {{ first_event: 2s, between_tokens: 1s, whole_answer: 5s }}
+retries: {{ attempts: 2, backoff: 1ms }}
+"#,
+        names.collect::<Vec<_>>().join(", "),
+        listed.collect::<String>()
+    )
+}
+
+/// One request, by its number: every choice follows from it.
+async fn send(gateway: &Gateway, number: u64) -> Option<Seen> {
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+    let stream = mixed % 3 != 0;
+    let trouble = (mixed % 2 == 0).then(|| TROUBLES[usize::try_from(mixed / 7 % 16).unwrap()]);
+    let leaves_after = (mixed % 5 == 1).then_some(mixed / 11 % 12);
+    let mut body = json!({
+        "model": "m", "stream": stream, "max_tokens": 5 + mixed % 20,
+        "messages": [{ "role": "user", "content": format!("{} {}", "a prompt that is shared by many ".repeat(9), mixed % 50) }],
+    });
+    if let Some(trouble) = trouble {
+        body["simulate"] = trouble.into();
+    }
+    if mixed % 4 == 0 && stream {
+        body["stream_options"] = json!({ "include_usage": mixed % 8 == 0 });
+    }
+    let mut response = gateway.chat(&body).send().await.ok()?;
+    let id = RequestId::parse(response.headers()["x-request-id"].to_str().unwrap()).unwrap();
+    let ok = response.status() == 200;
+    let (mut text, mut chunks, mut whole) = (Vec::new(), 0, false);
+    loop {
+        if leaves_after == Some(chunks) {
+            break;
+        }
+        match response.chunk().await {
+            Ok(Some(chunk)) => text.extend_from_slice(&chunk),
+            Ok(None) => {
+                whole = true;
+                break;
+            }
+            Err(_) => break,
+        }
+        chunks += 1;
+    }
+    let text = String::from_utf8_lossy(&text);
+    let finish_reason = text.contains("\"finish_reason\":\"");
+    let complete = ok && whole && !text.contains("\"error\"") && (!stream || text.contains("data: [DONE]"));
+    Some(Seen {
+        id,
+        trouble,
+        complete,
+        finish_reason,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_holds_what_the_engines_counted_however_requests_end() {
+    let mut engines = Vec::new();
+    for seed in 0..4 {
+        engines.push(
+            engine(Settings {
+                seed,
+                decode_rate: 40,
+                ..Settings::default()
+            })
+            .await,
+        );
+    }
+    let gateway = Arc::new(Gateway::start(&models(&engines)).await);
+    let mut clients = JoinSet::new();
+    for worker in 0..AT_ONCE {
+        let gateway = Arc::clone(&gateway);
+        clients.spawn(async move {
+            let mut seen = Vec::new();
+            for number in (worker..REQUESTS).step_by(usize::try_from(AT_ONCE).unwrap()) {
+                seen.extend(send(&gateway, number).await);
+            }
+            seen
+        });
+    }
+    let seen: Vec<Seen> = clients.join_all().await.into_iter().flatten().collect();
+    eventually("nothing in flight", || gateway.in_flight() == (0, 0, 0)).await;
+    eventually("no engine is busy", || {
+        engines.iter().all(|each| each.engine.in_flight() == 0)
+    })
+    .await;
+    let gateway = Arc::into_inner(gateway).unwrap();
+    let (app, _data) = gateway.stop().await;
+
+    let mut counts: HashMap<String, Vec<RequestCount>> = HashMap::new();
+    for count in engines.iter().flat_map(|each| each.engine.counts()) {
+        counts.entry(count.id.clone()).or_default().push(count);
+    }
+    let (mut states, mut faults) = (HashMap::<&str, u64>::new(), Vec::new());
+    for request in &seen {
+        let Some(entry) = app.ledger.entry(request.id).await.unwrap() else {
+            faults.push(format!("{:?}: no entry", request.trouble));
+            continue;
+        };
+        *states.entry(entry.state.as_str()).or_default() += 1;
+        let what = format!(
+            "{:?} {} {:?} {:?}",
+            request.trouble,
+            entry.state.as_str(),
+            entry.usage,
+            entry.usage_source
+        );
+        if request.complete && !(request.finish_reason && entry.state == EntryState::Completed) {
+            faults.push(format!("looked complete: {what}"));
+        }
+        // Its last attempt is the one that answered.
+        let Some(count) = counts
+            .get(&entry.id.to_string())
+            .and_then(|counts| counts.iter().rfind(|c| c.status == 200))
+        else {
+            if entry.state == EntryState::Completed {
+                faults.push(format!("no engine knows: {what}"));
+            }
+            continue;
+        };
+        let ours = (
+            entry.usage.prompt_tokens,
+            entry.usage.cached_tokens,
+            entry.usage.completion_tokens,
+        );
+        let theirs = (count.prompt_tokens, count.cached_tokens, count.completion_tokens);
+        let told = request.trouble != Some("usage-missing");
+        match entry.state {
+            EntryState::Completed if told && ours != theirs => {
+                faults.push(format!("{what} against {theirs:?}"))
+            }
+            EntryState::Cancelled if told && request.trouble.is_none() && ours.2.abs_diff(theirs.2) > 1 => {
+                faults.push(format!("{what} against {theirs:?}"));
+            }
+            _ => {}
+        }
+    }
+    println!(
+        "{} of {REQUESTS} seen, {states:?}, {} faults",
+        seen.len(),
+        faults.len()
+    );
+    assert!(
+        faults.is_empty(),
+        "{} faults, such as\n{}",
+        faults.len(),
+        faults[..faults.len().min(15)].join("\n")
+    );
+    let verified = app.ledger.verify().await.unwrap();
+    assert_eq!(verified.discrepancies_total, 0);
+    assert!(
+        states["completed"] > REQUESTS / 3 && states["cancelled"] > 0,
+        "{states:?}"
+    );
+}

@@ -1,0 +1,168 @@
+//! The whole gateway in this process, in front of simulated engines.
+
+mod bad_input;
+mod cap;
+
+use farebox::admission::directory::hash_secret;
+use farebox::app::{App, Given};
+use farebox::clock::Clock;
+use farebox::secrets::Secrets;
+use farebox::simulate::{self, Engine};
+use farebox::store::{AccountRow, KeyRow};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// What the admin API asks for.
+pub(crate) const ADMIN_TOKEN: &str = "admin-of-the-tests";
+/// The account that [`Gateway::start`] makes.
+pub(crate) const ACCOUNT: &str = "acct_test";
+/// Its key.
+pub(crate) const SECRET: &str = "fb_0123456789012345678901234567890123456789012";
+
+/// An engine that listens, with the oracle of its counts. It ends with its runtime.
+pub(crate) struct Listening {
+    pub(crate) engine: Engine,
+    pub(crate) url: String,
+}
+
+/// Starts a simulated engine on a free port.
+pub(crate) async fn engine(settings: simulate::Settings) -> Listening {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let engine = Engine::new(settings);
+    tokio::spawn(engine.clone().serve(listener, std::future::pending()));
+    Listening { engine, url }
+}
+
+/// A gateway that serves until it is stopped.
+pub(crate) struct Gateway {
+    pub(crate) app: Arc<App>,
+    pub(crate) url: String,
+    pub(crate) admin_url: String,
+    pub(crate) data: TempDir,
+    pub(crate) client: reqwest::Client,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Starts one from the text of a models.yaml, with one account and one key.
+    pub(crate) async fn start(models: &str) -> Self {
+        let client = client();
+        let settings =
+            farebox::config::parse(models, "models.yaml").unwrap_or_else(|faults| panic!("{faults}"));
+        let data = tempfile::tempdir().unwrap();
+        let given = Given {
+            clock: Clock::system(),
+            secrets: Secrets::seeded(7),
+            data_dir: data.path(),
+            admin_token: Some(ADMIN_TOKEN.to_owned()),
+            read_env: &|_| None,
+        };
+        let app = App::start(settings, given).await.unwrap().app;
+        let account = AccountRow {
+            id: ACCOUNT.into(),
+            name: "test".into(),
+            created_at_ms: 1,
+        };
+        app.store.create_account(&account).await.unwrap();
+        app.directory.add_account(account);
+        let key = KeyRow {
+            id: "key_test".into(),
+            account: ACCOUNT.into(),
+            name: "test".into(),
+            hash: hash_secret(SECRET),
+            created_at_ms: 1,
+            expires_at_ms: None,
+            revoked_at_ms: None,
+        };
+        app.store.create_key(&key).await.unwrap();
+        app.directory.add_key(key);
+
+        let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", public.local_addr().unwrap());
+        let admin_url = format!("http://{}", admin.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = Arc::clone(&app);
+        let served = tokio::spawn(async move {
+            serving
+                .serve(public, admin, async {
+                    let _ = stopped.await;
+                })
+                .await;
+        });
+        Self {
+            app,
+            url,
+            admin_url,
+            data,
+            client,
+            stop,
+            served,
+        }
+    }
+
+    /// A chat request with the account's key.
+    pub(crate) fn chat(&self, body: &serde_json::Value) -> reqwest::RequestBuilder {
+        self.client
+            .post(format!("{}/v1/chat/completions", self.url))
+            .bearer_auth(SECRET)
+            .json(body)
+    }
+
+    /// Requests in flight, by each of those who count them: the accounts' gates, the engines' guards, the registry.
+    pub(crate) fn in_flight(&self) -> (u32, u32, usize) {
+        let gates = self
+            .app
+            .directory
+            .accounts()
+            .iter()
+            .map(|account| account.gate.in_flight())
+            .sum();
+        let engines = self
+            .app
+            .registry
+            .engines()
+            .iter()
+            .map(|engine| engine.in_flight())
+            .sum();
+        (gates, engines, self.app.pipeline.in_flight.len())
+    }
+
+    /// Drains it, so that all is in the ledger.
+    pub(crate) async fn stop(self) -> (Arc<App>, TempDir) {
+        let Self {
+            app,
+            data,
+            stop,
+            served,
+            client,
+            ..
+        } = self;
+        drop(client);
+        let _ = stop.send(());
+        served.await.unwrap();
+        (app, data)
+    }
+}
+
+/// A client that takes no proxy from the environment.
+pub(crate) fn client() -> reqwest::Client {
+    // Another test may have installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// Waits until the condition holds.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(20), "never came: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

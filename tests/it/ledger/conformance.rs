@@ -1,0 +1,419 @@
+//! What every ledger does, whatever its database: `conformance!` runs all of it on a [`Bench`].
+
+use super::samples::{MODEL, balance, cost_sum, entries, entry, id, model, price};
+use farebox::ledger::{Discrepancy, GroupBy, Ledger, LedgerFault, MAX_BATCH, UsageQuery, UsageRow};
+use farebox_domain::ids::{AccountId, RequestId};
+use farebox_domain::ledger::{Endpoint, Entry, EntryState, cost_of};
+use farebox_domain::money::Picodollars;
+use farebox_domain::price::PriceVersion;
+use farebox_domain::tokens::{Usage, UsageSource};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// A ledger of one kind, empty, with one price version, and a way to do what a ledger never does.
+pub(crate) trait Bench: Sized {
+    async fn open() -> Self;
+    fn ledger(&self) -> &dyn Ledger;
+    /// The version of `samples::price()` for `samples::model()`.
+    fn version(&self) -> PriceVersion;
+    /// Behind the ledger's back.
+    async fn overwrite_cost(&self, id: RequestId, picodollars: i64);
+    /// Behind the ledger's back.
+    async fn overwrite_balance(&self, account: &str, picodollars: u32);
+}
+
+macro_rules! conformance {
+    ($bench:ty: $($promise:ident),* $(,)?) => {
+        $(#[tokio::test]
+        async fn $promise() {
+            $crate::ledger::conformance::$promise(
+                <$bench as $crate::ledger::conformance::Bench>::open().await,
+            )
+            .await;
+        })*
+    };
+}
+pub(crate) use conformance;
+
+pub(crate) async fn an_entry_reads_back_as_it_was_booked(bench: impl Bench) {
+    let mut odd = entry(1, "acct_a", bench.version());
+    odd.usage = Usage::new(i64::MAX as u64, 3, 4).with_reasoning(2);
+    odd.usage_source = UsageSource::Deltas;
+    odd.state = EntryState::Interrupted;
+    odd.endpoint = Endpoint::Embeddings;
+    odd.cost = Picodollars::new(i64::MAX.into());
+    odd.client_request_id = Some("caf\u{e9}'; DROP TABLE entries; --".to_owned());
+    let mut all = entries(2..40, "acct_a", bench.version());
+    all.push(odd);
+    bench.ledger().commit(&all).await.unwrap();
+    for booked in &all {
+        assert_eq!(
+            bench.ledger().entry(booked.id).await.unwrap().as_ref(),
+            Some(booked)
+        );
+    }
+    assert_eq!(bench.ledger().entry(id(999)).await.unwrap(), None);
+}
+
+pub(crate) async fn an_id_is_booked_once(bench: impl Bench) {
+    let ledger = bench.ledger();
+    let first = entries(0..10, "acct_a", bench.version());
+    ledger.commit(&first).await.unwrap();
+    ledger.commit(&first).await.unwrap();
+
+    // Some new, some booked, one twice in the batch; what a repeated id says the second time does not matter.
+    let mut mixed = entries(5..15, "acct_a", bench.version());
+    mixed[0].cost = Picodollars::new(1);
+    mixed[1].account = "acct_b".into();
+    mixed.push(mixed[9].clone());
+    ledger.commit(&mixed).await.unwrap();
+
+    let expected = entries(0..15, "acct_a", bench.version());
+    assert_eq!(balance(ledger, "acct_a").await, (cost_sum(&expected), 15));
+    assert_eq!(balance(ledger, "acct_b").await, (Picodollars::ZERO, 0));
+    assert_eq!(ledger.entry(id(5)).await.unwrap().as_ref(), Some(&expected[5]));
+    assert_eq!(ledger.verify().await.unwrap().discrepancies, []);
+}
+
+pub(crate) async fn a_batch_of_any_size_is_booked_whole(bench: impl Bench) {
+    let mut next = 0;
+    for size in [
+        1,
+        2,
+        3,
+        4,
+        5,
+        63,
+        64,
+        65,
+        257,
+        MAX_BATCH as u64 - 1,
+        MAX_BATCH as u64,
+    ] {
+        let batch: Vec<Entry> = (next..next + size)
+            .map(|number| entry(number, &format!("acct_{number}"), bench.version()))
+            .collect();
+        next += size;
+        bench.ledger().commit(&batch).await.unwrap();
+    }
+    bench.ledger().commit(&[]).await.unwrap();
+    let verified = bench.ledger().verify().await.unwrap();
+    assert_eq!((verified.entries, verified.discrepancies_total), (next, 0));
+    assert_eq!(bench.ledger().balances().await.unwrap().len() as u64, next);
+
+    let too_many = entries(next..=next + MAX_BATCH as u64, "acct_a", bench.version());
+    let refused = bench.ledger().commit(&too_many).await.unwrap_err();
+    assert!(matches!(refused, LedgerFault::TooMany(513)), "{refused}");
+}
+
+pub(crate) async fn what_cannot_be_booked_books_nothing(bench: impl Bench) {
+    let ledger = bench.ledger();
+    let mut batch = entries(0..3, "acct_a", bench.version());
+    batch[1].cost = Picodollars::new(i128::from(i64::MAX) + 1);
+    let refused = ledger.commit(&batch).await.unwrap_err();
+    assert!(
+        matches!(refused, LedgerFault::OutOfRange { column: "cost", .. }),
+        "{refused}"
+    );
+    batch[1].cost = batch[0].cost;
+    batch[2].usage.prompt_tokens = u64::MAX;
+    let refused = ledger.commit(&batch).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            LedgerFault::OutOfRange {
+                column: "prompt_tokens",
+                ..
+            }
+        ),
+        "{refused}"
+    );
+
+    assert_eq!(ledger.balances().await.unwrap(), []);
+    ledger.commit(&batch[..1]).await.unwrap();
+    assert_eq!(balance(ledger, "acct_a").await, (batch[0].cost, 1));
+}
+
+pub(crate) async fn verify_counts_what_holds(bench: impl Bench) {
+    let mut all = entries(0..12, "acct_a", bench.version());
+    for (entry, state) in all.iter_mut().zip(EntryState::ALL.into_iter().cycle()) {
+        entry.state = state;
+        entry.cost = cost_of(state, &entry.usage, &price()).unwrap();
+    }
+    for (entry, source) in all.iter_mut().zip(UsageSource::ALL.into_iter().cycle()) {
+        entry.usage_source = source;
+    }
+    bench.ledger().commit(&all).await.unwrap();
+    let verified = bench.ledger().verify().await.unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&verified).unwrap(), @r#"
+    {
+      "entries": 12,
+      "cost": "132320000",
+      "states": {
+        "cancelled": 3,
+        "completed": 3,
+        "failed": 3,
+        "interrupted": 3
+      },
+      "usage_sources": {
+        "deltas": 2,
+        "engine": 2,
+        "engine_continuous": 2,
+        "engine_corrected": 2,
+        "engine_partial": 2,
+        "none": 2
+      },
+      "discrepancies_total": 0,
+      "discrepancies": []
+    }
+    "#);
+}
+
+pub(crate) async fn verify_finds_what_was_doctored(bench: impl Bench) {
+    let ledger = bench.ledger();
+    let mut all = entries(0..10, "acct_a", bench.version());
+    all[8].price_version = PriceVersion(bench.version().0 + 1_000);
+    all[9].model = "test/another-model".into();
+    ledger.commit(&all).await.unwrap();
+    ledger
+        .commit(&entries(10..12, "acct_b", bench.version()))
+        .await
+        .unwrap();
+    bench.overwrite_cost(id(3), 7).await;
+    bench.overwrite_balance("acct_b", 5).await;
+
+    let verified = ledger.verify().await.unwrap();
+    let lines: Vec<String> = verified
+        .discrepancies
+        .iter()
+        .map(|found| serde_json::to_string(found).unwrap())
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    {"kind":"cost","id":"req_00000000000000000000000000000003","booked":"7","expected":"14220000"}
+    {"kind":"price_version","id":"req_00000000000000000000000000000008","booked":1001,"expected":"test/model-1"}
+    {"kind":"price_version","id":"req_00000000000000000000000000000009","booked":1,"expected":"test/another-model"}
+    {"kind":"balance","account":"acct_a","booked":{"sum":"145200000","entries":10},"expected":{"sum":"130980007","entries":10}}
+    {"kind":"balance","account":"acct_b","booked":{"sum":"5","entries":2},"expected":{"sum":"32140000","entries":2}}
+    "#);
+    assert_eq!(verified.discrepancies_total, 5);
+}
+
+pub(crate) async fn verify_lists_some_and_counts_all(bench: impl Bench) {
+    let wrong = PriceVersion(bench.version().0 + 1_000);
+    bench
+        .ledger()
+        .commit(&entries(0..150, "acct_a", wrong))
+        .await
+        .unwrap();
+    let verified = bench.ledger().verify().await.unwrap();
+    assert_eq!(
+        (verified.discrepancies_total, verified.discrepancies.len()),
+        (150, 100)
+    );
+    assert!(matches!(
+        verified.discrepancies[0],
+        Discrepancy::PriceVersion { .. }
+    ));
+}
+
+pub(crate) async fn sums_leave_64_bits_without_harm(bench: impl Bench) {
+    let ledger = bench.ledger();
+    let mut all = entries(0..4, "acct_a", bench.version());
+    for entry in &mut all[..3] {
+        entry.cost = Picodollars::new(i64::MAX.into());
+    }
+    all[3].cost = Picodollars::new(-5);
+    for (entry, prompt) in all.iter_mut().zip([i64::MAX as u64, i64::MAX as u64, 0, 0]) {
+        entry.usage.prompt_tokens = prompt;
+    }
+    let expected = Picodollars::new(3 * i128::from(i64::MAX) - 5);
+    ledger.commit(&all[..3]).await.unwrap();
+    ledger.commit(&all[3..]).await.unwrap();
+    assert_eq!(balance(ledger, "acct_a").await, (expected, 4));
+    let rows = ledger.usage(&UsageQuery::default()).await.unwrap();
+    assert_eq!(rows[0].cost, expected);
+    assert_eq!(rows[0].prompt_tokens, u64::MAX - 1);
+
+    // A third such prompt leaves even 64 unsigned bits: an error, never a wrapped number.
+    let mut more = entry(9, "acct_a", bench.version());
+    more.usage.prompt_tokens = i64::MAX as u64;
+    ledger.commit(&[more]).await.unwrap();
+    let refused = ledger.usage(&UsageQuery::default()).await.unwrap_err();
+    assert!(matches!(refused, LedgerFault::Overflow), "{refused}");
+}
+
+pub(crate) async fn usage_is_cut_at_midnight_utc(bench: impl Bench) {
+    const MIDNIGHT: u64 = 1_772_323_200_000; // 2026-03-01T00:00:00Z
+    let ledger = bench.ledger();
+    let mut all = entries(0..5, "acct_a", bench.version());
+    let times = [
+        MIDNIGHT - 86_400_000,
+        MIDNIGHT - 1,
+        MIDNIGHT,
+        MIDNIGHT + 86_399_999,
+        MIDNIGHT + 86_400_000,
+    ];
+    for (entry, at) in all.iter_mut().zip(times) {
+        entry.admitted_at_ms = at;
+    }
+    all[4].account = "acct_b".into();
+    ledger.commit(&all).await.unwrap();
+
+    let by_day = GroupBy {
+        day: true,
+        ..GroupBy::default()
+    };
+    let days = |rows: Vec<UsageRow>| -> Vec<(String, u64)> {
+        rows.into_iter()
+            .map(|row| (row.day.unwrap(), row.requests))
+            .collect()
+    };
+    let day = |text: &str, requests| (text.to_owned(), requests);
+    let query = UsageQuery {
+        group_by: by_day,
+        ..UsageQuery::default()
+    };
+    assert_eq!(
+        days(ledger.usage(&query).await.unwrap()),
+        [day("2026-02-28", 2), day("2026-03-01", 2), day("2026-03-02", 1)]
+    );
+    // From a time on, and until just before another.
+    let march_first = UsageQuery {
+        since_ms: Some(MIDNIGHT),
+        until_ms: Some(MIDNIGHT + 86_400_000),
+        ..query.clone()
+    };
+    assert_eq!(
+        days(ledger.usage(&march_first).await.unwrap()),
+        [day("2026-03-01", 2)]
+    );
+    let of_b = UsageQuery {
+        account: Some("acct_b".into()),
+        ..query
+    };
+    assert_eq!(days(ledger.usage(&of_b).await.unwrap()), [day("2026-03-02", 1)]);
+}
+
+pub(crate) async fn usage_is_summed_by_what_is_asked(bench: impl Bench) {
+    let ledger = bench.ledger();
+    let all = entries(0..30, "acct_a", bench.version());
+    ledger.commit(&all).await.unwrap();
+    ledger
+        .commit(&entries(30..31, "acct_b", bench.version()))
+        .await
+        .unwrap();
+
+    let group_by = GroupBy {
+        account: true,
+        key: true,
+        model: true,
+        day: true,
+    };
+    let rows = ledger
+        .usage(&UsageQuery {
+            group_by,
+            ..UsageQuery::default()
+        })
+        .await
+        .unwrap();
+    let keys: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let account = row.account.as_ref().unwrap().as_str();
+            (account, row.key.as_ref().unwrap().as_str(), row.requests)
+        })
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            ("acct_a", "key_0", 10),
+            ("acct_a", "key_1", 10),
+            ("acct_a", "key_2", 10),
+            ("acct_b", "key_0", 1)
+        ]
+    );
+    assert!(
+        rows.iter()
+            .all(|row| row.model.as_ref().unwrap().as_str() == MODEL)
+    );
+
+    let of_a = UsageQuery {
+        account: Some("acct_a".into()),
+        ..UsageQuery::default()
+    };
+    let total = &ledger.usage(&of_a).await.unwrap()[0];
+    let sum = |of: fn(&Usage) -> u64| -> u64 { all.iter().map(|entry| of(&entry.usage)).sum() };
+    assert_eq!(total.prompt_tokens, sum(|usage| usage.prompt_tokens));
+    assert_eq!(total.cached_tokens, sum(|usage| usage.cached_tokens));
+    assert_eq!(total.completion_tokens, sum(|usage| usage.completion_tokens));
+    assert_eq!(total.reasoning_tokens, sum(|usage| usage.reasoning_tokens));
+    assert_eq!(total.cost, cost_sum(&all));
+    assert_eq!(
+        (&total.account, &total.key, &total.model, &total.day),
+        (&None, &None, &None, &None)
+    );
+
+    let of_nobody = UsageQuery {
+        account: Some("acct_x".into()),
+        ..UsageQuery::default()
+    };
+    assert_eq!(ledger.usage(&of_nobody).await.unwrap()[0].requests, 0);
+}
+
+/// Random entries in random batches, ids repeated within and across them; the oracle is a fold in memory.
+pub(crate) fn balances_are_the_fold<B: Bench>() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let one = (0..60u64, 0..4u8, -1_000_000..i64::MAX);
+    let batches = prop::collection::vec(prop::collection::vec(one, 0..20), 1..10);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 32,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let held = runner.run(&batches, |batches| {
+        runtime.block_on(async {
+            let bench = B::open().await;
+            let mut booked: BTreeMap<RequestId, Entry> = BTreeMap::new();
+            for batch in batches {
+                let batch: Vec<Entry> = batch
+                    .into_iter()
+                    .map(|(number, account, cost)| Entry {
+                        cost: Picodollars::new(cost.into()),
+                        ..entry(number, &format!("acct_{account}"), bench.version())
+                    })
+                    .collect();
+                bench.ledger().commit(&batch).await.unwrap();
+                for entry in batch {
+                    booked.entry(entry.id).or_insert(entry);
+                }
+            }
+            let mut fold: BTreeMap<AccountId, (Picodollars, u64)> = BTreeMap::new();
+            for entry in booked.values() {
+                let (sum, count) = fold.entry(entry.account.clone()).or_default();
+                *sum = sum.checked_add(entry.cost).unwrap();
+                *count += 1;
+            }
+            let balances: BTreeMap<AccountId, (Picodollars, u64)> = bench
+                .ledger()
+                .balances()
+                .await
+                .unwrap()
+                .into_iter()
+                .map(|row| (row.account, (row.balance, row.entries)))
+                .collect();
+            prop_assert_eq!(balances, fold);
+            Ok(())
+        })
+    });
+    if let Err(fault) = held {
+        panic!("{fault}");
+    }
+}
+
+/// Kept here so that a bench cannot forget which model its version is of.
+pub(crate) fn sold() -> (farebox_domain::ids::ModelId, farebox_domain::price::Price) {
+    (model(), price())
+}

@@ -1,0 +1,79 @@
+//! Entries to book.
+
+use farebox::ledger::Ledger;
+use farebox_domain::ids::{ModelId, RequestId};
+use farebox_domain::ledger::{Endpoint, Entry, EntryState, Timings, cost_of};
+use farebox_domain::money::Picodollars;
+use farebox_domain::price::{Price, PriceVersion, TokenPrice};
+use farebox_domain::tokens::{Usage, UsageSource};
+
+pub(crate) const MODEL: &str = "test/model-1";
+
+pub(crate) fn model() -> ModelId {
+    MODEL.into()
+}
+
+pub(crate) fn price() -> Price {
+    Price {
+        input: TokenPrice::from_picodollars(100_000),
+        cached_input: Some(TokenPrice::from_picodollars(20_000)),
+        output: TokenPrice::from_picodollars(320_000),
+    }
+}
+
+pub(crate) fn id(number: u64) -> RequestId {
+    let mut bytes = [0; 16];
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    RequestId::from_bytes(bytes)
+}
+
+/// A completed entry whose usage and cost follow from its number.
+pub(crate) fn entry(number: u64, account: &str, price_version: PriceVersion) -> Entry {
+    let usage = Usage::new(100 + number % 7, number % 50, 10 + number % 13).with_reasoning(number % 5);
+    Entry {
+        id: id(number),
+        client_request_id: (number.is_multiple_of(2)).then(|| format!("client-{number}")),
+        account: account.into(),
+        key: format!("key_{}", number % 3).into(),
+        model: model(),
+        engine: (!number.is_multiple_of(5)).then(|| "vllm-a".into()),
+        endpoint: Endpoint::ChatCompletions,
+        state: EntryState::Completed,
+        usage,
+        usage_source: UsageSource::Engine,
+        price_version,
+        cost: cost_of(EntryState::Completed, &usage, &price()).unwrap(),
+        admitted_at_ms: 1_764_000_000_000 + number,
+        timings: Timings {
+            queue_us: number,
+            ttft_us: (!number.is_multiple_of(3)).then_some(2_000),
+            total_us: 90_000,
+        },
+    }
+}
+
+pub(crate) fn entries(
+    numbers: impl IntoIterator<Item = u64>,
+    account: &str,
+    version: PriceVersion,
+) -> Vec<Entry> {
+    numbers
+        .into_iter()
+        .map(|number| entry(number, account, version))
+        .collect()
+}
+
+pub(crate) fn cost_sum(entries: &[Entry]) -> Picodollars {
+    Picodollars::new(entries.iter().map(|entry| entry.cost.get()).sum())
+}
+
+/// An account's balance in picodollars and its count of entries; zeros where it has none.
+pub(crate) async fn balance(ledger: &dyn Ledger, account: &str) -> (Picodollars, u64) {
+    ledger
+        .balances()
+        .await
+        .unwrap()
+        .into_iter()
+        .find(|balance| balance.account.as_str() == account)
+        .map_or((Picodollars::ZERO, 0), |found| (found.balance, found.entries))
+}
