@@ -159,11 +159,8 @@ class Farebox(Process):
 
     def usage_of(self, account):
         """The sums over an account's entries; its cost in picodollars."""
-        rows = [row for row in self.cli("usage", "--account", account.id)["data"]]
-        names = {"requests": "requests", "prompt_tokens": "prompt_tokens", "cached_tokens": "cached_tokens",
-                 "completion_tokens": "completion_tokens"}
-        sums = {ours: sum(int(row[theirs]) for row in rows) for ours, theirs in names.items()}
-        return sums | {"cost": sum(int(row["cost"]["picodollars"]) for row in rows)}
+        total = self.cli("usage", "--account", account.id)["total"]
+        return total | {"cost": int(total["cost"]["picodollars"])}
 
     def new_account(self, name):
         return Account(self, self.cli("account", "create", name)["id"])
