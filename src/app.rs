@@ -26,6 +26,8 @@ use tokio_util::task::TaskTracker;
 
 /// The name under which the store keeps the hash of the admin token.
 const ADMIN_TOKEN_SETTING: &str = "admin_token_sha256";
+/// How long a shutdown waits for a ledger that fails.
+const LEDGER_DEADLINE: Duration = Duration::from_secs(60);
 /// Between two probes of an engine.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
@@ -236,7 +238,14 @@ impl App {
         self.background.stop_abandoned.cancel();
         self.background.tasks.close();
         self.background.tasks.wait().await;
-        self.pipeline.settler.close().await;
+        let closed = tokio::time::timeout(LEDGER_DEADLINE, self.pipeline.settler.close()).await;
+        if closed.is_err() {
+            tracing::error!(
+                entries = self.pipeline.settler.queued(),
+                "the ledger did not come back before the shutdown: entries are lost"
+            );
+            return;
+        }
         self.background.settling.close();
         self.background.settling.wait().await;
     }

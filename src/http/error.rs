@@ -75,6 +75,7 @@ fn retry_after(refusal: &Refusal) -> Option<Duration> {
         Refusal::EngineOverloaded { retry_after } | Refusal::NoEngineAvailable { retry_after, .. } => {
             Some(*retry_after)
         }
+        Refusal::ShuttingDown => Some(CAP_RETRY_AFTER),
         _ => None,
     }
 }

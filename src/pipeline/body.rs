@@ -94,6 +94,9 @@ impl MeteredBody {
     /// Reads on until there is something to show, or the stream has ended. Returns what there is to show.
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
+            if self.live.is_cut() {
+                self.break_off(StreamFault::Shutdown);
+            }
             let State::Streaming { upstream, .. } = &mut self.state else {
                 return Poll::Ready(None);
             };

@@ -249,6 +249,9 @@ async fn collect(body: &mut EngineBody, limit_bytes: usize) -> Result<Bytes, Att
     let Some(first) = next_segment(body).await? else {
         return Ok(Bytes::new());
     };
+    if first.len() > limit_bytes {
+        return Err(AttemptFault::BadAnswer);
+    }
     let mut all: Option<BytesMut> = None;
     while let Some(segment) = next_segment(body).await? {
         let all = all.get_or_insert_with(|| BytesMut::from(&first[..]));

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use tokio::time::Instant;
 
 /// One request, from its admission to its settlement. It never holds content: the one piece of an answer that
@@ -103,6 +103,19 @@ impl Live {
     /// Wakes this task when the request is cut.
     pub fn wake_when_cut(&self, waker: &Waker) {
         self.waker.register(waker);
+    }
+
+    /// Resolves when the request is cut.
+    pub async fn until_cut(&self) {
+        std::future::poll_fn(|cx| {
+            self.wake_when_cut(cx.waker());
+            if self.is_cut() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
     }
 
     fn cut(&self) {

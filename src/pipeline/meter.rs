@@ -178,7 +178,11 @@ impl StreamMeter {
                 }
                 self.usage_is_final = false;
             }
-            _ => self.deltas += u64::from(event::brings_token(&data)),
+            _ => {}
+        }
+        // vLLM's running usage counts the chunk's own choice alone, so several are counted here.
+        if self.finished.len() > 1 || !usage.as_ref().is_some_and(|field| field.is_object) {
+            self.deltas += u64::from(event::brings_token(&data));
         }
         match self.edits(&data, usage.as_ref()) {
             edits if edits.is_empty() => out.pass(raw),

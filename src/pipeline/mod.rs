@@ -104,7 +104,11 @@ pub async fn serve(
 ) -> Result<Answer, Refusal> {
     let (admitted, served) = admit(pipeline, caller, arrival, request)?;
     let upstream = match route::route(&served, |_| true) {
-        Ok(route) => forward(&admitted, &served, route).await,
+        Ok(route) => tokio::select! {
+            biased;
+            upstream = forward(&admitted, &served, route) => upstream,
+            () = admitted.live().until_cut() => Err(Refusal::ShuttingDown),
+        },
         Err(refusal) => Err(refusal),
     };
     match upstream {

@@ -66,7 +66,16 @@ pub fn usage_of(progress: &Progress, choices: usize, completed: bool) -> (Usage,
             (corrected, UsageSource::EngineCorrected)
         }
         (false, _) if completed || progress.usage_is_final => (usage, UsageSource::Engine),
-        (false, _) => (usage, UsageSource::EngineContinuous),
+        (false, _) => {
+            let completion = usage.completion_tokens.max(progress.deltas);
+            (
+                Usage {
+                    completion_tokens: completion,
+                    ..usage
+                },
+                UsageSource::EngineContinuous,
+            )
+        }
     }
 }
 
