@@ -15,6 +15,7 @@ use crate::secrets::Secrets;
 use crate::store::{Store, StoreFault};
 use crate::telemetry::log;
 use crate::telemetry::metrics::{MetricFault, Metrics};
+use crate::telemetry::request_log::{RequestLog, Style};
 use farebox_domain::catalog::Model;
 use std::path::Path;
 use std::sync::Arc;
@@ -72,6 +73,9 @@ struct Background {
     tasks: TaskTracker,
     /// The settler's loop.
     settling: TaskTracker,
+    /// Ends the writing of request lines, after the last of them.
+    stop_log: CancellationToken,
+    log: TaskTracker,
 }
 
 /// What an `App` is given.
@@ -84,6 +88,8 @@ pub struct Given<'a> {
     pub data_dir: &'a Path,
     /// The admin token, if the operator gives one.
     pub admin_token: Option<String>,
+    /// How request lines look; they go to standard error.
+    pub request_log: Style,
     /// Reads the environment, for engines' keys.
     pub read_env: &'a dyn Fn(&str) -> Option<String>,
 }
@@ -130,6 +136,7 @@ impl App {
             secrets,
             data_dir,
             admin_token,
+            request_log,
             read_env,
         } = given;
         let metrics = Arc::new(Metrics::new()?);
@@ -150,6 +157,8 @@ impl App {
             stop_abandoned: CancellationToken::new(),
             tasks: TaskTracker::new(),
             settling: TaskTracker::new(),
+            stop_log: CancellationToken::new(),
+            log: TaskTracker::new(),
         };
         let observer = Arc::new(CommitMetrics(Arc::clone(&metrics)));
         let (settler, settling) = Settler::new(Arc::clone(&ledger), clock.clone(), observer);
@@ -165,8 +174,13 @@ impl App {
             settler,
             in_flight: Default::default(),
             metrics: Arc::clone(&metrics),
+            request_log: Arc::new(RequestLog::new(request_log)),
             abandoned,
         });
+        let (lines, stop) = (Arc::clone(&pipeline.request_log), background.stop_log.clone());
+        background
+            .log
+            .spawn(async move { lines.run(tokio::io::stderr(), stop).await });
         let stop = background.stop_abandoned.clone();
         background
             .tasks
@@ -238,16 +252,22 @@ impl App {
         self.background.stop_abandoned.cancel();
         self.background.tasks.close();
         self.background.tasks.wait().await;
-        let closed = tokio::time::timeout(LEDGER_DEADLINE, self.pipeline.settler.close()).await;
-        if closed.is_err() {
+        if tokio::time::timeout(LEDGER_DEADLINE, self.pipeline.settler.close())
+            .await
+            .is_err()
+        {
+            let entries = self.pipeline.settler.queued();
             tracing::error!(
-                entries = self.pipeline.settler.queued(),
+                entries,
                 "the ledger did not come back before the shutdown: entries are lost"
             );
-            return;
+        } else {
+            self.background.settling.close();
+            self.background.settling.wait().await;
         }
-        self.background.settling.close();
-        self.background.settling.wait().await;
+        self.background.stop_log.cancel();
+        self.background.log.close();
+        self.background.log.wait().await;
     }
 
     /// Whether requests should be sent here: not while draining, nor while no engine is up.

@@ -8,6 +8,7 @@ use crate::config::{self, Settings};
 use crate::secrets::Secrets;
 use crate::simulate;
 use crate::store::{AccountRow, KeyRow};
+use crate::telemetry::request_log::Style;
 use clap::{Args, ValueEnum};
 use farebox_domain::ids::{AccountId, KeyId};
 use std::io::{self, IsTerminal as _, Write};
@@ -139,6 +140,7 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
         data_dir: &args.data,
         // Set to nothing is not set: an empty token would be no secret.
         admin_token: args.admin_token.filter(|token| !token.trim().is_empty()),
+        request_log: request_lines(args.log_format),
         read_env: &read_env,
     };
     let Started { app, new_admin_token } =
@@ -167,6 +169,15 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
             .map_err(CliError::Runtime)?;
     }
     Ok(())
+}
+
+/// Request lines are of level INFO: a filter that leaves that out leaves them out.
+fn request_lines(format: LogFormat) -> Style {
+    match format {
+        _ if !tracing::enabled!(target: "farebox::request", tracing::Level::INFO) => Style::Off,
+        LogFormat::Json => Style::Json,
+        LogFormat::Text => Style::Text,
+    }
 }
 
 async fn bind(at: SocketAddr) -> Result<TcpListener, CliError> {

@@ -43,6 +43,7 @@ use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::settle::Receipt;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::request_log::RequestLog;
 use bytes::Bytes;
 use farebox_domain::attempt::RetryBudget;
 use farebox_domain::ids::RequestId;
@@ -74,6 +75,8 @@ pub struct Pipeline {
     pub in_flight: InFlight,
     /// Every metric.
     pub metrics: Arc<Metrics>,
+    /// A line for each request.
+    pub request_log: Arc<RequestLog>,
     /// The way to the settler for what was dropped unsettled.
     pub abandoned: mpsc::UnboundedSender<Arc<Live>>,
 }

@@ -115,7 +115,7 @@ fn entry_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Entry {
         timings: timings(pipeline, live, &progress),
     };
     live.model.metrics.settled(&entry);
-    log::settled(&entry);
+    pipeline.request_log.settled(pipeline.clock.unix_ms(), &entry);
     entry
 }
 

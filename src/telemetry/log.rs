@@ -1,44 +1,9 @@
-//! Every log line: one a request, and a few about the server itself. Field names are defined here and nowhere
+//! Every log line about the server itself; a request's own line is `request_log.rs`'s. Field names are defined here and nowhere
 //! else. No line holds a prompt, an output, a key or an engine's URL.
 
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::ids::{EngineName, RequestId};
-use farebox_domain::ledger::Entry;
 use farebox_domain::tokens::Usage;
-
-/// A request that was admitted has ended.
-pub fn settled(entry: &Entry) {
-    tracing::info!(
-        target: "farebox::request",
-        request_id = entry.id.to_text().as_str(),
-        account = entry.account.as_str(),
-        key = entry.key.as_str(),
-        model = entry.model.as_str(),
-        engine = entry.engine.as_ref().map(EngineName::as_str),
-        endpoint = entry.endpoint.as_str(),
-        outcome = entry.state.as_str(),
-        prompt_tokens = entry.usage.prompt_tokens,
-        cached_tokens = entry.usage.cached_tokens,
-        completion_tokens = entry.usage.completion_tokens,
-        usage_source = entry.usage_source.as_str(),
-        cost_picodollars = i64::try_from(entry.cost.get()).unwrap_or(i64::MAX),
-        queue_us = entry.timings.queue_us,
-        ttft_us = entry.timings.ttft_us,
-        total_us = entry.timings.total_us,
-    );
-}
-
-/// A request was answered with an error.
-pub fn refused(id: RequestId, path: &str, status: u16, code: &str) {
-    tracing::info!(
-        target: "farebox::request",
-        request_id = id.to_text().as_str(),
-        path,
-        status,
-        outcome = "refused",
-        code,
-    );
-}
 
 /// The cause of a 500: told here once, and never to the client.
 pub fn internal(id: RequestId, cause: &dyn std::fmt::Display) {

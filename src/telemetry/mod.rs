@@ -2,3 +2,4 @@
 
 pub mod metrics;
 pub mod log;
+pub mod request_log;

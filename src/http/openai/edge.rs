@@ -3,7 +3,6 @@
 use crate::app::App;
 use crate::http::error::{code_of, response_of, status_of};
 use crate::pipeline::Arrival;
-use crate::telemetry::log;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use farebox_domain::ids::RequestId;
@@ -70,7 +69,9 @@ pub fn refuse(
 ) -> Response<Body> {
     let status = status_of(refusal).as_u16();
     app.metrics.refused(status, refusal.code());
-    log::refused(id, route, status, refusal.code());
+    app.pipeline
+        .request_log
+        .refused(app.clock.unix_ms(), id, route, status, refusal.code());
     let mut response = response_of(refusal);
     debug_assert!(!code_of(refusal).is_empty());
     put_ids(response.headers_mut(), id, client);

@@ -63,6 +63,7 @@ impl Gateway {
             secrets: Secrets::seeded(7),
             data_dir: folder.path(),
             admin_token: Some(TOKEN.into()),
+            request_log: farebox::telemetry::request_log::Style::Off,
             read_env: &|_| None,
         };
         let settings = config::parse(MODELS, "models.yaml").unwrap();

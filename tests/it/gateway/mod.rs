@@ -62,6 +62,7 @@ impl Gateway {
             secrets: Secrets::seeded(7),
             data_dir: data.path(),
             admin_token: Some(ADMIN_TOKEN.to_owned()),
+            request_log: farebox::telemetry::request_log::Style::Off,
             read_env: &|_| None,
         };
         let app = App::start(settings, given).await.unwrap().app;
