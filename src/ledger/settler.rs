@@ -154,6 +154,9 @@ fn answer(waiter: Option<Waiter>, result: Result<(), SettleFault>) {
 
 // === the loop ===
 
+/// Turns of the scheduler that a commit waits at the most.
+const GATHER_TURNS: usize = 16;
+
 struct Settling {
     ledger: Arc<dyn Ledger>,
     clock: Clock,
@@ -183,6 +186,7 @@ impl Settling {
                 }
             }
             self.take_in();
+            self.gather().await;
             if !self.entries.is_empty() && !self.commit_once().await {
                 tokio::time::sleep(backoff(self.failures)).await;
             }
@@ -207,6 +211,19 @@ impl Settling {
                     self.incoming.close();
                     self.closers.push(closed);
                 }
+            }
+        }
+    }
+
+    /// Lets those that are about to settle join the batch: a commit costs the same for one entry as for many. It ends
+    /// when a turn of the scheduler brings nobody, so it waits for no clock and never for long.
+    async fn gather(&mut self) {
+        for _ in 0..GATHER_TURNS {
+            let before = self.entries.len();
+            tokio::task::yield_now().await;
+            self.take_in();
+            if self.entries.len() == before || before >= MAX_BATCH {
+                return;
             }
         }
     }
