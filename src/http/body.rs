@@ -12,10 +12,34 @@ use std::time::Duration;
 /// Above this a body is unpacked on a thread of its own.
 const INLINE_GZIP_BYTES: usize = 64 << 10;
 
+/// Bytes of a refused body that are read and thrown away, and how long that may take.
+const DISCARD_LIMIT_BYTES: usize = 64 << 20;
+const DISCARD_WITHIN: Duration = Duration::from_secs(5);
+
+/// Reads what is left of a refused request's body, within bounds. A connection that is closed while the client still
+/// sends is reset, and the reset takes the answer with it: the client would see a broken connection, and retry it.
+pub async fn discard(headers: &HeaderMap, body: &mut Body) {
+    if headers.contains_key(header::EXPECT) {
+        // It waits to be told to send, and will not be.
+        return;
+    }
+    let reading = async {
+        let mut discarded = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+            if discarded > DISCARD_LIMIT_BYTES {
+                return;
+            }
+        }
+    };
+    // A client that takes longer sees what it sees.
+    let _ = tokio::time::timeout(DISCARD_WITHIN, reading).await;
+}
+
 /// Reads the whole body. `limit_bytes` holds before and after unpacking.
 pub async fn read(
     headers: &HeaderMap,
-    body: Body,
+    body: &mut Body,
     limit_bytes: usize,
     within: Duration,
 ) -> Result<Bytes, Refusal> {

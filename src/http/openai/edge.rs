@@ -1,6 +1,7 @@
 //! The edge: ids in and out, and what is told of a request that was refused.
 
 use crate::app::App;
+use crate::http::body;
 use crate::http::error::{code_of, response_of, status_of};
 use crate::pipeline::Arrival;
 use axum::body::Body;
@@ -79,8 +80,10 @@ pub fn refuse(
 }
 
 /// Refuses a request of which nothing but its head was read.
-pub fn refuse_unread(app: &App, request: &Request<Body>, refusal: &Refusal) -> Response<Body> {
-    let (arrival, _) = arrival(app, request.headers());
+pub async fn refuse_unread(app: &App, request: Request<Body>, refusal: &Refusal) -> Response<Body> {
+    let (head, mut body) = request.into_parts();
+    let (arrival, _) = arrival(app, &head.headers);
+    body::discard(&head.headers, &mut body).await;
     refuse(
         app,
         arrival.id,

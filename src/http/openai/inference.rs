@@ -8,7 +8,7 @@ use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::settle::Receipt;
 use crate::pipeline::{self, Answer, Arrival};
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, Request, Response, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use bytes::Bytes;
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::refusal::Refusal;
@@ -25,13 +25,17 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
     let began = app.clock.now();
     let (arrival, id_holds) = edge::arrival(app, request.headers());
     let (id, client) = (arrival.id, arrival.client_request_id.clone());
+    let (head, mut body) = request.into_parts();
     let answered = match id_holds {
-        Ok(()) => answer(app, endpoint, arrival, request).await,
+        Ok(()) => answer(app, endpoint, arrival, &head.headers, &mut body).await,
         Err(refusal) => Err(refusal),
     };
     let mut response = match answered {
         Ok(answer) => response_of(answer),
-        Err(refusal) => return edge::refuse(app, id, client.as_deref(), endpoint.as_str(), &refusal),
+        Err(refusal) => {
+            body::discard(&head.headers, &mut body).await;
+            return edge::refuse(app, id, client.as_deref(), endpoint.as_str(), &refusal);
+        }
     };
     let headers = response.headers_mut();
     edge::put_ids(headers, id, client.as_deref());
@@ -46,15 +50,15 @@ async fn answer(
     app: &App,
     endpoint: Endpoint,
     arrival: Arrival,
-    request: Request<Body>,
+    headers: &HeaderMap,
+    body: &mut Body,
 ) -> Result<Answer, Refusal> {
     if app.draining.is_cancelled() {
         return Err(Refusal::ShuttingDown);
     }
-    let (head, body) = request.into_parts();
-    let caller = authenticate(&app.directory, &head.headers, app.clock.unix_ms())?;
+    let caller = authenticate(&app.directory, headers, app.clock.unix_ms())?;
     let server = &app.settings.server;
-    let bytes = body::read(&head.headers, body, server.body_limit_bytes, server.body_timeout).await?;
+    let bytes = body::read(headers, body, server.body_limit_bytes, server.body_timeout).await?;
     let request = InferenceRequest::read(endpoint, bytes)?;
     pipeline::serve(&app.pipeline, &caller, arrival, request).await
 }

@@ -49,7 +49,7 @@ fn only(allowed: &'static str, route: MethodRouter<Arc<App>>) -> MethodRouter<Ar
                 path: shown_path(&request),
                 allowed,
             };
-            edge::refuse_unread(&app, &request, &refusal)
+            edge::refuse_unread(&app, request, &refusal).await
         },
     )
 }
@@ -60,7 +60,7 @@ pub async fn unknown_path(State(app): State<Arc<App>>, request: Request<Body>) -
         method: request.method().to_string(),
         path: shown_path(&request),
     };
-    edge::refuse_unread(&app, &request, &refusal)
+    edge::refuse_unread(&app, request, &refusal).await
 }
 
 /// The path as the client wrote it: within a nest, axum strips the prefix.
