@@ -382,3 +382,156 @@ impl Output {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ROLE: &str = r#"data: {"id":"c","model":"served","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":{"prompt_tokens":9,"completion_tokens":0}}"#;
+    const TOKEN: &str = r#"data: {"id":"c","model":"served","choices":[{"index":0,"delta":{"content":"é漢🎉 \"usage\":{"},"finish_reason":null}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+    const FINISH: &str =
+        r#"data: {"id":"c","model":"served","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    const USAGE: &str = r#"data: {"id":"c","model":"served","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":8}}}"#;
+
+    fn meter(include_usage: bool) -> StreamMeter {
+        let options = StreamOptions {
+            include_usage,
+            continuous_usage: false,
+        };
+        let rename = Some((Bytes::from_static(b"served"), Bytes::from_static(b"sold")));
+        StreamMeter::new(1, Presentation { options, rename })
+    }
+
+    /// What is shown of these segments, and how it ended.
+    fn shown(include_usage: bool, segments: &[&[u8]]) -> (String, Step, StreamMeter) {
+        let (mut meter, mut out, mut text) = (meter(include_usage), Output::default(), Vec::new());
+        for segment in segments {
+            let step = meter.push(Bytes::copy_from_slice(segment), &mut out);
+            text.extend(out.take().unwrap_or_default());
+            if step != Step::More {
+                return (String::from_utf8(text).unwrap(), step, meter);
+            }
+        }
+        let step = meter.end(&mut out);
+        text.extend(out.take().unwrap_or_default());
+        (String::from_utf8(text).unwrap(), step, meter)
+    }
+
+    fn stream(events: &[&str]) -> String {
+        events.iter().map(|event| format!("{event}\n\n")).collect()
+    }
+
+    fn usage() -> UsageJson {
+        UsageJson {
+            made: r#"{"prompt_tokens":9}"#.into(),
+            estimated_cost: "0.1".into(),
+            engines_own: true,
+        }
+    }
+
+    #[test]
+    fn a_usage_that_was_not_asked_for_is_taken_out() {
+        let whole = stream(&[ROLE, TOKEN, FINISH, USAGE, "data: [DONE]"]);
+        let (text, step, meter) = shown(false, &[whole.as_bytes()]);
+        assert_eq!(step, Step::Complete);
+        insta::assert_snapshot!(text, @r#"
+data: {"id":"c","model":"sold","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}
+
+data: {"id":"c","model":"sold","choices":[{"index":0,"delta":{"content":"é漢🎉 \"usage\":{"},"finish_reason":null}]}
+
+data: {"id":"c","model":"sold","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}
+"#);
+        assert_eq!(&meter.terminal(&usage())[..], b"data: [DONE]\n\n");
+        assert!(meter.usage_is_final);
+    }
+
+    #[test]
+    fn a_usage_that_was_asked_for_looks_as_openais() {
+        let whole = stream(&[ROLE, FINISH, USAGE, USAGE, "data: [DONE]"]);
+        let (text, step, meter) = shown(true, &[whole.as_bytes()]);
+        assert_eq!(step, Step::Complete);
+        assert!(text.contains(r#""usage":null"#) && !text.contains("served"));
+        insta::assert_snapshot!(String::from_utf8(meter.terminal(&usage()).into()).unwrap(), @r#"
+data: {"id":"c","model":"sold","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":8},"estimated_cost":0.1}}
+
+data: [DONE]
+"#);
+    }
+
+    #[test]
+    fn a_usage_on_the_finishing_chunk_becomes_a_chunk_of_its_own() {
+        let finish = FINISH.replace("]}", r#"],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#);
+        let (_, step, meter) = shown(true, &[stream(&[&finish]).as_bytes()]);
+        assert_eq!(step, Step::Complete, "[DONE] may be left out");
+        let end = String::from_utf8(meter.terminal(&usage()).into()).unwrap();
+        insta::assert_snapshot!(end, @r#"
+data: {"id":"c","model":"sold","choices":[],"usage":{"prompt_tokens":9,"estimated_cost":0.1}}
+
+data: [DONE]
+"#);
+    }
+
+    #[test]
+    fn what_is_cut_never_looks_complete() {
+        let whole = stream(&[ROLE, TOKEN, FINISH, USAGE, "data: [DONE]"]);
+        let finish_at = whole.find("\"finish_reason\":\"stop\"").unwrap();
+        for end in 0..whole.len() {
+            let (_, step, _) = shown(false, &[&whole.as_bytes()[..end]]);
+            if end < finish_at {
+                assert!(matches!(step, Step::Fault(_)), "cut at {end}: {step:?}");
+            }
+        }
+        let unfinished = stream(&[ROLE, TOKEN, "data: [DONE]"]);
+        assert_eq!(
+            shown(false, &[unfinished.as_bytes()]).1,
+            Step::Fault(StreamFault::Incomplete)
+        );
+        let error = stream(&[ROLE, r#"data: {"error":{"message":"x"}}"#, "data: [DONE]"]);
+        assert_eq!(
+            shown(false, &[error.as_bytes()]).1,
+            Step::Fault(StreamFault::EngineError)
+        );
+    }
+
+    proptest! {
+        /// The same is shown and counted however the network splits the stream.
+        #[test]
+        fn the_split_does_not_matter(
+            tokens in 0..4usize, crlf in any::<bool>(), include_usage in any::<bool>(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let mut events = vec![ROLE, ": ping"];
+            events.extend(std::iter::repeat_n(TOKEN, tokens));
+            events.extend([FINISH, USAGE, "data: [DONE]"]);
+            let mut whole = stream(&events);
+            if crlf {
+                whole = whole.replace('\n', "\r\n");
+            }
+            let bytes = whole.as_bytes();
+            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            at.extend([0, bytes.len()]);
+            at.sort_unstable();
+            let segments: Vec<&[u8]> = at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            let (one, one_step, one_meter) = shown(include_usage, &[bytes]);
+            let (many, many_step, many_meter) = shown(include_usage, &segments);
+            prop_assert_eq!(one, many);
+            prop_assert_eq!(one_step, many_step);
+            prop_assert_eq!(one_meter.usage, many_meter.usage);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(segments in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..6)) {
+            let segments: Vec<&[u8]> = segments.iter().map(Vec::as_slice).collect();
+            let mut meter = meter(false);
+            let mut out = Output::default();
+            for segment in segments {
+                if meter.push(Bytes::copy_from_slice(segment), &mut out) != Step::More {
+                    break;
+                }
+            }
+            let _ = meter.end(&mut out);
+        }
+    }
+}

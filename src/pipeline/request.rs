@@ -240,3 +240,144 @@ pub(in crate::pipeline) fn string_end(bytes: &[u8], mut at: usize) -> usize {
     }
     bytes.len()
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
+mod tests {
+    use super::*;
+    use farebox_domain::catalog::EngineKind;
+    use proptest::prelude::*;
+
+    fn read(endpoint: Endpoint, body: &str) -> Result<InferenceRequest, String> {
+        InferenceRequest::read(endpoint, Bytes::copy_from_slice(body.as_bytes()))
+            .map_err(|refusal| refusal.to_string())
+    }
+
+    fn sent(body: &str, serves: &str, kind: EngineKind) -> String {
+        let request = read(Endpoint::ChatCompletions, body).unwrap();
+        String::from_utf8(request.body_for(serves, kind).into()).unwrap()
+    }
+
+    #[test]
+    fn an_engine_is_sent_the_clients_bytes_with_two_edits_at_most() {
+        let body = r#"{ "messages":[{"role":"user","content":"x"}], "model" : "a/b", "extra":[1, 2]}"#;
+        assert_eq!(sent(body, "a/b", EngineKind::Vllm), body);
+        assert_eq!(
+            sent(body, "q\"", EngineKind::Vllm),
+            body.replace(r#""a/b""#, r#""q\"""#)
+        );
+        let stream = body.replace("\"extra\"", "\"stream\":true,\"extra\"");
+        assert_eq!(
+            sent(&stream, "a/b", EngineKind::LlamaCpp),
+            stream.replacen('{', r#"{"stream_options":{"include_usage":true},"#, 1)
+        );
+        let asked = stream.replace(
+            "\"extra\":[1, 2]",
+            r#""stream_options":{"include_usage":false,"x":1}"#,
+        );
+        assert!(
+            sent(&asked, "a/b", EngineKind::Vllm)
+                .contains(r#"{"continuous_usage_stats":true,"include_usage":true,"x":1}"#)
+        );
+        let enough = stream.replace("\"extra\":[1, 2]", r#""stream_options":{"include_usage":true}"#);
+        assert_eq!(sent(&enough, "a/b", EngineKind::Openai), enough);
+    }
+
+    #[test]
+    fn a_field_that_is_written_with_escapes_is_the_same_field() {
+        let twice = r#"{"model":"a","mod\u0065l":"b","messages":[{"role":"user"}]}"#;
+        assert!(
+            read(Endpoint::ChatCompletions, twice)
+                .unwrap_err()
+                .contains("there twice")
+        );
+        let escaped = r#"{"mod\u0065l":"a","messages":[{"role":"user"}]}"#;
+        assert_eq!(read(Endpoint::ChatCompletions, escaped).unwrap().model, "a");
+    }
+
+    #[test]
+    fn depth_is_counted_outside_of_strings_only() {
+        let nested = |depth: usize| {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            format!(
+                r#"{{"model":"a","messages":[{{"role":"user","content":"[[{{{{\"[["}}],"x":{open}{close}}}"#
+            )
+        };
+        assert!(read(Endpoint::ChatCompletions, &nested(MAX_DEPTH - 1)).is_ok());
+        assert!(
+            read(Endpoint::ChatCompletions, &nested(MAX_DEPTH))
+                .unwrap_err()
+                .contains("deeper")
+        );
+    }
+
+    /// Something like a request: fields that are known and values that may be wrong.
+    fn body() -> impl Strategy<Value = String> {
+        let names = [
+            "model",
+            "messages",
+            "prompt",
+            "input",
+            "stream",
+            "stream_options",
+            "n",
+            "max_tokens",
+            "x",
+        ];
+        let values = [
+            "\"m\"",
+            "\"\"",
+            "null",
+            "true",
+            "-1",
+            "1e400",
+            "99999999999999999999",
+            "[]",
+            "{}",
+            r#"[{"role":"user","content":"é漢🎉"}]"#,
+            r#"[{"role":1}]"#,
+            r#"["a","b"]"#,
+            "[1,2]",
+            "[[1],[2]]",
+            r#"{"include_usage":false,"include_usage":true}"#,
+            r#"{"include_usage":true}"#,
+            r#""\ud800""#,
+        ];
+        let field = (
+            prop::sample::select(names.to_vec()),
+            prop::sample::select(values.to_vec()),
+        );
+        prop::collection::vec(
+            field.prop_map(|(name, value)| format!("\"{name}\":{value}")),
+            0..8,
+        )
+        .prop_map(|fields| format!("{{{}}}", fields.join(",")))
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            for endpoint in Endpoint::ALL {
+                let _ = InferenceRequest::read(endpoint, Bytes::copy_from_slice(&bytes));
+            }
+        }
+
+        /// What is let in is JSON, and what an engine is sent is too; whatever is cut out of it is refused or holds.
+        #[test]
+        fn what_is_let_in_stays_json(body in body(), cut in any::<prop::sample::Index>(), kind in 0..7usize) {
+            for endpoint in Endpoint::ALL {
+                if let Ok(request) = read(endpoint, &body) {
+                    let sent = request.body_for("another \"name\"", EngineKind::ALL[kind]);
+                    let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
+                    prop_assert_eq!(&sent["model"], "another \"name\"");
+                    if request.stream {
+                        prop_assert_eq!(&sent["stream_options"]["include_usage"], true);
+                    }
+                }
+                let mut broken = body.clone().into_bytes();
+                broken.remove(cut.index(broken.len()));
+                let _ = InferenceRequest::read(endpoint, broken.into());
+            }
+        }
+    }
+}
