@@ -3,6 +3,8 @@
 mod bad_input;
 mod cap;
 mod conservation;
+mod drain;
+mod forwarding;
 
 use farebox::admission::directory::hash_secret;
 use farebox::app::{App, Given};
@@ -151,6 +153,23 @@ impl Gateway {
         served.await.unwrap();
         (app, data)
     }
+}
+
+/// A models.yaml of one chat model `m` on these engines, with more of its top level after it.
+pub(crate) fn models(engines: &[&str], more: &str) -> String {
+    let names: Vec<_> = (0..engines.len())
+        .map(|n| format!("{{ engine: e{n}, serves: simulated }}"))
+        .collect();
+    let listed: String = engines
+        .iter()
+        .enumerate()
+        .map(|(n, url)| format!("  - {{ name: e{n}, kind: vllm, url: \"{url}\" }}\n"))
+        .collect();
+    format!(
+        "models:\n  - id: m\n    task: chat\n    context_length: 4096\n    price: {{ input: \"0.10\", output: \"0.32\" }}\n    \
+         engines: [{}]\nengines:\n{listed}{more}\n",
+        names.join(", ")
+    )
 }
 
 /// A client that takes no proxy from the environment.
