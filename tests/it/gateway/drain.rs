@@ -1,7 +1,6 @@
 //! A shutdown cuts nothing before its deadline, and nothing silently after it.
 
 use super::{Gateway, engine, eventually, models};
-use farebox::ledger::Ledger as _;
 use farebox::simulate::Settings;
 use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::EntryState;

@@ -2,7 +2,6 @@
 
 use super::{Gateway, engine, eventually, models};
 use farebox::engines::health::Standing;
-use farebox::ledger::Ledger as _;
 use farebox::simulate::Settings;
 use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::{Entry, EntryState};
