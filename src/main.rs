@@ -3,10 +3,6 @@
 use std::io;
 use std::process::ExitCode;
 
-/// glibc's allocator hands memory back and forth between threads under a lock; this one costs a request less.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // An `Err` means that it is installed already, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -8,6 +8,7 @@ use crate::pipeline::edits::{Edit, apply};
 use crate::pipeline::event::{self, DataKind};
 use crate::pipeline::request::StreamOptions;
 use bytes::{Bytes, BytesMut};
+use farebox_domain::tokens::Usage;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -258,8 +259,8 @@ impl StreamMeter {
 /// A usage as a client is shown it.
 #[derive(Debug, Clone)]
 pub struct UsageJson {
-    /// `prompt_tokens`, `completion_tokens` and so on, where the engine's own object cannot be shown.
-    pub made: String,
+    /// What is in the ledger.
+    pub usage: Usage,
     /// USD, exact: `0.0000123`.
     pub estimated_cost: String,
     /// Whether the ledger's numbers are the engine's: then its object is shown, details and all.
@@ -267,13 +268,24 @@ pub struct UsageJson {
 }
 
 impl UsageJson {
-    /// The engine's usage object with `estimated_cost` in it.
-    pub fn spliced_into(&self, engine: &[u8]) -> Vec<u8> {
-        let own = self.made.as_bytes();
-        let object = if self.engines_own { engine } else { own };
-        let inner = object
-            .strip_suffix(b"}")
-            .unwrap_or(own.strip_suffix(b"}").unwrap_or(own));
+    /// The ledger's usage as an object of OpenAI's.
+    pub fn made(&self) -> String {
+        let usage = &self.usage;
+        format!(
+            r#"{{"prompt_tokens":{},"completion_tokens":{},"total_tokens":{},"prompt_tokens_details":{{"cached_tokens":{}}},"estimated_cost":{}}}"#,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.total_tokens(),
+            usage.cached_tokens,
+            self.estimated_cost
+        )
+    }
+
+    /// The engine's usage object with `estimated_cost` in it, if it says what the ledger says; else the ledger's.
+    pub fn spliced_into(&self, engines: &[u8]) -> Vec<u8> {
+        let Some(inner) = engines.strip_suffix(b"}").filter(|_| self.engines_own) else {
+            return self.made().into_bytes();
+        };
         let comma = if inner.trim_ascii_end().last() == Some(&b'{') {
             ""
         } else {
@@ -300,10 +312,10 @@ fn made_usage_chunk(last: &[u8], usage: &UsageJson, rename: Option<&(Bytes, Byte
         )
     });
     let head = serde_json::Value::Object(chunk).to_string();
-    let usage = usage.spliced_into(usage.made.as_bytes());
+    let usage = usage.made();
     let comma: &[u8] = if head == "{}" { b"" } else { b"," };
     let inner = head.strip_suffix('}').unwrap_or("{").as_bytes();
-    let made = Bytes::from([inner, comma, b"\"choices\":[],\"usage\":", &usage, b"}"].concat());
+    let made = Bytes::from([inner, comma, b"\"choices\":[],\"usage\":", usage.as_bytes(), b"}"].concat());
     let renamed = rename
         .and_then(|(from, to)| event::model_named(&made, from).map(|range| (range, Cow::Borrowed(&to[..]))));
     apply(&made, renamed.as_slice())
@@ -425,7 +437,7 @@ mod tests {
 
     fn usage() -> UsageJson {
         UsageJson {
-            made: r#"{"prompt_tokens":9}"#.into(),
+            usage: Usage::new(9, 0, 1),
             estimated_cost: "0.1".into(),
             engines_own: true,
         }
@@ -467,7 +479,7 @@ data: [DONE]
         assert_eq!(step, Step::Complete, "[DONE] may be left out");
         let end = String::from_utf8(meter.terminal(&usage()).into()).unwrap();
         insta::assert_snapshot!(end, @r#"
-data: {"id":"c","model":"sold","choices":[],"usage":{"prompt_tokens":9,"estimated_cost":0.1}}
+data: {"id":"c","model":"sold","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10,"prompt_tokens_details":{"cached_tokens":0},"estimated_cost":0.1}}
 
 data: [DONE]
 "#);

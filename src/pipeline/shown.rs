@@ -7,19 +7,10 @@ use bytes::Bytes;
 
 /// The usage that is in the ledger, for the client. Where the engine's own object says the same, it is shown.
 pub(in crate::pipeline) fn usage_json(receipt: &Receipt, engines: Option<&[u8]>) -> UsageJson {
-    let usage = &receipt.usage;
-    let made = serde_json::json!({
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens(),
-        "prompt_tokens_details": { "cached_tokens": usage.cached_tokens },
-    });
     UsageJson {
-        made: made.to_string(),
+        usage: receipt.usage,
         estimated_cost: receipt.cost.to_string(),
-        engines_own: engines
-            .and_then(read_usage)
-            .is_some_and(|engines| engines == *usage),
+        engines_own: engines.and_then(read_usage) == Some(receipt.usage),
     }
 }
 

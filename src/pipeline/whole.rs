@@ -81,8 +81,11 @@ impl WholeAnswer {
 /// An answer without a usage gets the one that is in the ledger.
 fn usage_added<'a>(bytes: &[u8], usage: &UsageJson) -> Option<Edit<'a>> {
     let brace = memchr::memrchr(b'}', bytes)?;
-    let object = usage.spliced_into(usage.made.as_bytes());
-    Some((brace..brace, Cow::Owned([b",\"usage\":", &object[..]].concat())))
+    let object = usage.made();
+    Some((
+        brace..brace,
+        Cow::Owned([b",\"usage\":", object.as_bytes()].concat()),
+    ))
 }
 
 /// OpenAI API: base64 of little-endian 32-bit floats. The SDKs decode it without looking (FACTS.md).
@@ -131,7 +134,7 @@ mod tests {
             rename: Some((Bytes::from_static(b"served"), Bytes::from_static(b"sold"))),
         };
         let usage = UsageJson {
-            made: r#"{"prompt_tokens":1,"completion_tokens":0,"total_tokens":1}"#.into(),
+            usage: farebox_domain::tokens::Usage::new(1, 0, 0),
             estimated_cost: "0.0000001".into(),
             engines_own: true,
         };
@@ -147,7 +150,7 @@ mod tests {
     #[test]
     fn an_answer_without_usage_gets_the_ledgers() {
         let body = r#"{"choices":[{}]}"#;
-        insta::assert_snapshot!(shown(Endpoint::Completions, body, false), @r#"{"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":0,"total_tokens":1,"estimated_cost":0.0000001}}"#);
+        insta::assert_snapshot!(shown(Endpoint::Completions, body, false), @r#"{"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":0,"total_tokens":1,"prompt_tokens_details":{"cached_tokens":0},"estimated_cost":0.0000001}}"#);
     }
 
     #[test]

@@ -8,36 +8,39 @@ mod edge;
 use crate::app::App;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{OriginalUri, State};
+use axum::extract::State;
 use axum::http::{Request, Response, StatusCode};
 use axum::routing::{MethodRouter, get, post};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::refusal::Refusal;
 use std::sync::Arc;
 
+/// OpenAI's base, and DeepInfra's. Routes are written out under each: a nest would cost every request a new URI.
+const BASES: [&str; 2] = ["/v1", "/v1/openai"];
+
 /// Every route of the public listener.
 pub fn router() -> Router<Arc<App>> {
-    Router::new()
-        .nest("/v1", openai())
-        .nest("/v1/openai", openai())
+    let health = Router::new()
         .route("/health", only("GET", get(health)))
-        .route("/ready", only("GET", get(ready)))
+        .route("/ready", only("GET", get(ready)));
+    BASES.into_iter().fold(health, with_base)
 }
 
-fn openai() -> Router<Arc<App>> {
+fn with_base(router: Router<Arc<App>>, base: &str) -> Router<Arc<App>> {
     let inference = |endpoint: Endpoint| {
         let handler = move |State(app): State<Arc<App>>, request: Request<Body>| async move {
             inference::serve(&app, endpoint, request).await
         };
         only("POST", post(handler))
     };
-    Router::new()
-        .route("/chat/completions", inference(Endpoint::ChatCompletions))
-        .route("/completions", inference(Endpoint::Completions))
-        .route("/embeddings", inference(Endpoint::Embeddings))
-        .route("/me/rate_limit", only("GET", get(me::rate_limit)))
-        .route("/models", only("GET", get(models::list)))
-        .route("/models/{*id}", only("GET", get(models::retrieve)))
+    let at = |path: &str| format!("{base}{path}");
+    router
+        .route(&at("/chat/completions"), inference(Endpoint::ChatCompletions))
+        .route(&at("/completions"), inference(Endpoint::Completions))
+        .route(&at("/embeddings"), inference(Endpoint::Embeddings))
+        .route(&at("/models"), only("GET", get(models::list)))
+        .route(&at("/models/{*id}"), only("GET", get(models::retrieve)))
+        .route(&at("/me/rate_limit"), only("GET", get(me::rate_limit)))
 }
 
 /// Another method gets a 405 in OpenAI's shape.
@@ -63,10 +66,8 @@ pub async fn unknown_path(State(app): State<Arc<App>>, request: Request<Body>) -
     edge::refuse_unread(&app, request, &refusal).await
 }
 
-/// The path as the client wrote it: within a nest, axum strips the prefix.
 fn shown_path(request: &Request<Body>) -> String {
-    let whole = request.extensions().get::<OriginalUri>().map(|uri| uri.0.path());
-    whole.unwrap_or(request.uri().path()).chars().take(200).collect()
+    request.uri().path().chars().take(200).collect()
 }
 
 /// Alive: the process answers.
