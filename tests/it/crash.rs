@@ -1,6 +1,6 @@
 //! kill -9: what a client saw complete is in the ledger, once.
 
-use crate::gateway::{ADMIN_TOKEN, client, engine};
+use crate::gateway::{ADMIN_TOKEN, client, engine, models};
 use farebox::ledger::{Ledger as _, SqliteLedger};
 use farebox::simulate::Settings;
 use farebox::store::Store;
@@ -119,7 +119,7 @@ async fn what_a_client_saw_complete_is_in_the_ledger_once_after_kill_9() {
     .await;
     let folder = tempfile::tempdir().unwrap();
     let (config, data) = (folder.path().join("models.yaml"), folder.path().join("data"));
-    std::fs::write(&config, models(&behind.url)).unwrap();
+    std::fs::write(&config, models(&[&behind.url], "")).unwrap();
     let client = client();
     let (sent, mut complete, mut secret) = (Arc::new(AtomicU64::new(0)), Vec::new(), None::<String>);
     for round in 0..rounds {
@@ -184,20 +184,4 @@ fn find_secret(answer: &Value) -> Option<String> {
         .filter_map(Value::as_str)
         .find(|text| text.starts_with("fb_"))
         .map(str::to_owned)
-}
-
-fn models(url: &str) -> String {
-    format!(
-        r#"
-models:
-  - id: m
-    task: chat
-    context_length: 4096
-    max_output_tokens: 4096
-    price: {{ input: "0.10", output: "0.32" }}
-    engines: [{{ engine: e, serves: simulated }}]
-engines:
-  - {{ name: e, kind: vllm, url: "{url}", max_concurrent: 1000 }}
-"#
-    )
 }

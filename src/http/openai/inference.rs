@@ -33,7 +33,10 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
     let mut response = match answered {
         Ok(answer) => response_of(answer),
         Err(refusal) => {
-            body::discard(&head.headers, &mut body).await;
+            // Who was too slow already is not waited for again.
+            if !matches!(refusal, Refusal::RequestTimeout(_)) {
+                body::discard(&head.headers, &mut body).await;
+            }
             return edge::refuse(app, id, client.as_deref(), endpoint.as_str(), &refusal);
         }
     };

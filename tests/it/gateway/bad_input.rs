@@ -1,29 +1,12 @@
 //! What is refused before any engine hears of it, and what is written down nowhere.
 
-use super::{Gateway, SECRET, engine};
+use super::{Gateway, SECRET, engine, models};
 use farebox::simulate::Settings;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::path::Path;
 
 const CHAT: &str = "/v1/chat/completions";
-
-fn models(url: &str) -> String {
-    format!(
-        r#"
-models:
-  - id: m
-    task: chat
-    context_length: 4096
-    max_output_tokens: 4096
-    price: {{ input: "0.10", output: "0.32" }}
-    engines: [{{ engine: e, serves: simulated }}]
-engines:
-  - {{ name: e, kind: vllm, url: "{url}", max_concurrent: 1000 }}
-server: {{ body_limit_bytes: 65536 }}
-"#
-    )
-}
 
 /// A request with the key and the content type that belong there.
 fn post(gateway: &Gateway, body: impl Into<reqwest::Body>) -> RequestBuilder {
@@ -43,7 +26,7 @@ fn with(field: &str, value: Value) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_bad_request_is_a_4xx_that_names_its_field_and_reaches_no_engine() {
     let behind = engine(Settings::default()).await;
-    let gateway = Gateway::start(&models(&behind.url)).await;
+    let gateway = Gateway::start(&models(&[&behind.url], "server: { body_limit_bytes: 65536 }")).await;
     let deep = format!(
         "{{\"model\":\"m\",\"messages\":{}{}}}",
         "[".repeat(5_000),
@@ -82,6 +65,10 @@ async fn each_bad_request_is_a_4xx_that_names_its_field_and_reaches_no_engine() 
         ("unknown model", post(&gateway, with("model", json!("nobody")))),
         ("no messages", post(&gateway, "{\"model\":\"m\"}")),
         ("empty messages", post(&gateway, with("messages", json!([])))),
+        (
+            "huge max_tokens",
+            post(&gateway, with("max_tokens", json!(99_999_999_999_u64))),
+        ),
         (
             "negative max_tokens",
             post(&gateway, with("max_tokens", json!(-1))),
@@ -171,7 +158,7 @@ async fn each_bad_request_is_a_4xx_that_names_its_field_and_reaches_no_engine() 
 async fn neither_prompts_nor_outputs_are_written_down_anywhere() {
     const CANARY: &str = "canary-5f0c1a77-in-the-prompt";
     let behind = engine(Settings::default()).await;
-    let gateway = Gateway::start(&models(&behind.url)).await;
+    let gateway = Gateway::start(&models(&[&behind.url], "server: { body_limit_bytes: 65536 }")).await;
     let mut needles = vec![CANARY.to_owned()];
     for (stream, trouble) in [
         (false, "comments"),

@@ -1,6 +1,6 @@
 //! The cap: no more in flight than an account may have, live.
 
-use super::{ACCOUNT, ADMIN_TOKEN, Gateway, engine, eventually};
+use super::{ACCOUNT, ADMIN_TOKEN, Gateway, engine, eventually, models};
 use farebox::simulate::Settings;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ async fn four_hundred_clients_against_two_hundred_and_then_three_hundred() {
         ..Settings::default()
     })
     .await;
-    let gateway = Arc::new(Gateway::start(&models(&slow.url)).await);
+    let gateway = Arc::new(Gateway::start(&models(&[&slow.url], "")).await);
     let body = json!({ "model": "m", "stream": true, "max_tokens": 1000, "messages": [{ "role": "user", "content": "hi" }] });
 
     let (entered, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -87,20 +87,4 @@ async fn four_hundred_clients_against_two_hundred_and_then_three_hundred() {
         gateway.in_flight() == (0, 0, 0) && slow.engine.in_flight() == 0
     })
     .await;
-}
-
-fn models(url: &str) -> String {
-    format!(
-        r#"
-models:
-  - id: m
-    task: chat
-    context_length: 4096
-    max_output_tokens: 4096
-    price: {{ input: "0.10", output: "0.32" }}
-    engines: [{{ engine: e, serves: simulated }}]
-engines:
-  - {{ name: e, kind: vllm, url: "{url}", max_concurrent: 1000 }}
-"#
-    )
 }

@@ -1,6 +1,6 @@
 //! Conservation: whatever way requests end, nothing stays in flight, and the ledger holds what the engines counted.
 
-use super::{Gateway, Listening, engine, eventually};
+use super::{Gateway, engine, eventually, models};
 use farebox::simulate::{RequestCount, Settings};
 use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::EntryState;
@@ -41,32 +41,8 @@ struct Seen {
     finish_reason: bool,
 }
 
-fn models(engines: &[Listening]) -> String {
-    let names = (0..engines.len()).map(|n| format!("{{ engine: e{n}, serves: simulated }}"));
-    let listed = engines.iter().enumerate();
-    let listed = listed.map(|(n, e)| {
-        format!(
-            "  - {{ name: e{n}, kind: vllm, url: \"{}\", max_concurrent: 1000 }}\n",
-            e.url
-        )
-    });
-    format!(
-        r#"
-models:
-  - id: m
-    task: chat
-    context_length: 4096
-    max_output_tokens: 4096
-    price: {{ input: "0.10", cached_input: "0.02", output: "0.32" }}
-    engines: [{}]
-engines:
-{}timeouts: {{ first_event: 2s, between_tokens: 1s, whole_answer: 5s }}
-retries: {{ attempts: 2, backoff: 1ms }}
-"#,
-        names.collect::<Vec<_>>().join(", "),
-        listed.collect::<String>()
-    )
-}
+const PATIENCE: &str = "timeouts: { first_event: 2s, between_tokens: 1s, whole_answer: 5s }
+retries: { attempts: 2, backoff: 1ms }";
 
 /// One request, by its number: every choice follows from it.
 async fn send(gateway: &Gateway, number: u64) -> Option<Seen> {
@@ -145,7 +121,8 @@ async fn the_ledger_holds_what_the_engines_counted_however_requests_end() {
             .await,
         );
     }
-    let gateway = Arc::new(Gateway::start(&models(&engines)).await);
+    let urls: Vec<_> = engines.iter().map(|engine| engine.url.as_str()).collect();
+    let gateway = Arc::new(Gateway::start(&models(&urls, PATIENCE)).await);
     let mut clients = JoinSet::new();
     for worker in 0..AT_ONCE {
         let gateway = Arc::clone(&gateway);

@@ -4,6 +4,7 @@ mod bad_input;
 mod cap;
 mod conservation;
 mod drain;
+mod edge;
 mod forwarding;
 
 use farebox::admission::directory::hash_secret;
@@ -166,7 +167,7 @@ pub(crate) fn models(engines: &[&str], more: &str) -> String {
         .map(|(n, url)| format!("  - {{ name: e{n}, kind: vllm, url: \"{url}\" }}\n"))
         .collect();
     format!(
-        "models:\n  - id: m\n    task: chat\n    context_length: 4096\n    price: {{ input: \"0.10\", output: \"0.32\" }}\n    \
+        "models:\n  - id: m\n    task: chat\n    context_length: 4096\n    price: {{ input: \"0.10\", cached_input: \"0.02\", output: \"0.32\" }}\n    \
          engines: [{}]\nengines:\n{listed}{more}\n",
         names.join(", ")
     )
