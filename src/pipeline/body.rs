@@ -94,6 +94,7 @@ impl MeteredBody {
     /// Reads on until there is something to show, or the stream has ended. Returns what there is to show.
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
+            // An engine that always has more never lets it come to `poll_patience`.
             if self.live.is_cut() {
                 self.break_off(StreamFault::Shutdown);
             }
@@ -140,10 +141,9 @@ impl MeteredBody {
     /// Resolves when there is no more patience. The timer is not set anew for each segment: it looks, when it
     /// fires, at how long the silence has lasted.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<StreamFault> {
-        if self.live.is_cut() {
+        if self.live.poll_cut(cx).is_ready() {
             return Poll::Ready(StreamFault::Shutdown);
         }
-        self.live.wake_when_cut(cx.waker());
         loop {
             ready!(self.timer.as_mut().poll(cx));
             let fired = self.timer.deadline();

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 /// One request, from its admission to its settlement. It never holds content: the one piece of an answer that
@@ -100,22 +100,20 @@ impl Live {
         self.cut.load(Ordering::Acquire)
     }
 
-    /// Wakes this task when the request is cut.
-    pub fn wake_when_cut(&self, waker: &Waker) {
-        self.waker.register(waker);
+    /// Resolves when the request is cut. The waker is left before the look, so that a cut between the two is not
+    /// missed.
+    pub fn poll_cut(&self, cx: &Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.is_cut() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Resolves when the request is cut.
     pub async fn until_cut(&self) {
-        std::future::poll_fn(|cx| {
-            self.wake_when_cut(cx.waker());
-            if self.is_cut() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
+        std::future::poll_fn(|cx| self.poll_cut(cx)).await;
     }
 
     fn cut(&self) {
