@@ -1,10 +1,21 @@
 //! Where ids and secrets come from: one seeded source of randomness, given at start.
 
-use farebox_domain::ids::RequestId;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use farebox_domain::ids::{AccountId, KeyId, RequestId};
 use parking_lot::Mutex;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
 use std::sync::Arc;
+
+/// What every account's id begins with.
+pub const ACCOUNT_PREFIX: &str = "acct_";
+/// What every key's secret begins with.
+pub const KEY_PREFIX: &str = "fb_";
+/// Random bytes of an account's or a key's id.
+const ID_BYTES: usize = 8;
+/// Random bytes of a key's secret.
+const KEY_BYTES: usize = 32;
 
 /// A source of randomness fit for keys.
 #[derive(Clone)]
@@ -35,6 +46,23 @@ impl Secrets {
         let mut random = vec![0; bytes];
         self.fill(&mut random);
         random.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// A new account's id.
+    pub fn account_id(&self) -> AccountId {
+        AccountId::from(format!("{ACCOUNT_PREFIX}{}", self.random_hex(ID_BYTES)))
+    }
+
+    /// A new key's id.
+    pub fn key_id(&self) -> KeyId {
+        KeyId::from(format!("key_{}", self.random_hex(ID_BYTES)))
+    }
+
+    /// A new key's secret: 256 random bits in the alphabet that needs no escaping in URLs and shells.
+    pub fn api_key(&self) -> String {
+        let mut random = [0; KEY_BYTES];
+        self.fill(&mut random);
+        format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random))
     }
 
     /// A new request's id: the milliseconds since 1970, and 74 random bits (RFC 9562, UUID version 7).

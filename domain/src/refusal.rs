@@ -147,6 +147,18 @@ impl Refusal {
         }
     }
 
+    /// A model that is not sold. The name is the client's: it is shown without control characters, and cut.
+    pub fn no_such_model(name: &str) -> Self {
+        let shown: String = name
+            .chars()
+            .filter(|letter| !letter.is_control())
+            .take(100)
+            .collect();
+        Self::ModelNotFound(alloc::format!(
+            "the model `{shown}` does not exist; GET /v1/models lists those that do"
+        ))
+    }
+
     /// The machine-readable code: OpenAI's where it has one, DESIGN.md's error table otherwise.
     pub const fn code(&self) -> &'static str {
         match self {

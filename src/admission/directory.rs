@@ -2,6 +2,7 @@
 //! acts on the very next request.
 
 use crate::admission::concurrency::Gate;
+use crate::secrets::KEY_PREFIX;
 use crate::store::{AccountRow, KeyRow, LimitRow};
 use farebox_domain::ids::{AccountId, KeyId};
 use farebox_domain::refusal::KeyFault;
@@ -10,9 +11,6 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// What every key's secret begins with.
-pub const KEY_PREFIX: &str = "fb_";
 
 /// The SHA-256 of a key's secret: all that is kept of it.
 pub type KeyHash = [u8; 32];

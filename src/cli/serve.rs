@@ -1,6 +1,6 @@
 //! `farebox serve`: what the gateway is started with.
 
-use crate::admission::directory::{KEY_PREFIX, hash_secret};
+use crate::admission::directory::hash_secret;
 use crate::app::{App, Given, Started};
 use crate::cli::error::CliError;
 use crate::clock::Clock;
@@ -10,7 +10,6 @@ use crate::simulate;
 use crate::store::{AccountRow, KeyRow};
 use crate::telemetry::request_log::Style;
 use clap::{Args, ValueEnum};
-use farebox_domain::ids::{AccountId, KeyId};
 use std::io::{self, IsTerminal as _, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -228,7 +227,7 @@ async fn greet_demo(app: &App, listening: SocketAddr) -> Result<(), CliError> {
     let account = match app.directory.account_named("demo") {
         Some(account) => account.id.clone(),
         None => {
-            let id = AccountId::from(format!("acct_{}", app.secrets.random_hex(8)));
+            let id = app.secrets.account_id();
             let row = AccountRow {
                 id: id.clone(),
                 name: "demo".into(),
@@ -242,9 +241,9 @@ async fn greet_demo(app: &App, listening: SocketAddr) -> Result<(), CliError> {
             id
         }
     };
-    let secret = format!("{KEY_PREFIX}{}", app.secrets.random_hex(32));
+    let secret = app.secrets.api_key();
     let row = KeyRow {
-        id: KeyId::from(format!("key_{}", app.secrets.random_hex(8))),
+        id: app.secrets.key_id(),
         account,
         name: "demo".into(),
         hash: hash_secret(&secret),

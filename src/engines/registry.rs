@@ -59,13 +59,6 @@ impl ServedModel {
         });
         choose(self.model.routing, candidates, turn)
     }
-
-    /// Whether an engine of it may be tried.
-    pub fn has_usable_engine(&self) -> bool {
-        self.deployments
-            .iter()
-            .any(|deployment| deployment.engine.health.is_usable())
-    }
 }
 
 /// Everything that is sold and every engine.

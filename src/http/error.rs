@@ -81,7 +81,7 @@ fn retry_after(refusal: &Refusal) -> Option<Duration> {
 }
 
 /// The code that the client is shown.
-pub fn code_of(refusal: &Refusal) -> &str {
+fn code_of(refusal: &Refusal) -> &str {
     match refusal {
         Refusal::EngineRefused { code: Some(code), .. } => code,
         Refusal::EngineRefused { code: None, .. } => "invalid_request_error",

@@ -81,7 +81,7 @@ pub fn admit(
     let served = pipeline
         .registry
         .find(&request.model)
-        .ok_or_else(|| no_such_model(&request.model))?;
+        .ok_or_else(|| Refusal::no_such_model(&request.model))?;
     check_task(served, &request)?;
     check_room(served, &request)?;
     let account = &caller.key.account;
@@ -115,17 +115,6 @@ pub fn admit(
             permit,
         },
         Arc::clone(served),
-    ))
-}
-
-fn no_such_model(name: &str) -> Refusal {
-    let shown: String = name
-        .chars()
-        .filter(|letter| !letter.is_control())
-        .take(100)
-        .collect();
-    Refusal::ModelNotFound(format!(
-        "the model `{shown}` does not exist; GET /v1/models lists those that do"
     ))
 }
 

@@ -9,7 +9,7 @@ use crate::pipeline::admit::Admitted;
 use crate::pipeline::in_flight::Live;
 use crate::pipeline::meter::{Output, Step, StreamFault, StreamMeter};
 use crate::pipeline::settle::{Receipt, Settling};
-use crate::pipeline::shown::{error_event, usage_json};
+use crate::pipeline::shown::{error_event, ledger_error_event, usage_json};
 use crate::telemetry::log;
 use bytes::Bytes;
 use farebox_domain::ledger::EntryState;
@@ -178,8 +178,8 @@ impl MeteredBody {
     }
 
     fn complete(&mut self) {
-        self.settle(EntryState::Completed, |meter, receipt, usage| {
-            meter.terminal(&usage_json(receipt, usage))
+        self.settle(EntryState::Completed, |meter, receipt| {
+            meter.terminal(&usage_json(receipt, meter.usage.as_deref()))
         });
     }
 
@@ -196,22 +196,18 @@ impl MeteredBody {
             .as_ref()
             .map(|(name, _)| name.clone());
         log::stream_broke(admitted.id(), engine.as_ref(), fault.as_str());
-        self.settle(EntryState::Interrupted, move |_, _, _| error_event(fault));
+        self.settle(EntryState::Interrupted, move |_, _| error_event(fault));
     }
 
     /// Hands the request over by value, and prepares the end that is shown when the entry is durable.
-    fn settle(
-        &mut self,
-        state: EntryState,
-        end: impl FnOnce(&StreamMeter, &Receipt, Option<&[u8]>) -> Bytes,
-    ) {
+    fn settle(&mut self, state: EntryState, end: impl FnOnce(&StreamMeter, &Receipt) -> Bytes) {
         let State::Streaming { admitted, upstream } =
             std::mem::replace(&mut self.state, State::Ended { _receipt: None })
         else {
             return;
         };
         let Settling { receipt, done } = admitted.settle(state);
-        let end = end(&self.meter, &receipt, self.meter.usage.as_deref());
+        let end = end(&self.meter, &receipt);
         // A stream that is complete is read to its last byte, so that its connection can be used again; one
         // that is not is closed at once, which is how an engine learns of it.
         let upstream = (state == EntryState::Completed).then_some(upstream);
@@ -247,11 +243,7 @@ impl MeteredBody {
             _receipt: Some(receipt),
         };
         // What is not in the ledger is not shown as complete.
-        Poll::Ready(Some(if durable {
-            end
-        } else {
-            crate::pipeline::shown::ledger_error_event()
-        }))
+        Poll::Ready(Some(if durable { end } else { ledger_error_event() }))
     }
 }
 

@@ -11,17 +11,18 @@ use std::ops::Range;
 /// A part of a text, and what stands there instead.
 pub(in crate::pipeline) type Edit<'a> = (Range<usize>, Cow<'a, [u8]>);
 
-/// The text with its edits, which are in order and do not overlap. Without one, the same bytes uncopied.
-pub(in crate::pipeline) fn apply(text: &Bytes, edits: &[Edit<'_>]) -> Bytes {
+/// The text with its edits, which do not overlap. Without one, the same bytes uncopied.
+pub(in crate::pipeline) fn apply(text: &Bytes, mut edits: Vec<Edit<'_>>) -> Bytes {
     if edits.is_empty() {
         return text.clone();
     }
+    edits.sort_by_key(|(range, _)| range.start);
     let grown: usize = edits.iter().map(|(_, with)| with.len()).sum();
     let mut edited = BytesMut::with_capacity(text.len() + grown);
     let mut from = 0;
     for (range, with) in edits {
         edited.extend_from_slice(&text[from..range.start]);
-        edited.extend_from_slice(with);
+        edited.extend_from_slice(&with);
         from = range.end;
     }
     edited.extend_from_slice(&text[from..]);
@@ -39,8 +40,7 @@ impl InferenceRequest {
         if self.stream {
             edits.extend(self.usage_turned_on(kind));
         }
-        edits.sort_by_key(|(range, _)| range.start);
-        apply(&self.body, &edits)
+        apply(&self.body, edits)
     }
 
     fn usage_turned_on(&self, kind: EngineKind) -> Option<Edit<'static>> {

@@ -73,6 +73,14 @@ pub struct Presentation {
     pub rename: Option<(Bytes, Bytes)>,
 }
 
+impl Presentation {
+    /// The engine's name for the model, replaced by the one to show.
+    pub(in crate::pipeline) fn renamed(&self, data: &[u8]) -> Option<Edit<'_>> {
+        let (from, to) = self.rename.as_ref()?;
+        event::model_named(data, from).map(|range| (range, Cow::Borrowed(&to[..])))
+    }
+}
+
 /// Reads a stream as it passes.
 #[derive(Debug)]
 pub struct StreamMeter {
@@ -187,7 +195,7 @@ impl StreamMeter {
         }
         match self.edits(&data, usage.as_ref()) {
             edits if edits.is_empty() => out.pass(raw),
-            edits => out.push(edited_event(&raw, &data, &edits)),
+            edits => out.push(edited_event(&raw, &data, edits)),
         }
         self.last_chunk = data;
         Step::More
@@ -195,12 +203,7 @@ impl StreamMeter {
 
     /// What must differ from the engine's chunk.
     fn edits<'a>(&'a self, data: &[u8], usage: Option<&event::UsageField>) -> Vec<Edit<'a>> {
-        let mut edits: Vec<Edit<'a>> = Vec::new();
-        if let Some((from, to)) = &self.presentation.rename
-            && let Some(range) = event::model_named(data, from)
-        {
-            edits.push((range, Cow::Borrowed(to)));
-        }
+        let mut edits: Vec<Edit<'a>> = self.presentation.renamed(data).into_iter().collect();
         let options = self.presentation.options;
         if let Some(field) = usage.filter(|_| !(options.include_usage && options.continuous_usage)) {
             if !options.include_usage {
@@ -210,12 +213,11 @@ impl StreamMeter {
                 edits.push((field.value.clone(), Cow::Borrowed(&b"null"[..])));
             }
         }
-        edits.sort_by_key(|(range, _)| range.start);
         edits
     }
 
     /// The end of a complete stream: the usage chunk, if the client asked for one, and `[DONE]`. `usage` is what
-    /// the ledger holds, with its cost, as a JSON object's text.
+    /// the ledger holds, with its cost.
     pub fn terminal(&self, usage: &UsageJson) -> Bytes {
         let mut end = BytesMut::with_capacity(512);
         if self.presentation.options.include_usage {
@@ -228,31 +230,16 @@ impl StreamMeter {
     }
 
     fn usage_chunk(&self, usage: &UsageJson) -> Bytes {
-        match &self.usage_chunk {
-            Some(chunk) => {
-                let renamed = self.edits_of_usage_chunk(chunk, usage);
-                apply(chunk, &renamed)
-            }
-            // The engine put its usage elsewhere, or gave none: the chunk is made of the last one's head.
-            None => made_usage_chunk(&self.last_chunk, usage, self.presentation.rename.as_ref()),
-        }
-    }
-
-    fn edits_of_usage_chunk<'a>(&'a self, chunk: &[u8], usage: &'a UsageJson) -> Vec<Edit<'a>> {
-        let mut edits: Vec<Edit<'a>> = Vec::new();
-        if let Some((from, to)) = &self.presentation.rename
-            && let Some(range) = event::model_named(chunk, from)
-        {
-            edits.push((range, Cow::Borrowed(to)));
-        }
+        // The engine may have put its usage elsewhere, or given none: then the chunk is made of the last one's head.
+        let Some(chunk) = &self.usage_chunk else {
+            return made_usage_chunk(&self.last_chunk, usage, &self.presentation);
+        };
+        let mut edits: Vec<Edit<'_>> = self.presentation.renamed(chunk).into_iter().collect();
         if let Some(field) = event::usage_field(chunk) {
-            edits.push((
-                field.value.clone(),
-                Cow::Owned(usage.spliced_into(&chunk[field.value])),
-            ));
+            let shown = usage.spliced_into(&chunk[field.value.clone()]);
+            edits.push((field.value, Cow::Owned(shown)));
         }
-        edits.sort_by_key(|(range, _)| range.start);
-        edits
+        apply(chunk, edits)
     }
 }
 
@@ -302,7 +289,7 @@ impl UsageJson {
     }
 }
 
-fn made_usage_chunk(last: &[u8], usage: &UsageJson, rename: Option<&(Bytes, Bytes)>) -> Bytes {
+fn made_usage_chunk(last: &[u8], usage: &UsageJson, presentation: &Presentation) -> Bytes {
     let mut chunk: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(last).unwrap_or_default();
     chunk.retain(|field, _| {
@@ -316,20 +303,17 @@ fn made_usage_chunk(last: &[u8], usage: &UsageJson, rename: Option<&(Bytes, Byte
     let comma: &[u8] = if head == "{}" { b"" } else { b"," };
     let inner = head.strip_suffix('}').unwrap_or("{").as_bytes();
     let made = Bytes::from([inner, comma, b"\"choices\":[],\"usage\":", usage.as_bytes(), b"}"].concat());
-    let renamed = rename
-        .and_then(|(from, to)| event::model_named(&made, from).map(|range| (range, Cow::Borrowed(&to[..]))));
-    apply(&made, renamed.as_slice())
+    apply(&made, presentation.renamed(&made).into_iter().collect())
 }
 
 /// The event with edits in its data.
-fn edited_event(raw: &Bytes, data: &Bytes, edits: &[Edit<'_>]) -> Bytes {
+fn edited_event(raw: &Bytes, data: &Bytes, mut edits: Vec<Edit<'_>>) -> Bytes {
     let offset = (data.as_ptr() as usize).wrapping_sub(raw.as_ptr() as usize);
     if offset <= raw.len() && offset + data.len() <= raw.len() {
-        let moved: Vec<Edit<'_>> = edits
-            .iter()
-            .map(|(range, with)| (range.start + offset..range.end + offset, Cow::Borrowed(&**with)))
-            .collect();
-        return apply(raw, &moved);
+        for (range, _) in &mut edits {
+            *range = range.start + offset..range.end + offset;
+        }
+        return apply(raw, edits);
     }
     // Its data came in several lines, which were joined elsewhere: it is written again as one.
     let mut line = apply(data, edits).to_vec();

@@ -31,6 +31,7 @@ mod shown;
 use crate::admission::directory::Directory;
 use crate::clock::Clock;
 use crate::config::Timeouts;
+use crate::engines::client::{EngineBody, EngineGuard};
 use crate::engines::registry::{Registry, ServedModel};
 use crate::ledger::Settler;
 use crate::pipeline::admit::{Admitted, admit};
@@ -134,10 +135,7 @@ fn stream(
     served: &ServedModel,
     serves: &str,
     begun: Bytes,
-    upstream: (
-        crate::engines::client::EngineBody,
-        crate::engines::client::EngineGuard,
-    ),
+    upstream: (EngineBody, EngineGuard),
 ) -> Answer {
     let presentation = presentation(&admitted, served, serves);
     let meter = StreamMeter::new(admitted.request.choices, presentation);
@@ -180,7 +178,7 @@ fn presentation(admitted: &Admitted, served: &ServedModel, serves: &str) -> Pres
     let sold = served.model.id.as_str();
     let json = |name: &str| {
         let quoted = serde_json::Value::from(name).to_string();
-        Bytes::copy_from_slice(quoted.trim_matches('"').as_bytes())
+        Bytes::copy_from_slice(&quoted.as_bytes()[1..quoted.len() - 1])
     };
     Presentation {
         options: admitted.request.stream_options,

@@ -1,7 +1,6 @@
 //! An answer in one piece: read for its usage, and shown with its cost.
 
 use crate::pipeline::edits::{Edit, apply};
-use crate::pipeline::event;
 use crate::pipeline::meter::{Presentation, UsageJson};
 use base64::Engine as _;
 use bytes::Bytes;
@@ -55,12 +54,7 @@ impl WholeAnswer {
     /// The bytes for the client: the engine's, with the cost in their usage, the catalog's name for the model,
     /// and embeddings in base64 where the client asked for them and the engine did not.
     pub fn present(&self, presentation: &Presentation, usage: &UsageJson, as_base64: bool) -> Bytes {
-        let mut edits: Vec<Edit<'_>> = Vec::new();
-        if let Some((from, to)) = &presentation.rename
-            && let Some(range) = event::model_named(&self.bytes, from)
-        {
-            edits.push((range, Cow::Borrowed(to)));
-        }
+        let mut edits: Vec<Edit<'_>> = presentation.renamed(&self.bytes).into_iter().collect();
         match &self.usage {
             Some(range) => {
                 edits.push((
@@ -73,8 +67,7 @@ impl WholeAnswer {
         if as_base64 {
             edits.extend(embeddings_in_base64(&self.bytes));
         }
-        edits.sort_by_key(|(range, _)| range.start);
-        apply(&self.bytes, &edits)
+        apply(&self.bytes, edits)
     }
 }
 

@@ -3,14 +3,13 @@
 use std::future::pending;
 
 use axum::http::HeaderValue;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::args::Settings;
-use super::body::{AnswerBody, Ending};
+use super::body::Ending;
 use super::clock;
 use super::prompt::Prompts;
 use super::refusal::Refusal;
@@ -18,6 +17,7 @@ use super::script::{Ended, engine_died};
 use super::ticket::Ticket;
 use super::tokens::{Prompt, scatter};
 use super::trouble::{FaultKind, Trouble, UsageQuirk};
+use super::whole;
 
 pub(super) const PATH: &str = "/v1/embeddings";
 
@@ -111,19 +111,7 @@ pub(super) async fn answer(
             ending = Ending::Break;
         }
     }
-    ticket.set_status(200);
-    let kind = if trouble.wrong_content_type {
-        "text/html"
-    } else {
-        "application/json"
-    };
-    let body = AnswerBody::whole(ticket, text.into(), trouble.writes, ending);
-    let mut response = Response::new(axum::body::Body::new(body));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().insert(CONTENT_LENGTH, length);
-    response
+    whole::respond(ticket, text.into(), length, trouble, ending)
 }
 
 fn base64_of(vector: &[f32]) -> String {

@@ -66,6 +66,17 @@ pub(super) async fn answer(
         }
         _ => Ending::Clean(Ended::Sound),
     };
+    respond(ticket, bytes, length, &trouble, ending)
+}
+
+/// A whole answer of 200. `length` is what is announced, which a cut body does not keep.
+pub(super) fn respond(
+    ticket: Ticket,
+    bytes: Bytes,
+    length: HeaderValue,
+    trouble: &Trouble,
+    ending: Ending,
+) -> Response {
     ticket.set_status(200);
     let kind = if trouble.wrong_content_type {
         "text/html"

@@ -5,6 +5,7 @@ use crate::admission::directory::Account;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::read::{Body, Params};
+use crate::secrets::ACCOUNT_PREFIX;
 use crate::store::{AccountRow, StoreFault};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -14,10 +15,6 @@ use farebox_domain::money::Picodollars;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What an account's id begins with.
-pub const ACCOUNT_PREFIX: &str = "acct_";
-/// Random bytes in an id.
-pub const ID_BYTES: usize = 8;
 const NAME_LIMIT_CHARS: usize = 100;
 
 /// `POST /admin/v1/accounts`
@@ -36,7 +33,7 @@ pub async fn create(
     let account = admin
         .change(async move {
             let row = AccountRow {
-                id: AccountId::from(format!("{ACCOUNT_PREFIX}{}", app.secrets.random_hex(ID_BYTES))),
+                id: app.secrets.account_id(),
                 name: new.name,
                 created_at_ms: app.clock.unix_ms(),
             };

@@ -2,22 +2,19 @@
 
 use crate::admin_api::when::{self, When};
 use crate::admin_api::{CreatedKey, KeyStatus, KeyView, List, NewKey};
-use crate::admission::directory::{ApiKey, KEY_PREFIX, hash_secret};
-use crate::http::admin::accounts::{self, ID_BYTES};
+use crate::admission::directory::{ApiKey, hash_secret};
+use crate::http::admin::accounts;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::read::{Body, Params};
-use crate::secrets::Secrets;
+use crate::secrets::KEY_PREFIX;
 use crate::store::KeyRow;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use farebox_domain::ids::KeyId;
 use std::sync::Arc;
 
-const SECRET_BYTES: usize = 32;
 const NO_STORE: [(HeaderName, HeaderValue); 1] =
     [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
@@ -31,9 +28,9 @@ pub async fn create(
     let now_ms = app.clock.unix_ms();
     let expires_at_ms = read_expiry(&new, now_ms)?;
     let account = accounts::find(&admin, &new.account, Some("account"))?;
-    let secret = new_secret(&app.secrets);
+    let secret = app.secrets.api_key();
     let row = KeyRow {
-        id: KeyId::from(format!("key_{}", app.secrets.random_hex(ID_BYTES))),
+        id: app.secrets.key_id(),
         account: account.id.clone(),
         name: new.name,
         hash: hash_secret(&secret),
@@ -97,13 +94,6 @@ pub async fn revoke(
         })
         .await?;
     Ok(Json(view(&key, now_ms)))
-}
-
-/// 256 random bits in the alphabet that needs no escaping in URLs and shells.
-fn new_secret(secrets: &Secrets) -> String {
-    let mut random = [0; SECRET_BYTES];
-    secrets.fill(&mut random);
-    format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random))
 }
 
 fn find(keys: &[Arc<ApiKey>], id: &KeyId) -> Result<Arc<ApiKey>, AdminError> {

@@ -1,8 +1,7 @@
 //! What an account may do, as DeepInfra shows it (FACTS.md).
 
 use crate::app::App;
-use crate::http::openai::models::answer;
-use crate::pipeline::authenticate::authenticate;
+use crate::http::openai::edge;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Response};
@@ -11,8 +10,7 @@ use std::sync::Arc;
 
 /// `GET /v1/me/rate_limit`: `rate_limit` is requests in flight at once; tokens a minute are not limited.
 pub async fn rate_limit(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<Body> {
-    answer(&app, &headers, || {
-        let caller = authenticate(&app.directory, &headers, app.clock.unix_ms())?;
+    edge::answer(&app, &headers, |caller| {
         let reading = caller
             .key
             .account
