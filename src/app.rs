@@ -6,10 +6,10 @@ use crate::admission::directory::{Directory, hash_secret};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engines::client::{Engine, EngineFault};
-use crate::engines::registry::{Registry, ServedDeployment, ServedModel};
+use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel};
 use crate::http;
 use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Ledger, LedgerFault, Settler, SettlerObserver};
+use crate::ledger::{Journal, Ledger, LedgerFault, Settler, SettlerObserver};
 use crate::pipeline::{Pipeline, settle_abandoned};
 use crate::secrets::Secrets;
 use crate::store::{Store, StoreFault};
@@ -17,6 +17,7 @@ use crate::telemetry::log;
 use crate::telemetry::metrics::{MetricFault, Metrics};
 use crate::telemetry::request_log::{RequestLog, Style};
 use farebox_domain::catalog::Model;
+use farebox_domain::price::PriceSchedule;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,7 +143,9 @@ impl App {
         let metrics = Arc::new(Metrics::new()?);
         let engines = set_up_engines(&settings, &clock, read_env)?;
         let store = Store::open(data_dir).await?;
-        let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&store).await?);
+        let embedded = Arc::new(SqliteLedger::open(&store).await?);
+        let ledger: Arc<dyn Ledger> = embedded.clone();
+        embedded.recover().await?;
         let directory = Directory::load(
             store.accounts().await?,
             store.keys().await?,
@@ -161,7 +164,7 @@ impl App {
             log: TaskTracker::new(),
         };
         let observer = Arc::new(CommitMetrics(Arc::clone(&metrics)));
-        let (settler, settling) = Settler::new(Arc::clone(&ledger), clock.clone(), observer);
+        let (settler, settling) = Settler::new(embedded, clock.clone(), observer);
         background.settling.spawn(settling);
         let (abandoned, unsettled) = mpsc::unbounded_channel();
         let pipeline = Arc::new(Pipeline {
@@ -339,13 +342,15 @@ async fn join_registry(
 ) -> Result<Registry, StartFault> {
     let mut models = Vec::new();
     for model in settings.catalog.models() {
-        let version = store
-            .price_version(&model.id, &model.price, clock.unix_ms())
+        store
+            .note_catalog_price(&model.id, &model.price, clock.unix_ms())
             .await?;
+        let schedule = PriceSchedule::new(store.prices(&model.id).await?)
+            .ok_or(StoreFault::Unreadable("a model's prices"))?;
         let deployments = deployments_of(model, &engines);
         models.push(Arc::new(ServedModel::new(
             Arc::clone(model),
-            version,
+            Prices::new(schedule),
             deployments,
             metrics.of_model(&model.id),
         )));

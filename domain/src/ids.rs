@@ -61,83 +61,124 @@ text_id! {
     EngineName
 }
 
-/// One request's id: 128 bits, the upper 48 of them the milliseconds since 1970, so that ids sort by time
-/// (the layout of UUID version 7). Written as `req_` and 32 hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RequestId([u8; 16]);
-
-/// The text is not `req_` and 32 lower-case hex digits.
+/// The text is not a prefix and 32 lower-case hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a request id is `req_` followed by 32 lower-case hex digits")]
-pub struct NotARequestId;
+#[error("this is not an id: `{0}` and 32 lower-case hex digits")]
+pub struct NotAnId(&'static str);
 
-impl RequestId {
-    /// The length of the text form.
-    pub const TEXT_LEN: usize = 36;
+macro_rules! time_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name([u8; 16]);
 
-    /// The id with these bytes.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
+        impl $name {
+            /// The id with these bytes.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(bytes)
+            }
 
-    /// The 16 bytes, most significant first.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
+            /// The 16 bytes, most significant first.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
 
-    /// The text form, without an allocation.
-    pub fn to_text(&self) -> RequestIdText {
+            /// The lowest id that could have been made at this time, in milliseconds since 1970: where reading from a
+            /// time on begins.
+            pub const fn lowest_at_ms(unix_ms: u64) -> Self {
+                let at_most_48_bits = if unix_ms >> 48 == 0 { unix_ms } else { (1 << 48) - 1 };
+                Self(((at_most_48_bits as u128) << 80).to_be_bytes())
+            }
+
+            /// The text form, without an allocation.
+            pub fn to_text(&self) -> IdText {
+                IdText::new($prefix, &self.0)
+            }
+
+            /// Reads the text form.
+            pub fn parse(text: &str) -> Result<Self, NotAnId> {
+                read_hex($prefix, text).map(Self).ok_or(NotAnId($prefix))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.to_text().as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.to_text().as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = alloc::string::String::deserialize(deserializer)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+time_id! {
+    /// One request's id: 128 bits, the upper 48 of them the milliseconds since 1970, so that ids sort by time
+    /// (the layout of UUID version 7). Written as `req_` and 32 hex digits.
+    RequestId, "req_"
+}
+time_id! {
+    /// An adjustment's id, made like a request's. Written as `adj_` and 32 hex digits.
+    AdjustmentId, "adj_"
+}
+
+/// An id's text on the stack.
+#[derive(Clone, Copy)]
+pub struct IdText([u8; IdText::LEN]);
+
+impl IdText {
+    /// The length of every id's text.
+    pub const LEN: usize = 36;
+
+    fn new(prefix: &str, id: &[u8; 16]) -> Self {
         const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut text = *b"req_00000000000000000000000000000000";
-        for (byte, pair) in self.0.iter().zip(text[4..].chunks_exact_mut(2)) {
+        let mut text = [b'0'; Self::LEN];
+        for (to, from) in text.iter_mut().zip(prefix.bytes()) {
+            *to = from;
+        }
+        for (byte, pair) in id.iter().zip(text[4..].chunks_exact_mut(2)) {
             pair[0] = HEX[usize::from(byte >> 4)];
             pair[1] = HEX[usize::from(byte & 15)];
         }
-        RequestIdText(text)
+        Self(text)
     }
 
-    /// Reads the text form.
-    pub fn parse(text: &str) -> Result<Self, NotARequestId> {
-        let hex = text
-            .strip_prefix("req_")
-            .filter(|hex| hex.len() == 32)
-            .ok_or(NotARequestId)?;
-        let mut bytes = [0; 16];
-        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            *byte = (hex_digit(pair[0])? << 4) | hex_digit(pair[1])?;
-        }
-        Ok(Self(bytes))
-    }
-}
-
-fn hex_digit(digit: u8) -> Result<u8, NotARequestId> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        _ => Err(NotARequestId),
-    }
-}
-
-/// A request id's text on the stack.
-#[derive(Clone, Copy)]
-pub struct RequestIdText([u8; RequestId::TEXT_LEN]);
-
-impl RequestIdText {
     /// The text.
     pub fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.0).unwrap_or("req_")
+        core::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_text().as_str())
+fn read_hex(prefix: &str, text: &str) -> Option<[u8; 16]> {
+    let hex = text.strip_prefix(prefix).filter(|hex| hex.len() == 32)?;
+    let mut bytes = [0; 16];
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+        *byte = (hex_digit(pair[0])? << 4) | hex_digit(pair[1])?;
     }
+    Some(bytes)
 }
 
-impl fmt::Debug for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
     }
 }
 
@@ -150,10 +191,18 @@ mod tests {
     fn a_request_id_reads_back() {
         let id = RequestId::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xab, 0xcd, 0xef, 254, 255, 16]);
         assert_eq!(RequestId::parse(&id.to_string()), Ok(id));
-        assert_eq!(RequestId::parse("req_00"), Err(NotARequestId));
+        assert_eq!(RequestId::parse("req_00"), Err(NotAnId("req_")));
         assert_eq!(
             RequestId::parse("req_g0000000000000000000000000000000"),
-            Err(NotARequestId)
+            Err(NotAnId("req_"))
         );
+        assert!(AdjustmentId::parse(&id.to_string()).is_err());
+    }
+
+    #[test]
+    fn ids_of_a_time_begin_with_it() {
+        let lowest = RequestId::lowest_at_ms(0x0123_4567_89ab);
+        assert_eq!(lowest.to_string(), "req_0123456789ab00000000000000000000");
+        assert!(RequestId::lowest_at_ms(u64::MAX) > lowest);
     }
 }

@@ -1,9 +1,10 @@
 //! One entry of the bill, and how it is recomputed.
 
-use crate::ids::{AccountId, EngineName, KeyId, ModelId, RequestId};
+use crate::ids::{AccountId, AdjustmentId, EngineName, KeyId, ModelId, RequestId};
 use crate::money::{OutOfRange, Picodollars};
 use crate::price::{Price, PriceVersion};
 use crate::tokens::{Usage, UsageSource};
+use crate::units::{ServiceTier, Units};
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
@@ -19,11 +20,19 @@ pub enum EntryState {
     Failed,
     /// The engine, or farebox at its drain deadline, cut a stream that had begun: what was delivered is charged.
     Interrupted,
+    /// What the account could afford was used up: the answer ends with `finish_reason: "length"`, and is charged.
+    Capped,
 }
 
 impl EntryState {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::Completed, Self::Cancelled, Self::Failed, Self::Interrupted];
+    pub const ALL: [Self; 5] = [
+        Self::Completed,
+        Self::Cancelled,
+        Self::Failed,
+        Self::Interrupted,
+        Self::Capped,
+    ];
 
     /// Its name in the ledger, in metrics and in JSON.
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +41,7 @@ impl EntryState {
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
+            Self::Capped => "capped",
         }
     }
 
@@ -85,10 +95,9 @@ pub struct Timings {
 
 /// One request on the bill: raw usage, its source, the price that it was admitted under and what that comes to.
 /// It never holds content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The request. An entry's identity: the same id is never booked twice.
-    #[serde(serialize_with = "as_text")]
     pub id: RequestId,
     /// The id that the client sent in `x-request-id`, if it sent one.
     pub client_request_id: Option<String>,
@@ -106,11 +115,17 @@ pub struct Entry {
     pub state: EntryState,
     /// What was used.
     pub usage: Usage,
-    /// How that is known.
+    /// What was used that is not a token.
+    #[serde(default, skip_serializing_if = "Units::is_empty")]
+    pub units: Units,
+    /// The tier that was served, and so is billed.
+    #[serde(default)]
+    pub service_tier: ServiceTier,
+    /// How the usage is known.
     pub usage_source: UsageSource,
     /// The price that it was admitted under.
     pub price_version: PriceVersion,
-    /// What it costs: always `price.charge(usage)`, and zero for `Failed`.
+    /// What it costs: always [`cost_of`] it.
     pub cost: Picodollars,
     /// When it was admitted, in milliseconds since 1970.
     pub admitted_at_ms: u64,
@@ -119,15 +134,83 @@ pub struct Entry {
     pub timings: Timings,
 }
 
-fn as_text<S: serde::Serializer>(id: &RequestId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(id.to_text().as_str())
-}
-
 /// What an entry in this state costs for this usage at this price: the one rule by which entries are written and
 /// by which `verify` recomputes them.
-pub fn cost_of(state: EntryState, usage: &Usage, price: &Price) -> Result<Picodollars, OutOfRange> {
+pub fn cost_of(
+    state: EntryState,
+    usage: &Usage,
+    units: &Units,
+    tier: ServiceTier,
+    price: &Price,
+) -> Result<Picodollars, OutOfRange> {
     match state {
         EntryState::Failed => Ok(Picodollars::ZERO),
-        EntryState::Completed | EntryState::Cancelled | EntryState::Interrupted => price.charge(usage),
+        EntryState::Completed | EntryState::Cancelled | EntryState::Interrupted | EntryState::Capped => {
+            price.charge(usage, units, tier)
+        }
     }
+}
+
+impl Entry {
+    /// What it costs at this price: [`cost_of`] its own parts.
+    pub fn cost_at(&self, price: &Price) -> Result<Picodollars, OutOfRange> {
+        cost_of(self.state, &self.usage, &self.units, self.service_tier, price)
+    }
+}
+
+/// Why money moved that no request moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdjustmentKind {
+    /// Money that the account paid in, or that the operator gave it.
+    Credit,
+    /// What a request cost, given back in part or in whole.
+    Refund,
+    /// The difference that a corrected price makes to a request.
+    Correction,
+    /// What came in after a replica's lease had ended, beyond the ceiling: the operator's loss.
+    WriteOff,
+}
+
+impl AdjustmentKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Credit, Self::Refund, Self::Correction, Self::WriteOff];
+
+    /// Its name in the ledger and in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Credit => "credit",
+            Self::Refund => "refund",
+            Self::Correction => "correction",
+            Self::WriteOff => "write_off",
+        }
+    }
+
+    /// The kind with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// An entry that is not a request: money that was paid in, given back or corrected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adjustment {
+    /// Its id, which sorts by time as a request's does. Written as `adj_` and 32 hex digits.
+    pub id: AdjustmentId,
+    /// Whose balance it moves.
+    pub account: AccountId,
+    /// Why.
+    pub kind: AdjustmentKind,
+    /// What it adds to the balance; below zero it takes away.
+    pub amount: Picodollars,
+    /// The request that it is about.
+    pub request: Option<RequestId>,
+    /// The price that the request was rerated to.
+    pub price_version: Option<PriceVersion>,
+    /// The same reference for the same account books nothing a second time.
+    pub reference: String,
+    /// For people.
+    pub note: String,
+    /// When it was booked, in milliseconds since 1970.
+    pub booked_at_ms: u64,
 }

@@ -2,10 +2,11 @@
 //!
 //! Read in this order:
 //!
-//! - [`ids`] names things; [`tokens`] counts them; [`money`] is an integer; [`price`] turns tokens into money;
+//! - [`ids`] names things; [`tokens`] and [`units`] count them; [`money`] is an integer; [`price`] turns them into money;
 //! - [`limits`] is what an account may do at once; [`catalog`] is what is sold and by which engines;
 //! - [`route`] chooses among engines; [`attempt`] decides what follows a failed try;
-//! - [`ledger`] is one entry of the bill and how it is recomputed; [`refusal`] is every way to say no.
+//! - [`ledger`] is one entry of the bill and how it is recomputed; [`month`] is what spending limits count by;
+//! - [`refusal`] is every way to say no.
 #![no_std]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may stop on a fault"))]
 
@@ -13,6 +14,7 @@ extern crate alloc;
 
 pub mod ids;
 pub mod tokens;
+pub mod units;
 pub mod money;
 pub mod price;
 pub mod limits;
@@ -20,4 +22,5 @@ pub mod catalog;
 pub mod route;
 pub mod attempt;
 pub mod ledger;
+pub mod month;
 pub mod refusal;

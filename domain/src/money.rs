@@ -38,6 +38,11 @@ impl Picodollars {
         self.0.checked_add(other.0).map(Self).ok_or(OutOfRange)
     }
 
+    /// The difference, or an error rather than a wrapped number.
+    pub fn checked_sub(self, other: Self) -> Result<Self, OutOfRange> {
+        self.0.checked_sub(other.0).map(Self).ok_or(OutOfRange)
+    }
+
     /// This amount, `count` times.
     pub fn checked_mul(self, count: u64) -> Result<Self, OutOfRange> {
         self.0.checked_mul(i128::from(count)).map(Self).ok_or(OutOfRange)

@@ -2,6 +2,8 @@
 
 use crate::money::{OutOfRange, Picodollars};
 use crate::tokens::Usage;
+use crate::units::{ServiceTier, Units};
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// The price of one token in whole picodollars.
@@ -81,7 +83,7 @@ impl core::fmt::Display for TokenPrice {
 }
 
 /// A model's prices. Where cached input has no price of its own it costs what input costs: never nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Price {
     /// A prompt token that the engine computed.
     pub input: TokenPrice,
@@ -93,7 +95,12 @@ pub struct Price {
 
 impl Price {
     /// What this usage costs: exact, or an error if it does not fit.
-    pub fn charge(&self, usage: &Usage) -> Result<Picodollars, OutOfRange> {
+    pub fn charge(
+        &self,
+        usage: &Usage,
+        _units: &Units,
+        _tier: ServiceTier,
+    ) -> Result<Picodollars, OutOfRange> {
         let of = |price: TokenPrice, count: u64| Picodollars::new(i128::from(price.0)).checked_mul(count);
         let cached = self.cached_input.unwrap_or(self.input);
         of(self.input, usage.uncached_tokens())?
@@ -106,6 +113,50 @@ impl Price {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PriceVersion(pub i64);
+
+/// A price under its name, and when it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionedPrice {
+    /// Its name.
+    pub version: PriceVersion,
+    /// From when it holds, in milliseconds since 1970; `None`: never by itself, it was made to rerate by.
+    pub effective_at_ms: Option<u64>,
+    /// The price.
+    pub price: Price,
+}
+
+/// Every price that a model has, had and is to have. It is never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceSchedule {
+    first: VersionedPrice,
+    /// By the time from which they hold, later versions behind earlier ones of the same time.
+    later: Vec<VersionedPrice>,
+}
+
+impl PriceSchedule {
+    /// The schedule of these versions, in any order; `None` if none of them ever holds by itself.
+    pub fn new(versions: impl IntoIterator<Item = VersionedPrice>) -> Option<Self> {
+        let mut holding: Vec<_> = versions
+            .into_iter()
+            .filter(|version| version.effective_at_ms.is_some())
+            .collect();
+        holding.sort_by_key(|version| (version.effective_at_ms, version.version));
+        let mut holding = holding.into_iter();
+        Some(Self {
+            first: holding.next()?,
+            later: holding.collect(),
+        })
+    }
+
+    /// The one that holds at this time: the last that began. Before the first one began, the first.
+    pub fn at(&self, unix_ms: u64) -> &VersionedPrice {
+        self.later
+            .iter()
+            .rev()
+            .find(|version| version.effective_at_ms.is_some_and(|from| from <= unix_ms))
+            .unwrap_or(&self.first)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -134,14 +185,18 @@ mod tests {
             cached_input: Some(TokenPrice(20_000)),
             output: TokenPrice(320_000),
         };
-        let cost = price.charge(&Usage::new(46, 32, 4)).unwrap();
+        let cost = price
+            .charge(&Usage::new(46, 32, 4), &Units::default(), ServiceTier::Default)
+            .unwrap();
         assert_eq!(cost, Picodollars::new(14 * 100_000 + 32 * 20_000 + 4 * 320_000));
         let without = Price {
             cached_input: None,
             ..price
         };
         assert_eq!(
-            without.charge(&Usage::new(46, 32, 0)).unwrap(),
+            without
+                .charge(&Usage::new(46, 32, 0), &Units::default(), ServiceTier::Default)
+                .unwrap(),
             Picodollars::new(46 * 100_000)
         );
     }
@@ -163,7 +218,7 @@ mod tests {
             };
             let hits = hits.min(prompt);
             let expected = (prompt - hits) * input + hits * cached + completion * output;
-            let charged = price.charge(&Usage::new(prompt, hits, completion)).unwrap();
+            let charged = price.charge(&Usage::new(prompt, hits, completion), &Units::default(), ServiceTier::Default).unwrap();
             prop_assert_eq!(charged.get(), i128::from(expected));
         }
     }

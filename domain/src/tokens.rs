@@ -20,6 +20,15 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// The most tokens of a kind that one request is believed to have used: no model comes near it, and sums of it stay
+    /// within 64 bits for eight million requests.
+    pub const MAX_TOKENS: u64 = 1 << 40;
+
+    /// Whether no count is beyond [`Usage::MAX_TOKENS`].
+    pub fn is_credible(&self) -> bool {
+        self.prompt_tokens <= Self::MAX_TOKENS && self.completion_tokens <= Self::MAX_TOKENS
+    }
+
     /// A usage whose parts never exceed their whole: an engine that reports more cached than prompt tokens, or
     /// more reasoning than completion tokens, is taken at the whole.
     pub fn new(prompt_tokens: u64, cached_tokens: u64, completion_tokens: u64) -> Self {

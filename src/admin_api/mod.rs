@@ -257,7 +257,7 @@ pub struct UsageRowView {
 /// `POST /admin/v1/ledger/verify`
 #[derive(Debug, Serialize, Deserialize)]
 pub struct VerifyView {
-    /// Whether every entry recomputes and every balance is the sum of its entries.
+    /// Whether every entry recomputes and every roll-up is the sum of its entries.
     pub ok: bool,
     /// Entries recomputed.
     pub entries: u64,
@@ -276,9 +276,9 @@ pub struct VerifyView {
 /// Something in the ledger that does not hold.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DiscrepancyView {
-    /// `cost`, `price_version`, `unreadable` or `balance`.
+    /// `cost`, `price_version`, `unreadable`, `rollup` or `correction`.
     pub kind: String,
-    /// The entry (`req_...`) or the account (`acct_...`).
+    /// The entry (`req_...`), the adjustment (`adj_...`), or the roll-up's account, hour, key and model.
     pub subject: String,
     /// What was booked.
     pub booked: String,

@@ -88,6 +88,13 @@ pub fn show(at_ms: u64) -> String {
     at.round(rounding).unwrap_or(at).to_string()
 }
 
+/// The day of a point in time, in UTC: `2026-11-01`.
+pub fn show_day(at_ms: u64) -> String {
+    let at_ms = i64::try_from(at_ms).unwrap_or(i64::MAX);
+    let at = Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::MAX);
+    at.to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

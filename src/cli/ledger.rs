@@ -21,7 +21,7 @@ pub struct LedgerArgs {
 /// What can be done with the ledger.
 #[derive(Debug, Subcommand)]
 pub enum LedgerCommand {
-    /// Recompute every entry and every balance. Exits with 2 if something does not add up.
+    /// Recompute every entry, correction and roll-up. Exits with 2 if something does not add up.
     Verify,
 }
 
@@ -46,7 +46,7 @@ fn shown(verified: &VerifyView, out: &mut dyn Write) -> io::Result<()> {
     if verified.ok {
         writeln!(
             out,
-            "The ledger adds up. Entries recomputed: {entries}, together {cost} USD. Every balance is the sum of its entries."
+            "The ledger adds up. Entries recomputed: {entries}, together {cost} USD. Every roll-up is the sum of its entries."
         )?;
     } else {
         let total = verified.discrepancies_total;

@@ -3,8 +3,9 @@
 use crate::engines::client::Engine;
 use crate::telemetry::metrics::ModelMetrics;
 use farebox_domain::catalog::Model;
-use farebox_domain::price::PriceVersion;
+use farebox_domain::price::{PriceSchedule, VersionedPrice};
 use farebox_domain::route::{Choice, choose};
+use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,13 +19,34 @@ pub struct ServedDeployment {
     pub serves: String,
 }
 
+/// A model's prices, which an administrator may change while requests are served.
+#[derive(Debug)]
+pub struct Prices(RwLock<Arc<PriceSchedule>>);
+
+impl Prices {
+    /// These.
+    pub fn new(schedule: PriceSchedule) -> Self {
+        Self(RwLock::new(Arc::new(schedule)))
+    }
+
+    /// The price at this time, in milliseconds since 1970.
+    pub fn at(&self, unix_ms: u64) -> VersionedPrice {
+        self.0.read().at(unix_ms).clone()
+    }
+
+    /// From now on these. What was admitted keeps its price.
+    pub fn replace(&self, schedule: PriceSchedule) {
+        *self.0.write() = Arc::new(schedule);
+    }
+}
+
 /// A model with its engines, its price version and its metrics at hand.
 #[derive(Debug)]
 pub struct ServedModel {
     /// The model.
     pub model: Arc<Model>,
-    /// The version of its price that requests are admitted under.
-    pub price_version: PriceVersion,
+    /// Its prices, and when each holds. A request is admitted under the one of its moment, and keeps it.
+    pub prices: Prices,
     /// Who serves it.
     pub deployments: Vec<ServedDeployment>,
     /// Its metrics.
@@ -36,13 +58,13 @@ impl ServedModel {
     /// Joins a model to its engines.
     pub fn new(
         model: Arc<Model>,
-        price_version: PriceVersion,
+        prices: Prices,
         deployments: Vec<ServedDeployment>,
         metrics: ModelMetrics,
     ) -> Self {
         Self {
             model,
-            price_version,
+            prices,
             deployments,
             metrics,
             turn: AtomicUsize::new(0),

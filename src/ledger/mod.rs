@@ -1,7 +1,8 @@
 //! The ledger: one entry a request, booked durably and once, and balances that are the sum of their entries.
 //!
-//! [`Ledger`] is what a database must do; [`sqlite`] does it in the embedded store. Requests do not call it: they
-//! hand their entry to the [`settler`], which books many in one transaction. [`verify`] recomputes all of it.
+//! [`Ledger`] is what a database must do, [`Journal`] what a request waits for; [`sqlite`] is both in the embedded
+//! store. Requests call neither: they hand their entry to the [`settler`], which records many in one transaction.
+//! [`verify`] recomputes all of it.
 //! The policy is in docs/LEDGER.md.
 //!
 //! Architecture invariant: entries are only ever added. There is no call that changes or removes one, and the
@@ -14,21 +15,44 @@ pub mod settler;
 
 pub use settler::{SettleFault, Settler, SettlerObserver};
 pub use sqlite::SqliteLedger;
-pub use usage::{GroupBy, UsageQuery, UsageRow};
+pub use usage::{Bucket, GroupBy, UsageQuery, UsageRow};
 pub use verify::{Discrepancy, Verification};
 
-use farebox_domain::ids::{AccountId, RequestId};
-use farebox_domain::ledger::Entry;
+use farebox_domain::ids::{AccountId, AdjustmentId, KeyId, RequestId};
+use farebox_domain::ledger::{Adjustment, Entry};
 use farebox_domain::money::Picodollars;
+use farebox_domain::month::Month;
 use serde::Serialize;
 
 /// The most entries that one commit takes.
 pub const MAX_BATCH: usize = 512;
 
-/// Where entries are booked. Its conformance suite is `tests/it/ledger.rs`, which every implementation passes.
+/// The most entries or adjustments on one page.
+pub const MAX_PAGE: u32 = 10_000;
+
+/// What a request waits for before its client is told that it is complete: the disk of this process. In the embedded
+/// store it is the ledger itself.
+#[async_trait::async_trait]
+pub trait Journal: Send + Sync + 'static {
+    /// Records entries in one durable transaction: all of it or nothing. An id that is already there is left as it is,
+    /// so that repeating it is harmless. The checkpoints of what is recorded are gone with it.
+    ///
+    /// At most [`MAX_BATCH`] entries. Errors: as [`Ledger::commit`].
+    async fn record(&self, entries: &[Entry]) -> Result<(), LedgerFault>;
+
+    /// Keeps, durably, what requests that are still open would be booked as if farebox ended now; a later checkpoint
+    /// of the same request replaces it. At most [`MAX_BATCH`].
+    async fn checkpoint(&self, open: &[Entry]) -> Result<(), LedgerFault>;
+
+    /// Records every checkpoint that a process which died has left, as it stands, and returns how many requests that
+    /// was. To be called before the first record of a new process.
+    async fn recover(&self) -> Result<u64, LedgerFault>;
+}
+
+/// Where entries are booked. Its conformance suite is `tests/it/ledger`, which every implementation passes.
 #[async_trait::async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Books entries in one durable transaction and moves the balances with them: all of it or nothing. An id that
+    /// Books entries in one durable transaction and moves the roll-ups with them: all of it or nothing. An id that
     /// is already booked is left as it is, whatever the new entry says, so that repeating a commit is harmless.
     ///
     /// At most [`MAX_BATCH`] entries. Errors: [`LedgerFault::OutOfRange`], [`LedgerFault::TooMany`] and
@@ -36,39 +60,108 @@ pub trait Ledger: Send + Sync + 'static {
     /// right to make again.
     async fn commit(&self, entries: &[Entry]) -> Result<(), LedgerFault>;
 
-    /// Requests, tokens and cost, summed by what the query names and sorted by it.
+    /// Books adjustments in one durable transaction. One whose reference its account has already is left out.
+    /// Returns those that were booked now. At most [`MAX_BATCH`].
+    async fn adjust(&self, adjustments: &[Adjustment]) -> Result<Vec<Adjustment>, LedgerFault>;
+
+    /// Requests, tokens and cost, summed by what the query names and sorted by it. Read from roll-ups, but for parts
+    /// of hours and buckets of minutes.
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerFault>;
 
-    /// Every account that has an entry, by id.
+    /// Every account that has an entry or an adjustment, by id.
     async fn balances(&self) -> Result<Vec<Balance>, LedgerFault>;
+
+    /// What each key spent on requests that were admitted in this month, by account and key.
+    async fn spent_in(&self, month: Month) -> Result<Vec<KeySpending>, LedgerFault>;
 
     /// One request's entry.
     async fn entry(&self, id: RequestId) -> Result<Option<Entry>, LedgerFault>;
 
-    /// Recomputes every entry from its raw usage and price version, and every balance from its entries, in one
-    /// snapshot. Reads the whole ledger; commits go on meanwhile.
+    /// Entries in the order of their ids, a page at a time.
+    async fn entries(&self, page: &EntryPage) -> Result<Vec<Entry>, LedgerFault>;
+
+    /// Adjustments in the order of their ids, a page at a time.
+    async fn adjustments(&self, page: &AdjustmentPage) -> Result<Vec<Adjustment>, LedgerFault>;
+
+    /// Recomputes every entry from its raw usage and price version, every correction from the entry and the price that
+    /// it names, and every roll-up from its entries, in one snapshot. Reads the whole ledger; commits go on
+    /// meanwhile.
     async fn verify(&self) -> Result<Verification, LedgerFault>;
 }
 
-/// What an account's entries come to.
+/// What an account's entries and adjustments come to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Balance {
     /// Whose.
     pub account: AccountId,
-    /// The sum of its entries' costs: what it owes.
-    pub balance: Picodollars,
-    /// How many entries that is.
+    /// The sum of its entries' costs.
+    pub spent: Picodollars,
+    /// The sum of its adjustments: credit, refunds, corrections.
+    pub adjusted: Picodollars,
+    /// How many entries there are.
     pub entries: u64,
+}
+
+impl Balance {
+    /// What the account has: adjustments less costs. Below zero it owes.
+    pub fn balance(&self) -> Result<Picodollars, LedgerFault> {
+        self.adjusted
+            .checked_sub(self.spent)
+            .map_err(|_| LedgerFault::Overflow)
+    }
+}
+
+/// What a key spent in a month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeySpending {
+    /// Whose key.
+    pub account: AccountId,
+    /// The key.
+    pub key: KeyId,
+    /// The sum of its entries' costs.
+    pub spent: Picodollars,
+}
+
+/// Which entries, and where their page begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EntryPage {
+    /// Only this account's.
+    pub account: Option<AccountId>,
+    /// Only those admitted at this time or later, in milliseconds since 1970.
+    pub since_ms: Option<u64>,
+    /// Only those admitted before this time.
+    pub until_ms: Option<u64>,
+    /// Only those with a higher id.
+    pub after: Option<RequestId>,
+    /// How many, at most [`MAX_PAGE`].
+    pub limit: u32,
+}
+
+/// Which adjustments, and where their page begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AdjustmentPage {
+    /// Only this account's.
+    pub account: Option<AccountId>,
+    /// Only those about this request.
+    pub request: Option<RequestId>,
+    /// Only those booked at this time or later, in milliseconds since 1970.
+    pub since_ms: Option<u64>,
+    /// Only those booked before this time.
+    pub until_ms: Option<u64>,
+    /// Only those with a higher id.
+    pub after: Option<AdjustmentId>,
+    /// How many, at most [`MAX_PAGE`].
+    pub limit: u32,
 }
 
 /// Why the ledger did not do what was asked. Nothing was booked.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerFault {
-    /// A number of an entry does not fit 64 signed bits: it can never be booked.
-    #[error("entry {id} cannot be booked: its {column} is outside the range that can be stored")]
+    /// A number does not fit 64 signed bits, or is beyond belief: it can never be booked.
+    #[error("{id} cannot be booked: its {column} is outside the range that can be stored")]
     OutOfRange {
-        /// The entry.
-        id: RequestId,
+        /// The entry's or adjustment's id.
+        id: String,
         /// What does not fit.
         column: &'static str,
     },
@@ -103,8 +196,14 @@ pub(crate) struct Numbers {
 
 impl Numbers {
     pub(crate) fn of(entry: &Entry) -> Result<Self, LedgerFault> {
-        let fault = |column| LedgerFault::OutOfRange { id: entry.id, column };
+        let fault = |column| LedgerFault::OutOfRange {
+            id: entry.id.to_string(),
+            column,
+        };
         let fit = |value: u64, column| i64::try_from(value).map_err(|_| fault(column));
+        if !entry.usage.is_credible() {
+            return Err(fault("tokens"));
+        }
         let (usage, timings) = (&entry.usage, &entry.timings);
         Ok(Self {
             prompt_tokens: fit(usage.prompt_tokens, "prompt_tokens")?,

@@ -7,7 +7,7 @@
 //! the first failure (their client must not be told that its response is complete), and the loop tries again, for
 //! ever, with backoff.
 
-use super::{Ledger, LedgerFault, MAX_BATCH, Numbers};
+use super::{Journal, LedgerFault, MAX_BATCH, Numbers};
 use crate::clock::Clock;
 use farebox_domain::ledger::Entry;
 use std::collections::VecDeque;
@@ -64,10 +64,10 @@ enum Message {
 }
 
 impl Settler {
-    /// A settler of this ledger, and its loop, which the caller runs as a task and waits for at shutdown. The loop
+    /// A settler of this journal, and its loop, which the caller runs as a task and waits for at shutdown. The loop
     /// ends after [`Settler::close`], or when every handle is gone, with nothing left to book.
     pub fn new(
-        ledger: Arc<dyn Ledger>,
+        journal: Arc<dyn Journal>,
         clock: Clock,
         observer: Arc<dyn SettlerObserver>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
@@ -77,7 +77,7 @@ impl Settler {
             queued: Arc::new(AtomicUsize::new(0)),
         };
         let settling = Settling {
-            ledger,
+            journal,
             clock,
             observer,
             incoming,
@@ -158,7 +158,7 @@ fn answer(waiter: Option<Waiter>, result: Result<(), SettleFault>) {
 const GATHER_TURNS: usize = 16;
 
 struct Settling {
-    ledger: Arc<dyn Ledger>,
+    journal: Arc<dyn Journal>,
     clock: Clock,
     observer: Arc<dyn SettlerObserver>,
     incoming: mpsc::UnboundedReceiver<Message>,
@@ -234,7 +234,7 @@ impl Settling {
         let batch = &oldest[..oldest.len().min(MAX_BATCH)];
         let batch_len = batch.len();
         let begun = self.clock.now();
-        let result = self.ledger.commit(batch).await;
+        let result = self.journal.record(batch).await;
         let elapsed = self.clock.now().duration_since(begun);
         self.observer.commit_finished(batch_len, elapsed, result.is_ok());
         match &result {

@@ -1,10 +1,13 @@
-//! Recomputing the ledger: every entry from its raw usage and price version, every balance from its entries.
+//! Recomputing the ledger: every entry from its raw usage and price version, every correction from the prices that it
+//! stands between, every roll-up from its entries. A balance is the sum of its account's roll-ups and adjustments, so it
+//! needs no check of its own.
 //!
 //! A fold that knows no database: an implementation of `Ledger` feeds it from one snapshot.
 
-use super::{Balance, LedgerFault};
-use farebox_domain::ids::{AccountId, ModelId, RequestId};
-use farebox_domain::ledger::{Entry, EntryState, cost_of};
+use super::LedgerFault;
+use super::usage::{HOUR_MS, UsageGroup, UsageRow, UsageSum};
+use farebox_domain::ids::{ModelId, RequestId};
+use farebox_domain::ledger::{Adjustment, AdjustmentKind, Entry, EntryState};
 use farebox_domain::money::Picodollars;
 use farebox_domain::price::{Price, PriceVersion};
 use farebox_domain::tokens::UsageSource;
@@ -21,6 +24,10 @@ pub struct Verification {
     pub entries: u64,
     /// What they cost together, as booked.
     pub cost: Picodollars,
+    /// Adjustments read.
+    pub adjustments: u64,
+    /// What they add to balances together.
+    pub adjusted: Picodollars,
     /// Entries by state; every state is named.
     pub states: BTreeMap<&'static str, u64>,
     /// Entries by source of their usage; every source is named.
@@ -62,40 +69,31 @@ pub enum Discrepancy {
         /// What should be there.
         expected: &'static str,
     },
-    /// An account's balance is not the sum of its entries.
-    Balance {
-        /// Whose.
-        account: AccountId,
-        /// What was booked; `None` if the account has entries and no balance.
-        booked: Option<Tally>,
+    /// A roll-up is not the sum of its entries.
+    Rollup {
+        /// Which: every field of it is there.
+        group: UsageGroup,
+        /// What was booked; `None` if there are entries and no roll-up.
+        booked: Option<UsageSum>,
         /// The sum of its entries.
-        expected: Tally,
+        expected: UsageSum,
     },
-}
-
-/// A sum of entries' costs, and how many there were.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
-    /// Of their costs.
-    pub sum: Picodollars,
-    /// How many.
-    pub entries: u64,
-}
-
-impl Tally {
-    /// This with one more entry.
-    pub(crate) fn with(self, cost: Picodollars) -> Result<Self, LedgerFault> {
-        Ok(Self {
-            sum: self.sum.checked_add(cost).map_err(|_| LedgerFault::Overflow)?,
-            entries: self.entries.checked_add(1).ok_or(LedgerFault::Overflow)?,
-        })
-    }
+    /// A correction is not the difference that its price makes to its request.
+    Correction {
+        /// `adj_...`
+        id: String,
+        /// The amount that was booked.
+        booked: Picodollars,
+        /// The amount that it should be; `None` if its request or its price is not there.
+        expected: Option<Picodollars>,
+    },
 }
 
 /// The fold.
 pub(crate) struct Verifier {
     prices: HashMap<PriceVersion, (ModelId, Price)>,
-    tallies: BTreeMap<AccountId, Tally>,
+    rollups: BTreeMap<UsageGroup, UsageSum>,
+    corrections: HashMap<RequestId, Vec<Adjustment>>,
     found: Verification,
 }
 
@@ -103,16 +101,36 @@ impl Verifier {
     pub(crate) fn new(prices: HashMap<PriceVersion, (ModelId, Price)>) -> Self {
         Self {
             prices,
-            tallies: BTreeMap::new(),
+            rollups: BTreeMap::new(),
+            corrections: HashMap::new(),
             found: Verification {
                 entries: 0,
                 cost: Picodollars::ZERO,
+                adjustments: 0,
+                adjusted: Picodollars::ZERO,
                 states: EntryState::ALL.map(|state| (state.as_str(), 0)).into(),
                 usage_sources: UsageSource::ALL.map(|source| (source.as_str(), 0)).into(),
                 discrepancies_total: 0,
                 discrepancies: Vec::new(),
             },
         }
+    }
+
+    /// The next adjustment, in the order of their ids, all of them before the entries.
+    pub(crate) fn adjustment(&mut self, adjustment: Adjustment) -> Result<(), LedgerFault> {
+        self.found.adjustments += 1;
+        self.found.adjusted = self
+            .found
+            .adjusted
+            .checked_add(adjustment.amount)
+            .map_err(|_| LedgerFault::Overflow)?;
+        if adjustment.kind == AdjustmentKind::Correction {
+            match adjustment.request {
+                Some(request) => self.corrections.entry(request).or_default().push(adjustment),
+                None => self.wrong_correction(&adjustment, None),
+            }
+        }
+        Ok(())
     }
 
     /// The next entry, in any order, each once.
@@ -124,90 +142,117 @@ impl Verifier {
             .usage_sources
             .entry(entry.usage_source.as_str())
             .or_default() += 1;
-        self.tally(&entry.account, entry.cost)?;
+        self.roll_up(rollup_of(entry), UsageSum::of(entry))?;
         self.recompute(entry);
+        if let Some(corrections) = self.corrections.remove(&entry.id) {
+            self.recompute_corrections(entry, &corrections);
+        }
         Ok(())
     }
 
-    /// An entry that cannot be read as one. Its cost still counts into its account, where that much is readable.
+    /// A row that cannot be read. It still counts into its roll-up, where that much is readable.
     pub(crate) fn unreadable(
         &mut self,
         unreadable: Discrepancy,
-        account: Option<(AccountId, Picodollars)>,
+        rolled_up: Option<(UsageGroup, UsageSum)>,
     ) -> Result<(), LedgerFault> {
-        self.found.entries += 1;
         self.report(unreadable);
-        account.map_or(Ok(()), |(account, cost)| self.tally(&account, cost))
+        let Some((group, sum)) = rolled_up else {
+            return Ok(());
+        };
+        self.found.entries += 1;
+        self.roll_up(group, sum)
     }
 
-    /// Compares the balances, from the same snapshot as the entries, and ends.
-    pub(crate) fn finish(mut self, balances: &[Balance]) -> Verification {
-        let mut booked: BTreeMap<AccountId, Tally> = balances
-            .iter()
-            .map(|row| {
-                let tally = Tally {
-                    sum: row.balance,
-                    entries: row.entries,
-                };
-                (row.account.clone(), tally)
-            })
-            .collect();
-        for (account, expected) in std::mem::take(&mut self.tallies) {
-            let booked = booked.remove(&account);
-            if booked != Some(expected) {
-                self.report(Discrepancy::Balance {
-                    account,
-                    booked,
-                    expected,
-                });
-            }
+    /// The next roll-up, after all entries of the same snapshot.
+    pub(crate) fn rollup(&mut self, booked: UsageRow) {
+        let expected = self.rollups.remove(&booked.group);
+        if expected != Some(booked.sum) {
+            self.report(Discrepancy::Rollup {
+                group: booked.group,
+                booked: Some(booked.sum),
+                expected: expected.unwrap_or_default(),
+            });
         }
-        for (account, orphan) in booked {
-            let expected = Tally::default();
-            self.report(Discrepancy::Balance {
-                account,
-                booked: Some(orphan),
+    }
+
+    /// Ends: what has entries and no roll-up, and what was corrected and is not there.
+    pub(crate) fn finish(mut self) -> Verification {
+        for (group, expected) in std::mem::take(&mut self.rollups) {
+            self.report(Discrepancy::Rollup {
+                group,
+                booked: None,
                 expected,
             });
+        }
+        let orphans: Vec<_> = self
+            .corrections
+            .drain()
+            .flat_map(|(_, orphans)| orphans)
+            .collect();
+        for orphan in orphans {
+            self.wrong_correction(&orphan, None);
         }
         self.found
     }
 
-    fn tally(&mut self, account: &AccountId, cost: Picodollars) -> Result<(), LedgerFault> {
+    fn roll_up(&mut self, group: UsageGroup, sum: UsageSum) -> Result<(), LedgerFault> {
         self.found.cost = self
             .found
             .cost
-            .checked_add(cost)
+            .checked_add(sum.cost)
             .map_err(|_| LedgerFault::Overflow)?;
-        match self.tallies.get_mut(account) {
-            Some(tally) => *tally = tally.with(cost)?,
-            None => {
-                self.tallies.insert(account.clone(), Tally::default().with(cost)?);
-            }
-        }
+        let rollup = self.rollups.entry(group).or_default();
+        *rollup = rollup.checked_add(sum)?;
         Ok(())
     }
 
     fn recompute(&mut self, entry: &Entry) {
-        let id = |id: RequestId| id.to_text().as_str().to_owned();
+        let id = || entry.id.to_string();
         match self.prices.get(&entry.price_version) {
             Some((model, price)) if *model == entry.model => {
-                let expected = cost_of(entry.state, &entry.usage, price).ok();
+                let expected = entry.cost_at(price).ok();
                 if expected != Some(entry.cost) {
                     let booked = entry.cost;
                     self.report(Discrepancy::Cost {
-                        id: id(entry.id),
+                        id: id(),
                         booked,
                         expected,
                     });
                 }
             }
             _ => self.report(Discrepancy::PriceVersion {
-                id: id(entry.id),
+                id: id(),
                 booked: entry.price_version,
                 expected: entry.model.clone(),
             }),
         }
+    }
+
+    /// Each corrects what the entry cost after those before it.
+    fn recompute_corrections(&mut self, entry: &Entry, corrections: &[Adjustment]) {
+        let mut cost = Some(entry.cost);
+        for correction in corrections {
+            let corrected = correction
+                .price_version
+                .and_then(|version| self.prices.get(&version))
+                .and_then(|(_, price)| entry.cost_at(price).ok());
+            let expected = cost
+                .zip(corrected)
+                .and_then(|(cost, corrected)| cost.checked_sub(corrected).ok());
+            if expected != Some(correction.amount) || correction.account != entry.account {
+                self.wrong_correction(correction, expected);
+            }
+            cost = corrected;
+        }
+    }
+
+    fn wrong_correction(&mut self, correction: &Adjustment, expected: Option<Picodollars>) {
+        self.report(Discrepancy::Correction {
+            id: correction.id.to_string(),
+            booked: correction.amount,
+            expected,
+        });
     }
 
     fn report(&mut self, discrepancy: Discrepancy) {
@@ -215,5 +260,17 @@ impl Verifier {
         if self.found.discrepancies.len() < MAX_LISTED {
             self.found.discrepancies.push(discrepancy);
         }
+    }
+}
+
+/// Where an entry is rolled up.
+fn rollup_of(entry: &Entry) -> UsageGroup {
+    UsageGroup {
+        account: Some(entry.account.clone()),
+        key: Some(entry.key.clone()),
+        model: Some(entry.model.clone()),
+        endpoint: Some(entry.endpoint.as_str().into()),
+        price_version: Some(entry.price_version),
+        bucket_ms: Some(entry.admitted_at_ms / HOUR_MS * HOUR_MS),
     }
 }

@@ -10,6 +10,7 @@ use farebox_domain::catalog::Task;
 use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::refusal::Refusal;
+use farebox_domain::units::ServiceTier;
 use std::sync::Arc;
 
 /// A request that has been let in. It owns the concurrency permit; no engine is called without one.
@@ -88,13 +89,16 @@ pub fn admit(
     let permit = account
         .gate
         .try_acquire(&served.model.id, pipeline.limits.concurrent_requests)?;
+    let admitted_at_ms = pipeline.clock.unix_ms();
     let new = NewRequest {
         id: arrival.id,
         client_request_id: arrival.client_request_id,
         endpoint: request.endpoint,
         choices: request.choices,
+        service_tier: ServiceTier::Default,
+        price: served.prices.at(admitted_at_ms),
         admitted_at: pipeline.clock.now(),
-        admitted_at_ms: pipeline.clock.unix_ms(),
+        admitted_at_ms,
     };
     let live = Arc::new(Live::new(
         new,

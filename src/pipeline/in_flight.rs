@@ -6,6 +6,8 @@ use bytes::Bytes;
 use farebox_domain::catalog::EngineKind;
 use farebox_domain::ids::{AccountId, EngineName, KeyId, RequestId};
 use farebox_domain::ledger::Endpoint;
+use farebox_domain::price::VersionedPrice;
+use farebox_domain::units::ServiceTier;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,12 +27,16 @@ pub struct Live {
     pub account: AccountId,
     /// With which key.
     pub key: KeyId,
-    /// What was asked for, at which price.
+    /// What was asked for.
     pub model: Arc<ServedModel>,
     /// By which route.
     pub endpoint: Endpoint,
     /// Choices that the answer will have.
     pub choices: usize,
+    /// The tier that it is served in.
+    pub service_tier: ServiceTier,
+    /// The price that it was admitted under.
+    pub price: VersionedPrice,
     /// When it was admitted.
     pub admitted_at: Instant,
     /// The same in milliseconds since 1970.
@@ -70,6 +76,10 @@ pub struct NewRequest {
     pub endpoint: Endpoint,
     /// Choices that the answer will have.
     pub choices: usize,
+    /// The tier that it is served in.
+    pub service_tier: ServiceTier,
+    /// The price that it was admitted under.
+    pub price: VersionedPrice,
     /// When it was admitted.
     pub admitted_at: Instant,
     /// The same in milliseconds since 1970.
@@ -87,6 +97,8 @@ impl Live {
             model,
             endpoint: request.endpoint,
             choices: request.choices,
+            service_tier: request.service_tier,
+            price: request.price,
             admitted_at: request.admitted_at,
             admitted_at_ms: request.admitted_at_ms,
             progress: Mutex::default(),

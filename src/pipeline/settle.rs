@@ -10,6 +10,7 @@ use crate::telemetry::log;
 use farebox_domain::ledger::{Entry, EntryState, Timings, cost_of};
 use farebox_domain::money::Picodollars;
 use farebox_domain::tokens::{Usage, UsageSource};
+use farebox_domain::units::Units;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -89,9 +90,10 @@ fn entry_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Entry {
         EntryState::Failed => (Usage::default(), UsageSource::None),
         _ => usage_of(&progress, live.choices, state == EntryState::Completed),
     };
-    let price = &live.model.model.price;
-    let (usage, usage_source, cost) = match cost_of(state, &usage, price) {
-        Ok(cost) if cost.to_i64().is_ok() => (usage, usage_source, cost),
+    let units = Units::default();
+    let cost = cost_of(state, &usage, &units, live.service_tier, &live.price.price);
+    let (usage, usage_source, cost) = match cost {
+        Ok(cost) if cost.to_i64().is_ok() && usage.is_credible() => (usage, usage_source, cost),
         // Nobody is charged for a number that no model can have produced.
         _ => {
             log::absurd_usage(live.id, &usage);
@@ -108,8 +110,10 @@ fn entry_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Entry {
         endpoint: live.endpoint,
         state,
         usage,
+        units,
+        service_tier: live.service_tier,
         usage_source,
-        price_version: live.model.price_version,
+        price_version: live.price.version,
         cost,
         admitted_at_ms: live.admitted_at_ms,
         timings: timings(pipeline, live, &progress),

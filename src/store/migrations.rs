@@ -5,7 +5,10 @@ use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqlitePool;
 
-const FORMS: [(i64, &str, &str); 1] = [(1, "init", include_str!("../../migrations/sqlite/0001_init.sql"))];
+const FORMS: [(i64, &str, &str); 2] = [
+    (1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
+    (2, "money", include_str!("../../migrations/sqlite/0002_money.sql")),
+];
 
 /// Applies what is missing. A file that holds a form which this binary does not know, or one that was edited since,
 /// is refused and left as it is.

@@ -15,6 +15,7 @@ pub(crate) mod prices;
 
 pub use accounts::{AccountRow, KeyRow};
 pub use limits::LimitRow;
+pub use prices::PriceSource;
 
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{

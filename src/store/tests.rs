@@ -1,8 +1,8 @@
 //! The store's promises, on a real file.
 #![expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
 
-use super::{AccountRow, KeyRow, LimitRow, Store, StoreFault};
-use farebox_domain::ids::AccountId;
+use super::{AccountRow, KeyRow, LimitRow, PriceSource, Store, StoreFault};
+use farebox_domain::ids::{AccountId, ModelId};
 use farebox_domain::price::{Price, TokenPrice};
 use tempfile::TempDir;
 
@@ -190,20 +190,32 @@ async fn a_price_has_a_version_until_it_changes() {
     };
     let dear = Price {
         cached_input: Some(TokenPrice::from_picodollars(1)),
-        ..cheap
+        ..cheap.clone()
     };
-    let first = store.price_version(&a, &cheap, 1).await.unwrap();
-    assert_eq!(store.price_version(&a, &cheap, 2).await.unwrap(), first);
-    assert_ne!(store.price_version(&b, &cheap, 2).await.unwrap(), first);
-    let second = store.price_version(&a, &dear, 3).await.unwrap();
-    assert!(second > first);
-    // A price that comes back is a new chapter, not the old one.
-    assert!(store.price_version(&a, &cheap, 4).await.unwrap() > second);
+    let versions = async |model: &ModelId| -> Vec<(i64, Option<u64>)> {
+        let prices = store.prices(model).await.unwrap();
+        prices
+            .iter()
+            .map(|price| (price.version.0, price.effective_at_ms))
+            .collect()
+    };
+    store.note_catalog_price(&a, &cheap, 1).await.unwrap();
+    store.note_catalog_price(&a, &cheap, 2).await.unwrap();
+    store.note_catalog_price(&b, &cheap, 2).await.unwrap();
+    assert_eq!(versions(&a).await, [(1, Some(1))]);
+    assert_eq!(versions(&b).await, [(2, Some(2))]);
 
-    let absurd = Price {
-        output: TokenPrice::from_picodollars(u64::MAX),
-        ..cheap
-    };
-    let refused = store.price_version(&a, &absurd, 5).await.unwrap_err();
-    assert!(matches!(refused, StoreFault::OutOfRange(_)), "{refused}");
+    // An administrator's price goes on holding over restarts, until models.yaml says something new.
+    let source = PriceSource::Admin;
+    store.add_price(&a, &dear, Some(9), source, 3).await.unwrap();
+    store.note_catalog_price(&a, &cheap, 10).await.unwrap();
+    assert_eq!(versions(&a).await, [(1, Some(1)), (3, Some(9))]);
+    store.note_catalog_price(&a, &dear, 11).await.unwrap();
+    // A price that comes back is a new chapter, not the old one.
+    store.note_catalog_price(&a, &cheap, 12).await.unwrap();
+    assert_eq!(
+        versions(&a).await,
+        [(1, Some(1)), (3, Some(9)), (4, Some(11)), (5, Some(12))]
+    );
+    assert_eq!(store.prices(&a).await.unwrap()[1].price, dear);
 }

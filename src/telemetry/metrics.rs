@@ -64,6 +64,7 @@ pub struct ModelMetrics {
     cancelled: IntCounter,
     failed: IntCounter,
     interrupted: IntCounter,
+    capped: IntCounter,
     ttft: Histogram,
     inter_token: Histogram,
     total: Histogram,
@@ -200,6 +201,7 @@ impl Metrics {
             cancelled: outcome(EntryState::Cancelled),
             failed: outcome(EntryState::Failed),
             interrupted: outcome(EntryState::Interrupted),
+            capped: outcome(EntryState::Capped),
             ttft: self.ttft.with_label_values(&[name]),
             inter_token: self.inter_token.with_label_values(&[name]),
             total: self.total.with_label_values(&[name]),
@@ -262,6 +264,7 @@ impl ModelMetrics {
             EntryState::Cancelled => &self.cancelled,
             EntryState::Failed => &self.failed,
             EntryState::Interrupted => &self.interrupted,
+            EntryState::Capped => &self.capped,
         }
         .inc();
         if let Some(ttft_us) = entry.timings.ttft_us {

@@ -257,7 +257,7 @@ async fn usage_and_the_ledger() {
     [64]
     ");
     insta::assert_snapshot!(running.run("ledger verify").await, @"
-    The ledger adds up. Entries recomputed: 4, together 0.00004 USD. Every balance is the sum of its entries.
+    The ledger adds up. Entries recomputed: 4, together 0.00004 USD. Every roll-up is the sum of its entries.
 
     COUNTED            ENTRIES
     state completed          4
@@ -269,19 +269,20 @@ async fn usage_and_the_ledger() {
         .connect()
         .await
         .unwrap();
-    raw.execute("UPDATE account_balances SET balance_low = 5")
+    raw.execute("UPDATE usage_rollups SET cost_low = 5")
         .await
         .unwrap();
     insta::assert_snapshot!(running.run("ledger verify").await, @"
-    The ledger does NOT add up. Entries recomputed: 4, booked at 0.00004 USD. Discrepancies: 1.
+    The ledger does NOT add up. Entries recomputed: 4, booked at 0.00004 USD. Discrepancies: 2.
 
-    WHAT     WHERE                  BOOKED                           EXPECTED
-    balance  acct_befba86ae9e0c207  0.000000000005 USD in 4 entries  0.00004 USD in 4 entries
+    WHAT    WHERE                                                                      BOOKED                                            EXPECTED
+    rollup  acct_befba86ae9e0c207 2026-10-31T12:00:00Z key_e06bb0bc4f577df3 org/large  0.000000000005 USD, 100 + 10 tokens in 1 entries  0.00001 USD, 100 + 10 tokens in 1 entries
+    rollup  acct_befba86ae9e0c207 2026-11-01T12:00:00Z key_e06bb0bc4f577df3 org/large  0.000000000005 USD, 300 + 30 tokens in 3 entries  0.00003 USD, 300 + 30 tokens in 3 entries
 
     COUNTED            ENTRIES
     state completed          4
     usage from engine        4
-    error: 1 discrepancy found
+    error: 2 discrepancies found
     [2]
     ");
     insta::assert_snapshot!(running.run("engine list").await, @"

@@ -121,10 +121,13 @@ pub fn check_name(name: &str) -> Result<(), AdminError> {
 
 async fn owed_by_account(admin: &Admin) -> Result<BTreeMap<AccountId, Picodollars>, AdminError> {
     let balances = admin.app.ledger.balances().await.map_err(AdminError::internal)?;
-    Ok(balances
+    balances
         .into_iter()
-        .map(|balance| (balance.account, balance.balance))
-        .collect())
+        .map(|balance| {
+            let owed = balance.spent.checked_sub(balance.adjusted);
+            Ok((balance.account, owed.map_err(AdminError::internal)?))
+        })
+        .collect()
 }
 
 fn view(admin: &Admin, account: &Account, owed: &BTreeMap<AccountId, Picodollars>) -> AccountView {

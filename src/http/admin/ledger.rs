@@ -1,10 +1,10 @@
 //! The ledger's check: every entry and every balance computed again. It reads the whole ledger, and commits go on
 //! meanwhile.
 
-use crate::admin_api::{DiscrepancyView, Money, VerifyView};
+use crate::admin_api::{DiscrepancyView, Money, VerifyView, when};
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::AdminError;
-use crate::ledger::verify::Tally;
+use crate::ledger::usage::{UsageGroup, UsageSum};
 use crate::ledger::{Discrepancy, Verification};
 use axum::Json;
 use axum::extract::State;
@@ -48,13 +48,19 @@ fn discrepancy_view(found: Discrepancy) -> DiscrepancyView {
             format!("one of {expected}"),
         ),
         Discrepancy::Unreadable { id, booked, expected } => ("unreadable", id, booked, expected.into()),
-        Discrepancy::Balance {
-            account,
+        Discrepancy::Rollup {
+            group,
             booked,
             expected,
         } => {
-            let booked = booked.map_or("nothing".into(), show_tally);
-            ("balance", account.to_string(), booked, show_tally(expected))
+            let booked = booked.as_ref().map_or("nothing".into(), show_sum);
+            ("rollup", show_group(&group), booked, show_sum(&expected))
+        }
+        Discrepancy::Correction { id, booked, expected } => {
+            let expected = expected.map_or("what it corrects, or its price".into(), |amount| {
+                format!("{amount} USD")
+            });
+            ("correction", id, format!("{booked} USD"), expected)
         }
     };
     DiscrepancyView {
@@ -65,8 +71,22 @@ fn discrepancy_view(found: Discrepancy) -> DiscrepancyView {
     }
 }
 
-fn show_tally(tally: Tally) -> String {
-    format!("{} USD in {} entries", tally.sum, tally.entries)
+fn show_sum(sum: &UsageSum) -> String {
+    format!(
+        "{} USD, {} + {} tokens in {} entries",
+        sum.cost, sum.prompt_tokens, sum.completion_tokens, sum.requests
+    )
+}
+
+fn show_group(group: &UsageGroup) -> String {
+    let text = |value: Option<String>| value.unwrap_or_default();
+    format!(
+        "{} {} {} {}",
+        text(group.account.as_ref().map(ToString::to_string)),
+        text(group.bucket_ms.map(when::show)),
+        text(group.key.as_ref().map(ToString::to_string)),
+        text(group.model.as_ref().map(ToString::to_string)),
+    )
 }
 
 #[cfg(test)]
@@ -77,9 +97,12 @@ mod tests {
 
     #[test]
     fn each_discrepancy_says_what_was_booked_and_what_should_be() {
-        let tally = Tally {
-            sum: Picodollars::new(1_500_000_000_000),
-            entries: 3,
+        let sum = UsageSum {
+            requests: 3,
+            prompt_tokens: 10,
+            completion_tokens: 2,
+            cost: Picodollars::new(1_500_000_000_000),
+            ..UsageSum::default()
         };
         let found = [
             Discrepancy::Cost {
@@ -97,10 +120,19 @@ mod tests {
                 booked: "lost".into(),
                 expected: "a state",
             },
-            Discrepancy::Balance {
-                account: "acct_1".into(),
+            Discrepancy::Rollup {
+                group: UsageGroup {
+                    account: Some("acct_1".into()),
+                    bucket_ms: Some(0),
+                    ..UsageGroup::default()
+                },
                 booked: None,
-                expected: tally,
+                expected: sum,
+            },
+            Discrepancy::Correction {
+                id: "adj_1".into(),
+                booked: Picodollars::new(1),
+                expected: None,
             },
         ];
         let lines: Vec<_> = found
@@ -117,7 +149,8 @@ mod tests {
 cost req_1: 0.000000000001 USD -> beyond what can be booked
 price_version req_1: price version 7 -> one of m
 unreadable req_1: lost -> a state
-balance acct_1: nothing -> 1.5 USD in 3 entries
+rollup acct_1 1970-01-01T00:00:00Z  : nothing -> 1.5 USD, 10 + 2 tokens in 3 entries
+correction adj_1: 0.000000000001 USD -> what it corrects, or its price
 "#);
     }
 }

@@ -7,12 +7,12 @@ use crate::http::admin::change::Admin;
 use crate::http::admin::csv;
 use crate::http::admin::error::AdminError;
 use crate::http::admin::read::Params;
-use crate::ledger::{GroupBy, UsageQuery, UsageRow};
+use crate::ledger::usage::UsageSum;
+use crate::ledger::{Bucket, GroupBy, LedgerFault, UsageQuery, UsageRow};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use farebox_domain::money::{OutOfRange, Picodollars};
 use std::collections::BTreeMap;
 
 const PARAMS: [&str; 5] = ["group_by", "since", "until", "account", "format"];
@@ -41,12 +41,13 @@ pub async fn report(State(admin): State<Admin>, params: Params) -> Result<Respon
         .collect();
     let view_of = |row: UsageRow| {
         let account = row
+            .group
             .account
             .as_ref()
             .and_then(|id| admin.app.directory.account(id));
         UsageRowView {
             account_name: account.map(|account| account.name.clone()),
-            key_name: row.key.as_ref().and_then(|id| key_names.get(id).cloned()),
+            key_name: row.group.key.as_ref().and_then(|id| key_names.get(id).cloned()),
             ..row_view(row)
         }
     };
@@ -105,52 +106,46 @@ fn read_query(admin: &Admin, params: &Params, group_by: &[String]) -> Result<Usa
         account: by("account"),
         model: by("model"),
         key: by("key"),
-        day: by("day"),
+        bucket: by("day").then_some(Bucket::Day),
+        ..GroupBy::default()
     };
     Ok(UsageQuery {
         group_by,
         account,
         since_ms,
         until_ms,
+        ..UsageQuery::default()
     })
 }
 
 fn row_view(row: UsageRow) -> UsageRowView {
+    let UsageRow { group, sum } = row;
     UsageRowView {
-        account: row.account,
-        account_name: None,
-        model: row.model,
-        key: row.key,
-        key_name: None,
-        day: row.day,
-        requests: row.requests,
-        prompt_tokens: row.prompt_tokens,
-        cached_tokens: row.cached_tokens,
-        completion_tokens: row.completion_tokens,
-        reasoning_tokens: row.reasoning_tokens,
-        cost: Money(row.cost),
+        account: group.account,
+        model: group.model,
+        key: group.key,
+        day: group.bucket_ms.map(when::show_day),
+        ..sum_view(sum)
+    }
+}
+
+fn sum_view(sum: UsageSum) -> UsageRowView {
+    UsageRowView {
+        requests: sum.requests,
+        prompt_tokens: sum.prompt_tokens,
+        cached_tokens: sum.cached_tokens,
+        completion_tokens: sum.completion_tokens,
+        reasoning_tokens: sum.reasoning_tokens,
+        cost: Money(sum.cost),
+        ..UsageRowView::default()
     }
 }
 
 /// All rows together, or an error rather than a number that is not their sum.
-fn total_of(rows: &[UsageRow]) -> Result<UsageRowView, OutOfRange> {
-    let sum = |count: fn(&UsageRow) -> u64| {
-        rows.iter()
-            .try_fold(0u64, |sum, row| sum.checked_add(count(row)))
-            .ok_or(OutOfRange)
-    };
-    Ok(UsageRowView {
-        requests: sum(|row| row.requests)?,
-        prompt_tokens: sum(|row| row.prompt_tokens)?,
-        cached_tokens: sum(|row| row.cached_tokens)?,
-        completion_tokens: sum(|row| row.completion_tokens)?,
-        reasoning_tokens: sum(|row| row.reasoning_tokens)?,
-        cost: Money(
-            rows.iter()
-                .try_fold(Picodollars::ZERO, |sum, row| sum.checked_add(row.cost))?,
-        ),
-        ..UsageRowView::default()
-    })
+fn total_of(rows: &[UsageRow]) -> Result<UsageRowView, LedgerFault> {
+    rows.iter()
+        .try_fold(UsageSum::default(), |sum, row| sum.checked_add(row.sum))
+        .map(sum_view)
 }
 
 /// One line for each row; no total, which a spreadsheet would add to itself.

@@ -1,17 +1,18 @@
-//! The columns of `entries`, and reading them back as an entry.
+//! The columns of `entries` and `adjustments`, and reading them back.
 
 use super::super::LedgerFault;
 use super::super::verify::Discrepancy;
-use farebox_domain::ids::{AccountId, RequestId};
-use farebox_domain::ledger::{Endpoint, Entry, EntryState, Timings};
+use farebox_domain::ids::{AdjustmentId, RequestId};
+use farebox_domain::ledger::{Adjustment, AdjustmentKind, Endpoint, Entry, EntryState, Timings};
 use farebox_domain::money::Picodollars;
 use farebox_domain::price::PriceVersion;
 use farebox_domain::tokens::{Usage, UsageSource};
+use farebox_domain::units::{ServiceTier, Units};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 /// In the order in which they are written and read.
-pub(super) const COLUMNS: [&str; 19] = [
+pub(super) const COLUMNS: [&str; 21] = [
     "id",
     "client_request_id",
     "account",
@@ -24,6 +25,8 @@ pub(super) const COLUMNS: [&str; 19] = [
     "cached_tokens",
     "completion_tokens",
     "reasoning_tokens",
+    "units",
+    "service_tier",
     "usage_source",
     "price_version",
     "cost_picodollars",
@@ -56,6 +59,8 @@ pub(super) fn entry_of(row: &SqliteRow) -> Result<Entry, NotAnEntry> {
             completion_tokens: get(row, "completion_tokens")?,
             reasoning_tokens: get(row, "reasoning_tokens")?,
         },
+        units: units_of(row)?,
+        service_tier: named(row, "service_tier", ServiceTier::parse)?,
         usage_source: named(row, "usage_source", UsageSource::parse)?,
         price_version: PriceVersion(get(row, "price_version")?),
         cost: Picodollars::new(get::<i64>(row, "cost_picodollars")?.into()),
@@ -68,26 +73,49 @@ pub(super) fn entry_of(row: &SqliteRow) -> Result<Entry, NotAnEntry> {
     })
 }
 
-/// What can be said about a row that is not an entry: what is wrong, and to whose balance its cost belongs.
-pub(super) fn describe(
-    row: &SqliteRow,
-    fault: NotAnEntry,
-) -> (Discrepancy, Option<(AccountId, Picodollars)>) {
+/// The columns of `adjustments`, in the order in which they are written and read.
+pub(super) const ADJUSTMENT_COLUMNS: [&str; 9] = [
+    "id",
+    "account",
+    "kind",
+    "amount_picodollars",
+    "request",
+    "price_version",
+    "reference",
+    "note",
+    "booked_at_ms",
+];
+
+/// The row as the adjustment that was booked.
+pub(super) fn adjustment_of(row: &SqliteRow) -> Result<Adjustment, NotAnEntry> {
+    let request: Option<&[u8]> = get(row, "request")?;
+    Ok(Adjustment {
+        id: AdjustmentId::from_bytes(id_bytes("id", get(row, "id")?)?),
+        account: get::<&str>(row, "account")?.into(),
+        kind: named(row, "kind", AdjustmentKind::parse)?,
+        amount: Picodollars::new(get::<i64>(row, "amount_picodollars")?.into()),
+        request: request
+            .map(|bytes| id_bytes("request", bytes).map(RequestId::from_bytes))
+            .transpose()?,
+        price_version: get::<Option<i64>>(row, "price_version")?.map(PriceVersion),
+        reference: get(row, "reference")?,
+        note: get(row, "note")?,
+        booked_at_ms: get(row, "booked_at_ms")?,
+    })
+}
+
+/// What can be said about a row that cannot be read.
+pub(super) fn describe(row: &SqliteRow, fault: NotAnEntry) -> Discrepancy {
     let raw_id = get::<&[u8]>(row, "id").unwrap_or_default();
     let id = match id_of(row) {
         Ok(id) => id.to_string(),
         Err(_) => raw_id.iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    let owed = get::<&str>(row, "account").and_then(|account| {
-        let cost = get::<i64>(row, "cost_picodollars")?;
-        Ok((account.into(), Picodollars::new(cost.into())))
-    });
-    let unreadable = Discrepancy::Unreadable {
+    Discrepancy::Unreadable {
         id,
         booked: fault.read,
         expected: fault.column,
-    };
-    (unreadable, owed.ok())
+    }
 }
 
 impl From<NotAnEntry> for LedgerFault {
@@ -97,12 +125,24 @@ impl From<NotAnEntry> for LedgerFault {
 }
 
 fn id_of(row: &SqliteRow) -> Result<RequestId, NotAnEntry> {
-    let bytes: &[u8] = get(row, "id")?;
-    let wrong = || NotAnEntry {
-        column: "id",
+    Ok(RequestId::from_bytes(id_bytes("id", get(row, "id")?)?))
+}
+
+fn id_bytes(column: &'static str, bytes: &[u8]) -> Result<[u8; 16], NotAnEntry> {
+    bytes.try_into().map_err(|_| NotAnEntry {
+        column,
         read: format!("{} bytes", bytes.len()),
+    })
+}
+
+fn units_of(row: &SqliteRow) -> Result<Units, NotAnEntry> {
+    let Some(text) = get::<Option<&str>>(row, "units")? else {
+        return Ok(Units::default());
     };
-    Ok(RequestId::from_bytes(bytes.try_into().map_err(|_| wrong())?))
+    serde_json::from_str(text).map_err(|_| NotAnEntry {
+        column: "units",
+        read: text.to_owned(),
+    })
 }
 
 fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, NotAnEntry>

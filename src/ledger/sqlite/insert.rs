@@ -2,11 +2,12 @@
 //!
 //! A text exists for 1, 2, 4, ... 512 rows, so that SQLite's compiled form of it is found again; a batch takes the
 //! next larger one. The arguments that it then has too few are NULL to SQLite, and rows without an id are filtered
-//! out. 512 rows are 9,728 arguments, below SQLite's 32,766.
+//! out. 512 rows are 10,752 arguments, below SQLite's 32,766.
 
 use super::super::{LedgerFault, MAX_BATCH, Numbers};
 use super::columns::COLUMNS;
 use farebox_domain::ledger::Entry;
+use farebox_domain::units::Units;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type};
 use std::sync::Arc;
@@ -54,6 +55,16 @@ pub(super) fn arguments(entries: &[Entry]) -> Result<SqliteArguments, LedgerFaul
     Ok(row.0)
 }
 
+/// `None` for an entry that has none, which is most of them.
+fn units_json(units: &Units) -> Result<Option<String>, LedgerFault> {
+    if units.is_empty() {
+        return Ok(None);
+    }
+    serde_json::to_string(units)
+        .map(Some)
+        .map_err(|fault| LedgerFault::Database(Box::new(fault)))
+}
+
 struct Row(SqliteArguments);
 
 impl Row {
@@ -77,6 +88,8 @@ impl Row {
         self.add(numbers.cached_tokens)?;
         self.add(numbers.completion_tokens)?;
         self.add(numbers.reasoning_tokens)?;
+        self.add(units_json(&entry.units)?)?;
+        self.text(entry.service_tier.as_str())?;
         self.text(entry.usage_source.as_str())?;
         self.add(entry.price_version.0)?;
         self.add(numbers.cost_picodollars)?;

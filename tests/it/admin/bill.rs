@@ -167,6 +167,7 @@ async fn the_check_says_what_does_not_add_up() {
       "ok": true,
       "states": {
         "cancelled": 0,
+        "capped": 0,
         "completed": 7,
         "failed": 0,
         "interrupted": 0
@@ -188,7 +189,7 @@ async fn the_check_says_what_does_not_add_up() {
         .await
         .unwrap();
     raw.execute("DROP TRIGGER entries_are_not_updated").await.unwrap();
-    raw.execute("UPDATE entries SET cost_picodollars = 1 WHERE id = x'02020202020202020202020202020202'")
+    raw.execute("UPDATE entries SET cost_picodollars = 1 WHERE id = (SELECT min(id) FROM entries)")
         .await
         .unwrap();
     let broken = gateway.ask("POST", "/admin/v1/ledger/verify", "").await;
@@ -204,13 +205,13 @@ async fn the_check_says_what_does_not_add_up() {
         "booked": "0.000000000001 USD",
         "expected": "0.00001 USD",
         "kind": "cost",
-        "subject": "req_02020202020202020202020202020202"
+        "subject": "req_01a18cae5e0000000000000000000002"
       },
       {
-        "booked": "0.00003 USD in 3 entries",
-        "expected": "0.000020000001 USD in 3 entries",
-        "kind": "balance",
-        "subject": "acct_befba86ae9e0c207"
+        "booked": "0.00001 USD, 100 + 10 tokens in 1 entries",
+        "expected": "0.000000000001 USD, 100 + 10 tokens in 1 entries",
+        "kind": "rollup",
+        "subject": "acct_befba86ae9e0c207 2026-10-30T12:00:00Z key_d2367f800c648da3 org/large"
       }
     ]
     "#);

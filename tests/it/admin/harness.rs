@@ -8,8 +8,9 @@ use farebox::clock::Clock;
 use farebox::secrets::Secrets;
 use farebox::{config, http};
 use farebox_domain::ids::{AccountId, KeyId, RequestId};
-use farebox_domain::ledger::{Endpoint, Entry, EntryState, Timings, cost_of};
+use farebox_domain::ledger::{Endpoint, Entry, EntryState, Timings};
 use farebox_domain::tokens::{Usage, UsageSource};
+use farebox_domain::units::{ServiceTier, Units};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use std::sync::Arc;
@@ -137,7 +138,7 @@ impl Gateway {
         let served = self.app.registry.find("org/large").unwrap();
         let usage = Usage::new(100, 40, 10).with_reasoning(4);
         let entry = |number: u8| Entry {
-            id: RequestId::from_bytes([number; 16]),
+            id: id_at(at_ms, number),
             client_request_id: None,
             account: AccountId::from(account),
             key: KeyId::from(key),
@@ -146,15 +147,28 @@ impl Gateway {
             endpoint: Endpoint::ChatCompletions,
             state: EntryState::Completed,
             usage,
+            units: Units::default(),
+            service_tier: ServiceTier::Default,
             usage_source: UsageSource::Engine,
-            price_version: served.price_version,
-            cost: cost_of(EntryState::Completed, &usage, &served.model.price).unwrap(),
+            price_version: served.prices.at(at_ms).version,
+            cost: served
+                .model
+                .price
+                .charge(&usage, &Units::default(), ServiceTier::Default)
+                .unwrap(),
             admitted_at_ms: at_ms,
             timings: Timings::default(),
         };
         let entries: Vec<_> = numbers.map(entry).collect();
         self.app.ledger.commit(&entries).await.unwrap();
     }
+}
+
+/// An id that was made at this time.
+pub(crate) fn id_at(unix_ms: u64, number: u8) -> RequestId {
+    let mut bytes = *RequestId::lowest_at_ms(unix_ms).as_bytes();
+    bytes[15] = number;
+    RequestId::from_bytes(bytes)
 }
 
 pub(crate) struct Answer {

@@ -3,10 +3,10 @@
 #![expect(clippy::print_stderr, reason = "the numbers are what this is for")]
 
 use super::samples::{entries, entry, id, model, price};
-use super::settler::{FakeLedger, MANY};
+use super::settler::{FakeJournal, MANY};
 use farebox::clock::Clock;
-use farebox::ledger::{Ledger, Settler, SettlerObserver, SqliteLedger};
-use farebox::store::Store;
+use farebox::ledger::{Journal, Ledger, Settler, SettlerObserver, SqliteLedger};
+use farebox::store::{PriceSource, Store};
 use farebox_domain::price::PriceVersion;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,10 @@ async fn measure_settling() {
     for clients in [1, 8, 32, 128, 512] {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let store = Store::open(directory.path()).await.unwrap();
-        let version = store.price_version(&model(), &price(), 1).await.unwrap();
+        let version = store
+            .add_price(&model(), &price(), Some(1), PriceSource::Catalog, 1)
+            .await
+            .unwrap();
         settle_in_a_loop(
             "sqlite",
             Arc::new(SqliteLedger::open(&store).await.unwrap()),
@@ -45,11 +48,11 @@ async fn measure_settling() {
         .await;
     }
     // What the clients of this measurement cost by themselves, to be subtracted.
-    settle_in_a_loop("nothing", FakeLedger::new(MANY, 0), 32, PriceVersion(1)).await;
+    settle_in_a_loop("nothing", FakeJournal::new(MANY, 0), 32, PriceVersion(1)).await;
 }
 
 /// `clients` tasks that settle one entry after another, without a pause.
-async fn settle_in_a_loop(name: &str, ledger: Arc<dyn Ledger>, clients: u64, version: PriceVersion) {
+async fn settle_in_a_loop(name: &str, ledger: Arc<dyn Journal>, clients: u64, version: PriceVersion) {
     const SECONDS: u64 = 5;
     let commits = Arc::new(Commits::default());
     let clock = Clock::system();
@@ -90,7 +93,10 @@ async fn measure_commit() {
     for size in [1, 8, 16, 32, 64, 128, 512] {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let store = Store::open(directory.path()).await.unwrap();
-        let version = store.price_version(&model(), &price(), 1).await.unwrap();
+        let version = store
+            .add_price(&model(), &price(), Some(1), PriceSource::Catalog, 1)
+            .await
+            .unwrap();
         let ledger = SqliteLedger::open(&store).await.unwrap();
         let total = (size * 1_000).clamp(5_000, 100_000);
         let batches: Vec<_> = (0..total / size)

@@ -2,10 +2,11 @@
 
 use farebox::ledger::Ledger;
 use farebox_domain::ids::{ModelId, RequestId};
-use farebox_domain::ledger::{Endpoint, Entry, EntryState, Timings, cost_of};
+use farebox_domain::ledger::{Endpoint, Entry, EntryState, Timings};
 use farebox_domain::money::Picodollars;
 use farebox_domain::price::{Price, PriceVersion, TokenPrice};
 use farebox_domain::tokens::{Usage, UsageSource};
+use farebox_domain::units::{ServiceTier, Units};
 
 pub(crate) const MODEL: &str = "test/model-1";
 
@@ -22,9 +23,23 @@ pub(crate) fn price() -> Price {
 }
 
 pub(crate) fn id(number: u64) -> RequestId {
-    let mut bytes = [0; 16];
+    id_at(ADMITTED_AT_MS, number)
+}
+
+/// When the first sample was admitted: 2025-11-24T16:00:00Z.
+pub(crate) const ADMITTED_AT_MS: u64 = 1_764_000_000_000;
+
+/// An id that was made at this time.
+pub(crate) fn id_at(unix_ms: u64, number: u64) -> RequestId {
+    let mut bytes = *RequestId::lowest_at_ms(unix_ms).as_bytes();
     bytes[8..].copy_from_slice(&number.to_be_bytes());
     RequestId::from_bytes(bytes)
+}
+
+pub(crate) fn charge(usage: &Usage) -> Picodollars {
+    price()
+        .charge(usage, &Units::default(), ServiceTier::Default)
+        .unwrap()
 }
 
 /// A completed entry whose usage and cost follow from its number.
@@ -40,10 +55,12 @@ pub(crate) fn entry(number: u64, account: &str, price_version: PriceVersion) -> 
         endpoint: Endpoint::ChatCompletions,
         state: EntryState::Completed,
         usage,
+        units: Units::default(),
+        service_tier: ServiceTier::Default,
         usage_source: UsageSource::Engine,
         price_version,
-        cost: cost_of(EntryState::Completed, &usage, &price()).unwrap(),
-        admitted_at_ms: 1_764_000_000_000 + number,
+        cost: charge(&usage),
+        admitted_at_ms: ADMITTED_AT_MS + number,
         timings: Timings {
             queue_us: number,
             ttft_us: (!number.is_multiple_of(3)).then_some(2_000),
@@ -67,7 +84,7 @@ pub(crate) fn cost_sum(entries: &[Entry]) -> Picodollars {
     Picodollars::new(entries.iter().map(|entry| entry.cost.get()).sum())
 }
 
-/// An account's balance in picodollars and its count of entries; zeros where it has none.
+/// What an account spent in picodollars and its count of entries; zeros where it has none.
 pub(crate) async fn balance(ledger: &dyn Ledger, account: &str) -> (Picodollars, u64) {
     ledger
         .balances()
@@ -75,5 +92,5 @@ pub(crate) async fn balance(ledger: &dyn Ledger, account: &str) -> (Picodollars,
         .unwrap()
         .into_iter()
         .find(|balance| balance.account.as_str() == account)
-        .map_or((Picodollars::ZERO, 0), |found| (found.balance, found.entries))
+        .map_or((Picodollars::ZERO, 0), |found| (found.spent, found.entries))
 }

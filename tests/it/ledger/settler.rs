@@ -1,11 +1,8 @@
-//! The grouped commit, on a ledger that does what the test says.
+//! The grouped commit, on a journal that does what the test says.
 
 use super::samples::{entries, entry, id};
 use farebox::clock::Clock;
-use farebox::ledger::{
-    Balance, Ledger, LedgerFault, MAX_BATCH, SettleFault, Settler, SettlerObserver, UsageQuery, UsageRow,
-    Verification,
-};
+use farebox::ledger::{Journal, LedgerFault, MAX_BATCH, SettleFault, Settler, SettlerObserver};
 use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::Entry;
 use farebox_domain::money::Picodollars;
@@ -16,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Books in memory; each commit takes a permit first, and the first `failures` of them fail.
-pub(crate) struct FakeLedger {
+pub(crate) struct FakeJournal {
     commits: Semaphore,
     /// A permit for each commit that began.
     begun: Semaphore,
@@ -24,7 +21,7 @@ pub(crate) struct FakeLedger {
     batches: Mutex<Vec<Vec<RequestId>>>,
 }
 
-impl FakeLedger {
+impl FakeJournal {
     pub(crate) fn new(commits: usize, failures: usize) -> Arc<Self> {
         Arc::new(Self {
             commits: Semaphore::new(commits),
@@ -44,8 +41,8 @@ impl FakeLedger {
 }
 
 #[async_trait::async_trait]
-impl Ledger for FakeLedger {
-    async fn commit(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
+impl Journal for FakeJournal {
+    async fn record(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
         self.begun.add_permits(1);
         self.commits.acquire().await.unwrap().forget();
         let still_failing = self
@@ -60,20 +57,12 @@ impl Ledger for FakeLedger {
         Ok(())
     }
 
-    async fn usage(&self, _query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerFault> {
-        Ok(Vec::new())
+    async fn checkpoint(&self, _open: &[Entry]) -> Result<(), LedgerFault> {
+        Ok(())
     }
 
-    async fn balances(&self) -> Result<Vec<Balance>, LedgerFault> {
-        Ok(Vec::new())
-    }
-
-    async fn entry(&self, _id: RequestId) -> Result<Option<Entry>, LedgerFault> {
-        Ok(None)
-    }
-
-    async fn verify(&self) -> Result<Verification, LedgerFault> {
-        Err(LedgerFault::Unreadable("nothing"))
+    async fn recover(&self) -> Result<u64, LedgerFault> {
+        Ok(0)
     }
 }
 
@@ -91,7 +80,7 @@ pub(crate) const MANY: usize = Semaphore::MAX_PERMITS;
 
 #[tokio::test]
 async fn what_arrives_during_a_commit_shares_the_next_one() {
-    let ledger = FakeLedger::new(0, 0);
+    let ledger = FakeJournal::new(0, 0);
     let seen = Arc::new(Seen::default());
     let (settler, settling) = Settler::new(ledger.clone(), Clock::system(), seen.clone());
     let requests = async {
@@ -117,7 +106,7 @@ async fn what_arrives_during_a_commit_shares_the_next_one() {
 
 #[tokio::test]
 async fn a_failing_ledger_keeps_entries_and_books_them_once() {
-    let ledger = FakeLedger::new(0, 3);
+    let ledger = FakeJournal::new(0, 3);
     let seen = Arc::new(Seen::default());
     let (settler, settling) = Settler::new(ledger.clone(), Clock::system(), seen.clone());
     let requests = async {
@@ -151,7 +140,7 @@ async fn a_failing_ledger_keeps_entries_and_books_them_once() {
 
 #[tokio::test]
 async fn closing_books_what_is_queued_and_refuses_what_comes_after() {
-    let ledger = FakeLedger::new(MANY, 0);
+    let ledger = FakeJournal::new(MANY, 0);
     let (settler, settling) = Settler::new(ledger.clone(), Clock::system(), Arc::new(()));
     for entry in entries(0..2_000, "acct_a", VERSION) {
         settler.settle_unwaited(entry);
@@ -168,7 +157,7 @@ async fn closing_books_what_is_queued_and_refuses_what_comes_after() {
 
 #[tokio::test]
 async fn the_loop_ends_with_its_last_handle_and_nothing_left() {
-    let ledger = FakeLedger::new(MANY, 1);
+    let ledger = FakeJournal::new(MANY, 1);
     let (settler, settling) = Settler::new(ledger.clone(), Clock::system(), Arc::new(()));
     settler.clone().settle_unwaited(entry(0, "acct_a", VERSION));
     drop(settler);
@@ -178,7 +167,7 @@ async fn the_loop_ends_with_its_last_handle_and_nothing_left() {
 
 #[tokio::test]
 async fn an_entry_that_can_never_be_booked_holds_up_nobody() {
-    let ledger = FakeLedger::new(MANY, 0);
+    let ledger = FakeJournal::new(MANY, 0);
     let (settler, settling) = Settler::new(ledger.clone(), Clock::system(), Arc::new(()));
     let requests = async {
         let mut impossible = entry(0, "acct_a", VERSION);

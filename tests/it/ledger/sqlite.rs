@@ -3,7 +3,7 @@
 use super::conformance::{Bench, balances_are_the_fold, conformance, sold};
 use super::samples::{balance, cost_sum, entries, entry, id};
 use farebox::ledger::{Discrepancy, Ledger, SqliteLedger};
-use farebox::store::Store;
+use farebox::store::{PriceSource, Store};
 use farebox_domain::ids::RequestId;
 use farebox_domain::price::PriceVersion;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -34,7 +34,10 @@ impl Bench for SqliteBench {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).await.unwrap();
         let (model, price) = sold();
-        let version = store.price_version(&model, &price, 1).await.unwrap();
+        let version = store
+            .add_price(&model, &price, Some(1), PriceSource::Catalog, 1)
+            .await
+            .unwrap();
         let ledger = SqliteLedger::open(&store).await.unwrap();
         Self {
             ledger,
@@ -62,8 +65,8 @@ impl Bench for SqliteBench {
             .unwrap();
     }
 
-    async fn overwrite_balance(&self, account: &str, picodollars: u32) {
-        sqlx::query("UPDATE account_balances SET balance_high = 0, balance_low = ? WHERE account = ?")
+    async fn overwrite_rollups(&self, account: &str, picodollars: u32) {
+        sqlx::query("UPDATE usage_rollups SET cost_high = 0, cost_low = ? WHERE account = ?")
             .bind(picodollars)
             .bind(account)
             .execute(&mut self.raw().await)
@@ -98,7 +101,7 @@ async fn the_database_refuses_to_change_or_remove_what_is_booked() {
     for forbidden in [
         "UPDATE entries SET cost_picodollars = 0",
         "DELETE FROM entries",
-        "UPDATE price_versions SET input_picodollars = 0",
+        "UPDATE price_versions SET price = '{}'",
         "DELETE FROM price_versions",
     ] {
         let refused = bench.raw().await.execute(forbidden).await.unwrap_err();
@@ -124,7 +127,7 @@ async fn an_entry_that_was_replaced_by_hand_is_found() {
     bench.raw().await.execute(by_hand).await.unwrap();
     let verified = bench.ledger.verify().await.unwrap();
     assert!(
-        matches!(verified.discrepancies[..], [Discrepancy::Balance { .. }]),
+        matches!(verified.discrepancies[..], [Discrepancy::Rollup { .. }]),
         "{:?}",
         verified.discrepancies
     );
