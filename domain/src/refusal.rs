@@ -36,6 +36,9 @@ pub enum Refusal {
     /// A model that is not sold, or not for this route.
     #[error("{0}")]
     ModelNotFound(String),
+    /// Something of the account's own that is not there, or is another account's: nobody is told which.
+    #[error("{0}")]
+    NotFound(String),
     /// A path that is not served.
     #[error("there is nothing at {method} {path}; the routes are listed in docs/API.md")]
     UnknownPath {
@@ -166,6 +169,7 @@ impl Refusal {
             Self::ContextLengthExceeded { .. } => "context_length_exceeded",
             Self::InvalidApiKey(_) => "invalid_api_key",
             Self::ModelNotFound(_) => "model_not_found",
+            Self::NotFound(_) => "not_found",
             Self::UnknownPath { .. } => "unknown_url",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::UnsupportedMediaType(_) => "unsupported_media_type",

@@ -1,10 +1,11 @@
 //! The admin API's words: the JSON that the gateway answers with and the CLI reads, each described once.
 //!
-//! - [`when`] reads points in time as people write them;
+//! - [`when`] reads points in time as people write them; [`bill`] is what the account's owner is shown, too;
 //! - lists come as `{"data": [...]}`; times are RFC 3339 in UTC; money is given twice, in whole picodollars and in
 //!   USD, both as decimal strings, as JSON's numbers would round them.
 
 pub mod when;
+pub mod bill;
 
 use farebox_domain::ids::{AccountId, EngineName, KeyId, ModelId};
 use farebox_domain::money::Picodollars;
@@ -323,7 +324,7 @@ pub struct ModelView {
 }
 
 /// A model's prices as models.yaml writes them: USD per million tokens.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PriceView {
     /// Prompt tokens.
     pub input: String,

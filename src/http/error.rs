@@ -19,7 +19,9 @@ pub fn status_of(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::InvalidRequest { .. } | Refusal::ContextLengthExceeded { .. } => StatusCode::BAD_REQUEST,
         Refusal::InvalidApiKey(_) => StatusCode::UNAUTHORIZED,
-        Refusal::ModelNotFound(_) | Refusal::UnknownPath { .. } => StatusCode::NOT_FOUND,
+        Refusal::ModelNotFound(_) | Refusal::NotFound(_) | Refusal::UnknownPath { .. } => {
+            StatusCode::NOT_FOUND
+        }
         Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::RequestTimeout(_) => StatusCode::REQUEST_TIMEOUT,
         Refusal::RequestTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -49,6 +51,7 @@ fn type_of(refusal: &Refusal) -> &str {
         | Refusal::ContextLengthExceeded { .. }
         | Refusal::InvalidApiKey(_)
         | Refusal::ModelNotFound(_)
+        | Refusal::NotFound(_)
         | Refusal::UnknownPath { .. }
         | Refusal::MethodNotAllowed { .. }
         | Refusal::UnsupportedMediaType(_)

@@ -1,12 +1,16 @@
 //! HTTP in: the only code that knows axum and status codes.
 //!
-//! - [`listener`]: connections, with their timeouts; [`openai`]: the developer's routes; [`admin`]: the operator's;
-//! - `body`: a request's body, bounded and unpacked; [`error`]: every refusal's status, headers and JSON.
+//! - [`listener`]: connections, with their timeouts; [`openai`]: the developer's routes; [`owner`]: those of who pays;
+//!   [`admin`]: the operator's;
+//! - `body`: a request's body, bounded and unpacked; [`error`]: every refusal's status, headers and JSON; `download`:
+//!   answers that are no JSON.
 
 pub mod listener;
 pub mod openai;
+pub mod owner;
 pub mod admin;
 mod body;
+mod download;
 pub mod error;
 
 use crate::app::App;
@@ -33,12 +37,13 @@ pub fn admin_router(app: &Arc<App>) -> Router {
 
 /// Browsers may call from anywhere: a key is what lets a request in, and no cookie is read.
 fn cors() -> CorsLayer {
-    const EXPOSED: [&str; 7] = [
+    const EXPOSED: [&str; 8] = [
         "x-request-id",
         "openai-processing-ms",
         "retry-after",
         "retry-after-ms",
         "x-farebox-request-id",
+        "x-farebox-next-page",
         "x-ratelimit-limit-concurrent",
         "x-ratelimit-remaining-concurrent",
     ];

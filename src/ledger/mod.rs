@@ -77,6 +77,15 @@ pub trait Ledger: Send + Sync + 'static {
     /// One request's entry.
     async fn entry(&self, id: RequestId) -> Result<Option<Entry>, LedgerFault>;
 
+    /// The entries of these requests, in any order; those that are not booked are left out. At most [`MAX_PAGE`].
+    async fn entries_of(&self, ids: &[RequestId]) -> Result<Vec<Entry>, LedgerFault> {
+        let mut found = Vec::new();
+        for &id in ids {
+            found.extend(self.entry(id).await?);
+        }
+        Ok(found)
+    }
+
     /// Entries in the order of their ids, a page at a time.
     async fn entries(&self, page: &EntryPage) -> Result<Vec<Entry>, LedgerFault>;
 

@@ -158,6 +158,11 @@ impl InFlight {
         self.shard(id).lock().remove(&id);
     }
 
+    /// The one with this id.
+    pub fn get(&self, id: RequestId) -> Option<Arc<Live>> {
+        self.shard(id).lock().get(&id).cloned()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()

@@ -10,11 +10,15 @@ pub fn internal(id: RequestId, cause: &dyn std::fmt::Display) {
     tracing::error!(request_id = id.to_text().as_str(), %cause, "internal error");
 }
 
+/// A cause with what lies beneath it.
+pub fn chain(cause: &(dyn std::error::Error + 'static)) -> String {
+    let beneath = std::iter::successors(cause.source(), |cause| cause.source());
+    beneath.fold(cause.to_string(), |chain, cause| format!("{chain}: {cause}"))
+}
+
 /// The cause of an administrator's 500, with what lies beneath it.
 pub fn admin_failed(cause: &(dyn std::error::Error + 'static)) {
-    let beneath = std::iter::successors(cause.source(), |cause| cause.source());
-    let chain = beneath.fold(cause.to_string(), |chain, cause| format!("{chain}: {cause}"));
-    tracing::error!(cause = chain, "an admin request failed");
+    tracing::error!(cause = chain(cause), "an admin request failed");
 }
 
 /// An engine reported tokens that no price can be multiplied with.

@@ -17,7 +17,6 @@ pub mod accounts;
 pub mod keys;
 pub mod limits;
 pub mod usage;
-pub mod csv;
 pub mod ledger;
 pub mod serving;
 

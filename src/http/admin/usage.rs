@@ -2,16 +2,16 @@
 
 use crate::admin_api::when::{self, When};
 use crate::admin_api::{Money, UsageRowView, UsageView};
+use crate::bill::csv::{self, Cell};
 use crate::http::admin::accounts;
 use crate::http::admin::change::Admin;
-use crate::http::admin::csv;
 use crate::http::admin::error::AdminError;
 use crate::http::admin::read::Params;
+use crate::http::download;
 use crate::ledger::usage::UsageSum;
 use crate::ledger::{Bucket, GroupBy, LedgerFault, UsageQuery, UsageRow};
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use std::collections::BTreeMap;
 
@@ -153,7 +153,8 @@ fn csv_response(usage: &UsageView) -> Response {
     let names = usage.group_by.iter().flat_map(|group| match group.as_str() {
         "account" => vec!["account", "account_name"],
         "key" => vec!["key", "key_name"],
-        other => vec![other],
+        "model" => vec!["model"],
+        _ => vec!["day"],
     });
     let counts = [
         "requests",
@@ -164,28 +165,24 @@ fn csv_response(usage: &UsageView) -> Response {
         "cost_usd",
         "cost_picodollars",
     ];
-    let header: Vec<String> = names.chain(counts).map(String::from).collect();
+    let header: Vec<&str> = names.chain(counts).collect();
     let lines = usage
         .data
         .iter()
         .map(|row| csv::line(&csv_cells(&usage.group_by, row)));
-    let text: String = std::iter::once(csv::line(&header)).chain(lines).collect();
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"usage.csv\""),
-    ];
-    (headers, text).into_response()
+    let text: String = std::iter::once(csv::header(&header)).chain(lines).collect();
+    download::csv("usage.csv", text)
 }
 
-fn csv_cells(group_by: &[String], row: &UsageRowView) -> Vec<String> {
-    fn text(value: Option<&impl ToString>) -> String {
-        value.map(ToString::to_string).unwrap_or_default()
-    }
+fn csv_cells(group_by: &[String], row: &UsageRowView) -> Vec<Cell> {
     let names = group_by.iter().flat_map(|group| match group.as_str() {
-        "account" => vec![text(row.account.as_ref()), text(row.account_name.as_ref())],
-        "model" => vec![text(row.model.as_ref())],
-        "key" => vec![text(row.key.as_ref()), text(row.key_name.as_ref())],
-        _ => vec![text(row.day.as_ref())],
+        "account" => vec![
+            Cell::text(row.account.as_ref()),
+            Cell::text(row.account_name.as_ref()),
+        ],
+        "model" => vec![Cell::text(row.model.as_ref())],
+        "key" => vec![Cell::text(row.key.as_ref()), Cell::text(row.key_name.as_ref())],
+        _ => vec![Cell::text(row.day.as_ref())],
     });
     let counts = [
         row.requests,
@@ -194,9 +191,12 @@ fn csv_cells(group_by: &[String], row: &UsageRowView) -> Vec<String> {
         row.completion_tokens,
         row.reasoning_tokens,
     ];
-    let cost = [row.cost.0.to_string(), row.cost.0.get().to_string()];
+    let cost = [
+        Cell::number(Some(row.cost.0)),
+        Cell::number(Some(row.cost.0.get())),
+    ];
     names
-        .chain(counts.map(|count| count.to_string()))
+        .chain(counts.map(|count| Cell::number(Some(count))))
         .chain(cost)
         .collect()
 }

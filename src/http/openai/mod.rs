@@ -1,11 +1,13 @@
-//! The developer's routes: OpenAI's, under `/v1` and under `/v1/openai` (DeepInfra's base), and a few of DeepInfra's.
+//! The developer's routes: OpenAI's, under `/v1` and under `/v1/openai` (DeepInfra's base), and a few of DeepInfra's; the
+//! account owner's are put beside them.
 
 mod inference;
 mod models;
 mod me;
-mod edge;
+pub(in crate::http) mod edge;
 
 use crate::app::App;
+use crate::http::owner;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -34,6 +36,11 @@ fn with_base(router: Router<Arc<App>>, base: &str) -> Router<Arc<App>> {
         only("POST", post(handler))
     };
     let at = |path: &str| format!("{base}{path}");
+    let router = owner::routes()
+        .into_iter()
+        .fold(router, |router, (method, path, handler)| {
+            router.route(&at(path), only(method, handler))
+        });
     router
         .route(&at("/chat/completions"), inference(Endpoint::ChatCompletions))
         .route(&at("/completions"), inference(Endpoint::Completions))

@@ -141,6 +141,10 @@ impl Ledger for SqliteLedger {
         query::entry(self.store.pool(), id).await
     }
 
+    async fn entries_of(&self, ids: &[RequestId]) -> Result<Vec<Entry>, LedgerFault> {
+        query::entries_of(self.store.pool(), ids).await
+    }
+
     async fn entries(&self, page: &EntryPage) -> Result<Vec<Entry>, LedgerFault> {
         query::entries(self.store.pool(), page).await
     }

@@ -30,6 +30,22 @@ pub(super) async fn entry(pool: &SqlitePool, id: RequestId) -> Result<Option<Ent
     Ok(row.map(|row| entry_of(&row)).transpose()?)
 }
 
+pub(super) async fn entries_of(pool: &SqlitePool, ids: &[RequestId]) -> Result<Vec<Entry>, LedgerFault> {
+    let mut found = Vec::new();
+    // A statement takes 32,766 values; few hundred at once keep the text of it short.
+    for some in ids.chunks(500) {
+        let marks = vec!["?"; some.len()].join(", ");
+        let sql = format!("SELECT {} FROM entries WHERE id IN ({marks})", COLUMNS.join(", "));
+        let query = some.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, id| {
+            query.bind(id.as_bytes().to_vec())
+        });
+        for row in &query.fetch_all(pool).await? {
+            found.push(entry_of(row)?);
+        }
+    }
+    Ok(found)
+}
+
 /// A time as 64 signed bits. Nothing happened after the year 292 million, so a later one is the same as the last.
 pub(super) fn bound(time: Option<u64>) -> Option<i64> {
     time.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX))

@@ -1,0 +1,81 @@
+//! Whoever asks about an account: let in by a key of it, and answered with ids, whatever the answer is.
+
+use crate::app::App;
+use crate::bill::BillFault;
+use crate::http::openai::edge;
+use crate::pipeline::Arrival;
+use crate::pipeline::authenticate::authenticate;
+use crate::telemetry::log;
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Response, header};
+use farebox_domain::ids::AccountId;
+use farebox_domain::refusal::Refusal;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// A caller whose key holds. Only of its own account is anything told.
+pub struct Asking {
+    arrival: Arrival,
+    /// The account that the key is of.
+    pub account: AccountId,
+    /// Its name.
+    pub account_name: String,
+}
+
+impl Asking {
+    /// Lets the caller in, or has the answer that refuses it.
+    pub fn by(app: &App, headers: &HeaderMap) -> Result<Self, Response<Body>> {
+        let (arrival, holds) = edge::arrival(app, headers);
+        let caller = holds.and_then(|()| authenticate(&app.directory, headers, app.clock.unix_ms()));
+        match caller {
+            Ok(caller) => Ok(Self {
+                account: caller.key.account.id.clone(),
+                account_name: caller.key.account.name.clone(),
+                arrival,
+            }),
+            Err(refusal) => {
+                let client = arrival.client_request_id.as_deref();
+                Err(edge::refuse(app, arrival.id, client, "read", &refusal))
+            }
+        }
+    }
+
+    /// The answer, with its ids.
+    pub fn answer(&self, app: &App, answered: Result<Response<Body>, Refusal>) -> Response<Body> {
+        let client = self.arrival.client_request_id.as_deref();
+        match answered {
+            Ok(mut response) => {
+                edge::put_ids(response.headers_mut(), self.arrival.id, client);
+                response
+            }
+            Err(refusal) => edge::refuse(app, self.arrival.id, client, "read", &refusal),
+        }
+    }
+
+    /// The refusal for a fault of farebox's own. Its cause is logged here.
+    pub fn failed(&self, cause: &BillFault) -> Refusal {
+        log::internal(self.arrival.id, &log::chain(cause));
+        Refusal::Internal(self.arrival.id.to_string())
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Asking {
+    type Rejection = Response<Body>;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response<Body>> {
+        Self::by(app, &parts.headers)
+    }
+}
+
+/// An answer of JSON. Money is in it as text, or as a number's own digits.
+pub fn json(value: &impl Serialize) -> Response<Body> {
+    // What is shown here has no map with keys that are no texts, so it can always be written.
+    let text = serde_json::to_string(value).unwrap_or_default();
+    let mut response = Response::new(Body::from(text));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

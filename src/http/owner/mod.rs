@@ -1,0 +1,43 @@
+//! The account owner's routes: receipts, costs, usage, entries, balance and statements, for whoever has a key of the
+//! account. A key sees its own account and nothing else: what is another account's is answered like what is not there.
+//!
+//! - [`asking`] lets the caller in and gives every answer its ids; [`params`] reads queries;
+//! - one file for each resource: [`receipts`], [`organization`] (OpenAI's usage and costs), [`entries`], [`account`].
+
+mod asking;
+mod params;
+mod receipts;
+mod organization;
+mod entries;
+mod account;
+
+pub use account::balance_of;
+
+use crate::app::App;
+use axum::routing::{MethodRouter, get, post};
+use std::sync::Arc;
+
+/// A route: its method, its path under the base, and what answers it.
+pub type Route = (&'static str, &'static str, MethodRouter<Arc<App>>);
+
+/// Every route of the owner's.
+pub fn routes() -> Vec<Route> {
+    vec![
+        ("GET", "/receipts/{request_id}", get(receipts::show)),
+        ("POST", "/request-costs", post(receipts::costs)),
+        (
+            "GET",
+            "/organization/usage/completions",
+            get(organization::completions),
+        ),
+        (
+            "GET",
+            "/organization/usage/embeddings",
+            get(organization::embeddings),
+        ),
+        ("GET", "/organization/costs", get(organization::costs)),
+        ("GET", "/me/balance", get(account::balance)),
+        ("GET", "/me/entries", get(entries::list)),
+        ("GET", "/me/statements/{month}", get(account::statement_page)),
+    ]
+}
