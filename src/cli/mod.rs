@@ -1,7 +1,7 @@
 //! The command line: one file for each group of commands. It alone reads the environment, and hands on values.
 //!
 //! - [`serve`], [`check`] and [`simulate`] work by themselves;
-//! - [`account`], [`key`], [`limit`], [`usage`], [`ledger`] and [`engine`] speak to a running gateway through
+//! - [`account`], [`key`], [`limit`], [`usage`], [`statement`], [`ledger`] and [`engine`] speak to a running gateway through
 //!   [`client`], so what they change acts on the very next request;
 //! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
 //!
@@ -14,6 +14,7 @@ pub mod account;
 pub mod key;
 pub mod limit;
 pub mod usage;
+pub mod statement;
 pub mod ledger;
 pub mod engine;
 pub mod client;
@@ -56,6 +57,8 @@ pub enum Command {
     Limit(limit::LimitArgs),
     /// Show what was used and what it costs.
     Usage(usage::UsageArgs),
+    /// Show an account's month: what it had, what it used, what it has.
+    Statement(statement::StatementArgs),
     /// Check the ledger.
     Ledger(ledger::LedgerArgs),
     /// Show the engines.
@@ -100,6 +103,7 @@ impl Command {
             Self::Key(args) => args.admin.json,
             Self::Limit(args) => args.admin.json,
             Self::Usage(args) => args.admin.json,
+            Self::Statement(args) => args.admin.json,
             Self::Ledger(args) => args.admin.json,
             Self::Engine(args) => args.admin.json,
         }
@@ -121,6 +125,9 @@ impl Command {
             }),
             Self::Usage(args) => ask(args.admin.clone(), async |client| {
                 usage::run(args, client, out).await
+            }),
+            Self::Statement(args) => ask(args.admin.clone(), async |client| {
+                statement::run(args, client, out).await
             }),
             Self::Ledger(args) => ask(args.admin.clone(), async |client| {
                 ledger::run(args, client, out).await

@@ -4,7 +4,7 @@
 //! - [`auth`] stands before every route, and before paths that there are not;
 //! - [`read`] turns bodies and queries into values, [`error`] turns what does not hold into answers;
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
-//! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`usage`], [`ledger`], [`serving`].
+//! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`usage`], [`statements`], [`ledger`], [`serving`].
 //!
 //! Architecture Invariant: there is one list of routes, [`routes`]. The router is made of it, and so is the test
 //! that tries each one without a token.
@@ -17,6 +17,7 @@ pub mod accounts;
 pub mod keys;
 pub mod limits;
 pub mod usage;
+pub mod statements;
 pub mod ledger;
 pub mod serving;
 
@@ -42,6 +43,11 @@ pub fn routes() -> Vec<Route> {
         ("GET", "/admin/v1/accounts/{account}", get(accounts::show)),
         ("GET", "/admin/v1/accounts/{account}/limits", get(limits::show)),
         ("PUT", "/admin/v1/accounts/{account}/limits", put(limits::set)),
+        (
+            "GET",
+            "/admin/v1/accounts/{account}/statements/{month}",
+            get(statements::show),
+        ),
         ("POST", "/admin/v1/keys", post(keys::create)),
         ("GET", "/admin/v1/keys", get(keys::list)),
         ("POST", "/admin/v1/keys/{key}/revoke", post(keys::revoke)),

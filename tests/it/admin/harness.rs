@@ -91,9 +91,26 @@ impl Gateway {
         http::admin_router(&self.app)
     }
 
-    /// Sends a request as it is.
+    /// Sends a request as it is to the admin listener's router.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router().oneshot(request).await.unwrap();
+        Self::send_to(self.router(), request).await
+    }
+
+    /// Asks the public listener's router with this key; a body goes as JSON.
+    pub(crate) async fn ask_as(&self, secret: &str, method: &str, path: &str, body: &str) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {secret}"));
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        Self::send_to(http::public_router(&self.app), request).await
+    }
+
+    async fn send_to(router: Router, request: Request<Body>) -> Answer {
+        let response = router.oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         Answer {

@@ -6,7 +6,9 @@ use axum::http::{Request, StatusCode, header};
 use farebox::http::admin::routes;
 
 fn filled(path: &str) -> String {
-    path.replace("{account}", "acct_0").replace("{key}", "key_0")
+    path.replace("{account}", "acct_0")
+        .replace("{key}", "key_0")
+        .replace("{month}", "2026-11")
 }
 
 fn with_authorization(method: &str, path: &str, authorization: Option<&str>) -> Request<Body> {

@@ -1,0 +1,153 @@
+//! Receipts and request costs.
+
+use super::{LARGE, Owner};
+use crate::admin::harness::{NOW_MS, id_at};
+use farebox_domain::ledger::{AdjustmentKind, EntryState};
+use farebox_domain::money::Picodollars;
+use farebox_domain::price::PriceVersion;
+use farebox_domain::tokens::{Usage, UsageSource};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_receipt_shows_how_its_cost_is_computed() {
+    let owner = Owner::named("Acme").await;
+    let mut entry = owner.entry(LARGE, NOW_MS, 1);
+    entry.client_request_id = Some("mine-7".into());
+    owner.book(&[entry]).await;
+    let shown = owner.get(&format!("/v1/receipts/{}", id_at(NOW_MS, 1))).await;
+    insta::assert_snapshot!(shown.shown(), @"");
+}
+
+#[tokio::test]
+async fn what_became_of_a_request_is_on_its_receipt() {
+    let owner = Owner::named("Acme").await;
+    let entry = owner.entry(LARGE, NOW_MS, 1);
+    let (version, _) = owner.price(LARGE, [50_000, 10_000, 320_000], None).await;
+    let mut correction = owner.adjustment(AdjustmentKind::Correction, 3_400_000, NOW_MS + 1000, 1);
+    (correction.request, correction.price_version) = (Some(entry.id), Some(version));
+    let mut refund = owner.adjustment(AdjustmentKind::Refund, 600_000, NOW_MS + 2000, 2);
+    (refund.request, refund.note) = (Some(entry.id), "it was slow".into());
+    let elsewhere = owner.adjustment(AdjustmentKind::Credit, 5, NOW_MS, 3);
+    owner.book(&[entry]).await;
+    owner.adjust(&[correction, refund, elsewhere]).await;
+    let json = owner
+        .get(&format!("/v1/receipts/{}", id_at(NOW_MS, 1)))
+        .await
+        .json();
+    let part = json!({
+        "adjustments": json["adjustments"], "adjusted": json["adjusted"], "net": json["net"], "cost": json["cost"],
+    });
+    insta::assert_snapshot!(serde_json::to_string_pretty(&part).unwrap(), @"");
+}
+
+/// Every state and every source has a receipt whose lines are its cost, whatever the ledger holds.
+#[tokio::test]
+async fn the_lines_are_always_the_cost() {
+    let owner = Owner::named("Acme").await;
+    let mut entries = Vec::new();
+    for (number, state) in (1..).zip(EntryState::ALL) {
+        for (more, source) in (0..).zip(UsageSource::ALL) {
+            let mut entry = owner.entry(LARGE, NOW_MS, number * 10 + more);
+            (entry.state, entry.usage_source) = (state, source);
+            if state == EntryState::Failed {
+                (entry.usage, entry.cost) = (Usage::default(), Picodollars::ZERO);
+            }
+            entries.push(entry);
+        }
+    }
+    let mut of_no_price = owner.entry(LARGE, NOW_MS, 101);
+    of_no_price.price_version = PriceVersion(77);
+    let mut otherwise = owner.entry(LARGE, NOW_MS, 102);
+    otherwise.cost = Picodollars::new(5);
+    entries.extend([of_no_price, otherwise]);
+    owner.book(&entries).await;
+    for entry in &entries {
+        let json = owner.get(&format!("/v1/receipts/{}", entry.id)).await.json();
+        let lines = json["lines"].as_array().unwrap();
+        let sum: i128 = lines.iter().filter_map(amount).sum();
+        assert_eq!(sum, entry.cost.get(), "{json:#}");
+        for line in lines {
+            if let (Some(count), Some(price), Some(amount)) = (
+                line["quantity"].as_i64(),
+                line["unit_price"]["picodollars"].as_str(),
+                amount(line),
+            ) {
+                assert_eq!(i128::from(count) * price.parse::<i128>().unwrap(), amount);
+            }
+        }
+        assert!(json["state_in_words"].as_str().unwrap().ends_with('.'));
+        assert!(json["usage_source_in_words"].as_str().unwrap().ends_with('.'));
+    }
+    let of_no_price = owner
+        .get(&format!("/v1/receipts/{}", id_at(NOW_MS, 101)))
+        .await
+        .json();
+    assert_eq!(of_no_price["price"]["price"], Value::Null);
+    assert_eq!(of_no_price["lines"][3]["item"], "as_booked");
+}
+
+fn amount(line: &Value) -> Option<i128> {
+    let digits = line["amount"]["picodollars"].as_str()?;
+    Some(digits.parse().unwrap())
+}
+
+#[tokio::test]
+async fn another_account_s_request_is_as_if_it_were_not_there() {
+    let owner = Owner::named("Acme").await;
+    owner.book(&[owner.entry(LARGE, NOW_MS, 1)]).await;
+    let other = owner.gateway.account("Other").await;
+    let (_, secret) = owner.gateway.key(&other).await;
+    let ask = async |id: &str| {
+        owner
+            .gateway
+            .ask_as(&secret, "GET", &format!("/v1/receipts/{id}"), "")
+            .await
+    };
+    let (theirs, unknown) = (id_at(NOW_MS, 1).to_string(), id_at(NOW_MS, 9).to_string());
+    let (first, second) = (ask(&theirs).await, ask(&unknown).await);
+    assert_eq!(first.status, 404);
+    assert_eq!(
+        first.text.replace(&theirs, "ID"),
+        second.text.replace(&unknown, "ID")
+    );
+    insta::assert_snapshot!(ask("mine-7").await.refusal(), @"");
+    let costs = owner
+        .gateway
+        .ask_as(
+            &secret,
+            "POST",
+            "/v1/request-costs",
+            &json!({ "requestIds": [theirs] }).to_string(),
+        )
+        .await;
+    assert_eq!(costs.text, r#"{"requests":[]}"#);
+}
+
+#[tokio::test]
+async fn costs_are_whole_nanodollars_and_picodollars_beside_them() {
+    let owner = Owner::named("Acme").await;
+    let mut fine = owner.entry(LARGE, NOW_MS, 2);
+    fine.cost = Picodollars::new(1_500);
+    owner.book(&[owner.entry(LARGE, NOW_MS, 1), fine]).await;
+    let (first, second, unknown) = (id_at(NOW_MS, 1), id_at(NOW_MS, 2), id_at(NOW_MS, 3));
+    let asked = json!({ "requestIds": [second, unknown, "mine-7", first, second] });
+    let answer = owner.post("/v1/request-costs", &asked).await;
+    insta::assert_snapshot!(answer.shown(), @"");
+
+    let ids: Vec<_> = (0..1001).map(|number| format!("req_{number:032x}")).collect();
+    let told = [
+        owner
+            .post("/v1/request-costs", &json!({ "requestIds": ids }))
+            .await,
+        owner
+            .post("/v1/request-costs", &json!({ "requestIds": [7] }))
+            .await,
+        owner.post("/v1/request-costs", &json!({ "ids": [] })).await,
+    ];
+    let lines: Vec<_> = told.iter().map(|answer| answer.refusal()).collect();
+    insta::assert_snapshot!(lines.join("\n"), @"");
+    let most = owner
+        .post("/v1/request-costs", &json!({ "requestIds": ids[..1000] }))
+        .await;
+    assert_eq!(most.text, r#"{"requests":[]}"#);
+}
