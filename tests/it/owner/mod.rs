@@ -198,12 +198,37 @@ async fn no_answer_names_an_engine_and_each_has_an_id() {
 #[tokio::test]
 async fn a_balance_is_what_was_paid_in_less_what_was_spent() {
     let owner = Owner::named("Acme").await;
-    insta::assert_snapshot!(owner.get("/v1/me/balance").await.json()["balance"], @"");
+    insta::assert_snapshot!(owner.get("/v1/me/balance").await.json()["balance"], @r#"{"picodollars":"0","usd":"0"}"#);
     owner.book(&[owner.entry(LARGE, NOW_MS, 1)]).await;
     owner
         .adjust(&[owner.adjustment(AdjustmentKind::Credit, 1_000_000_000_000, NOW_MS, 1)])
         .await;
-    insta::assert_snapshot!(owner.get("/v1/me/balance").await.shown(), @"");
+    insta::assert_snapshot!(owner.get("/v1/me/balance").await.shown(), @r#"
+    200
+    {
+      "account": "acct_befba86ae9e0c207",
+      "adjusted": {
+        "picodollars": "1000000000000",
+        "usd": "1"
+      },
+      "available": {
+        "picodollars": "999990000000",
+        "usd": "0.99999"
+      },
+      "balance": {
+        "picodollars": "999990000000",
+        "usd": "0.99999"
+      },
+      "held": {
+        "picodollars": "0",
+        "usd": "0"
+      },
+      "spent": {
+        "picodollars": "10000000",
+        "usd": "0.00001"
+      }
+    }
+    "#);
 }
 
 /// The key's id as the ledger has it.

@@ -70,7 +70,65 @@ async fn a_bucket_of_completions_has_openai_s_fields_and_the_cost() {
     );
     let answer = owner.get(&path).await;
     let text = answer.shown().replace(key(&owner).as_str(), "KEY");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    200
+    {
+      "data": [
+        {
+          "end_time": 1793534401,
+          "object": "bucket",
+          "results": [
+            {
+              "api_key_id": "key_d2367f800c648da3",
+              "batch": null,
+              "cost": {
+                "picodollars": "10000000",
+                "usd": "0.00001"
+              },
+              "input_audio_tokens": 0,
+              "input_cached_tokens": 40,
+              "input_tokens": 100,
+              "input_uncached_tokens": 60,
+              "model": "org/large",
+              "num_model_requests": 1,
+              "object": "organization.usage.completions.result",
+              "output_audio_tokens": 0,
+              "output_reasoning_tokens": 4,
+              "output_tokens": 10,
+              "project_id": null,
+              "service_tier": null,
+              "user_id": null
+            },
+            {
+              "api_key_id": "KEY",
+              "batch": null,
+              "cost": {
+                "picodollars": "20000000",
+                "usd": "0.00002"
+              },
+              "input_audio_tokens": 0,
+              "input_cached_tokens": 80,
+              "input_tokens": 200,
+              "input_uncached_tokens": 120,
+              "model": "org/large",
+              "num_model_requests": 2,
+              "object": "organization.usage.completions.result",
+              "output_audio_tokens": 0,
+              "output_reasoning_tokens": 8,
+              "output_tokens": 20,
+              "project_id": null,
+              "service_tier": null,
+              "user_id": null
+            }
+          ],
+          "start_time": 1793491200
+        }
+      ],
+      "has_more": false,
+      "next_page": null,
+      "object": "page"
+    }
+    "#);
 }
 
 #[tokio::test]
@@ -84,7 +142,12 @@ async fn buckets_are_whole_in_utc_and_empty_ones_are_there() {
         ),
     )
     .await;
-    insta::assert_snapshot!(shown(&days), @"");
+    insta::assert_snapshot!(shown(&days), @"
+    1793275200 +43200:
+    1793318400 +86400: - 1
+    1793404800 +86400:
+    1793491200 +43201: - 3
+    ");
     let hours = buckets(
         &owner,
         &format!(
@@ -94,7 +157,11 @@ async fn buckets_are_whole_in_utc_and_empty_ones_are_there() {
         ),
     )
     .await;
-    insta::assert_snapshot!(shown(&hours), @"");
+    insta::assert_snapshot!(shown(&hours), @"
+    1793527400 +3400:
+    1793530800 +3600: org/large 1
+    1793534400 +1: org/large 2
+    ");
     let minutes = buckets(
         &owner,
         &format!(
@@ -104,7 +171,11 @@ async fn buckets_are_whole_in_utc_and_empty_ones_are_there() {
         ),
     )
     .await;
-    insta::assert_snapshot!(shown(&minutes), @"");
+    insta::assert_snapshot!(shown(&minutes), @"
+    1793534339 +1:
+    1793534340 +60:
+    1793534400 +30: - 2
+    ");
     let embeddings = buckets(
         &owner,
         &format!(
@@ -113,7 +184,28 @@ async fn buckets_are_whole_in_utc_and_empty_ones_are_there() {
         ),
     )
     .await;
-    insta::assert_snapshot!(serde_json::to_string_pretty(&embeddings[0]).unwrap(), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&embeddings[0]).unwrap(), @r#"
+    {
+      "end_time": 1793491200,
+      "object": "bucket",
+      "results": [
+        {
+          "api_key_id": null,
+          "cost": {
+            "picodollars": "70000",
+            "usd": "0.00000007"
+          },
+          "input_tokens": 7,
+          "model": null,
+          "num_model_requests": 1,
+          "object": "organization.usage.embeddings.result",
+          "project_id": null,
+          "user_id": null
+        }
+      ],
+      "start_time": 1793444400
+    }
+    "#);
 }
 
 #[tokio::test]
@@ -181,7 +273,7 @@ async fn costs_are_exact_numbers_and_line_items_add_up() {
     let plain = owner
         .get(&format!("/v1/organization/costs?start_time={day}"))
         .await;
-    insta::assert_snapshot!(plain.text, @"");
+    insta::assert_snapshot!(plain.text, @r#"{"object":"page","data":[{"object":"bucket","start_time":1793491200,"end_time":1793534401,"results":[{"object":"organization.costs.result","amount":{"value":1234567.890153456789,"currency":"usd","picodollars":"1234567890153456789"},"line_item":null,"quantity":null,"quantity_unit":null,"project_id":null,"user_id":null,"api_key_id":null,"model":null}]}],"has_more":false,"next_page":null}"#);
 
     let items = owner
         .get(&format!(
@@ -189,7 +281,90 @@ async fn costs_are_exact_numbers_and_line_items_add_up() {
             day - 2 * 86_400
         ))
         .await;
-    insta::assert_snapshot!(items.shown(), @"");
+    insta::assert_snapshot!(items.shown(), @r#"
+    200
+    {
+      "data": [
+        {
+          "end_time": 1793404800,
+          "object": "bucket",
+          "results": [
+            {
+              "amount": {
+                "currency": "usd",
+                "picodollars": "800000",
+                "value": 8e-7
+              },
+              "api_key_id": null,
+              "line_item": "org/large, cached_input_tokens",
+              "model": null,
+              "object": "organization.costs.result",
+              "project_id": null,
+              "quantity": 40,
+              "quantity_unit": "tokens",
+              "user_id": null
+            },
+            {
+              "amount": {
+                "currency": "usd",
+                "picodollars": "6000000",
+                "value": 6e-6
+              },
+              "api_key_id": null,
+              "line_item": "org/large, input_tokens",
+              "model": null,
+              "object": "organization.costs.result",
+              "project_id": null,
+              "quantity": 60,
+              "quantity_unit": "tokens",
+              "user_id": null
+            },
+            {
+              "amount": {
+                "currency": "usd",
+                "picodollars": "3200000",
+                "value": 3.2e-6
+              },
+              "api_key_id": null,
+              "line_item": "org/large, output_tokens",
+              "model": null,
+              "object": "organization.costs.result",
+              "project_id": null,
+              "quantity": 10,
+              "quantity_unit": "tokens",
+              "user_id": null
+            }
+          ],
+          "start_time": 1793318400
+        },
+        {
+          "end_time": 1793491200,
+          "object": "bucket",
+          "results": [
+            {
+              "amount": {
+                "currency": "usd",
+                "picodollars": "70000",
+                "value": 7e-8
+              },
+              "api_key_id": null,
+              "line_item": "org/embedding, input_tokens",
+              "model": null,
+              "object": "organization.costs.result",
+              "project_id": null,
+              "quantity": 7,
+              "quantity_unit": "tokens",
+              "user_id": null
+            }
+          ],
+          "start_time": 1793404800
+        }
+      ],
+      "has_more": false,
+      "next_page": null,
+      "object": "page"
+    }
+    "#);
 }
 
 #[tokio::test]
@@ -202,7 +377,11 @@ async fn a_spreadsheet_gets_the_same_rows() {
         ))
         .await;
     assert_eq!(usage.headers["content-type"], "text/csv; charset=utf-8");
-    insta::assert_snapshot!(usage.text.replace("\r\n", "\n"), @"");
+    insta::assert_snapshot!(usage.text.replace("\r\n", "\n"), @"
+    start,end,model,api_key_id,num_model_requests,input_tokens,input_cached_tokens,output_tokens,output_reasoning_tokens,cost_picodollars,cost_usd
+    2026-10-30T00:00:00Z,2026-10-31T00:00:00Z,org/large,,1,100,40,10,4,10000000,0.00001
+    2026-11-01T00:00:00Z,2026-11-01T12:00:01Z,org/large,,3,300,120,30,12,30000000,0.00003
+    ");
     let costs = owner
         .get(&format!(
             "/v1/organization/costs?start_time={since}&group_by=line_item&format=csv&limit=3"
@@ -212,7 +391,13 @@ async fn a_spreadsheet_gets_the_same_rows() {
         costs.headers["x-farebox-next-page"],
         format!("page_{}_{}", NOW_S / 86_400 * 86_400, NOW_S + 1)
     );
-    insta::assert_snapshot!(costs.text.replace("\r\n", "\n"), @"");
+    insta::assert_snapshot!(costs.text.replace("\r\n", "\n"), @r#"
+    start,end,line_item,model,api_key_id,quantity,cost_picodollars,cost_usd
+    2026-10-30T00:00:00Z,2026-10-31T00:00:00Z,"org/large, cached_input_tokens",,,40,800000,0.0000008
+    2026-10-30T00:00:00Z,2026-10-31T00:00:00Z,"org/large, input_tokens",,,60,6000000,0.000006
+    2026-10-30T00:00:00Z,2026-10-31T00:00:00Z,"org/large, output_tokens",,,10,3200000,0.0000032
+    2026-10-31T00:00:00Z,2026-11-01T00:00:00Z,"org/embedding, input_tokens",,,7,70000,0.00000007
+    "#);
 }
 
 #[tokio::test]
@@ -245,5 +430,23 @@ async fn what_does_not_hold_is_said() {
                 .refusal(),
         );
     }
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @"
+    400 invalid_request_error [start_time] `start_time`: this is required: seconds since 1970
+    400 invalid_request_error [start_time] `start_time`: write a whole number from 0 to 253402300799
+    400 invalid_request_error [start_time] `start_time`: this is not before the end
+    400 invalid_request_error [start_time] `start_time`: this is not before the end
+    400 invalid_request_error [bucket_width] `bucket_width`: write 1m, 1h or 1d
+    400 invalid_request_error [limit] `limit`: write a whole number from 1 to 31
+    400 invalid_request_error [limit] `limit`: write a whole number from 1 to 168
+    400 invalid_request_error [limit] `limit`: write a whole number from 1 to 1440
+    400 invalid_request_error [limit] `limit`: write a whole number from 1 to 180
+    400 invalid_request_error [group_by] `group_by`: write some of model, api_key_id, project_id, user_id, batch, day
+    400 invalid_request_error [group_by] `group_by`: write some of model, api_key_id, project_id, user_id, batch, day
+    400 invalid_request_error [group_by] `group_by`: by day goes with a bucket_width of 1d
+    400 invalid_request_error [line_items] `line_items`: group by line_item to choose among them
+    400 invalid_request_error [batch] `batch`: there are no batch jobs here; leave it out
+    400 invalid_request_error [project_ids] unknown parameter `project_ids`; this route takes start_time, end_time, bucket_width, group_by, models, api_key_ids, batch, limit, page, format
+    400 invalid_request_error [page] `page`: write the `next_page` of the page before
+    400 invalid_request_error [page] `page`: this is a page of another query
+    ");
 }

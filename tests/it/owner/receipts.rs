@@ -15,7 +15,93 @@ async fn a_receipt_shows_how_its_cost_is_computed() {
     entry.client_request_id = Some("mine-7".into());
     owner.book(&[entry]).await;
     let shown = owner.get(&format!("/v1/receipts/{}", id_at(NOW_MS, 1))).await;
-    insta::assert_snapshot!(shown.shown(), @"");
+    insta::assert_snapshot!(shown.shown(), @r#"
+    200
+    {
+      "adjusted": {
+        "picodollars": "0",
+        "usd": "0"
+      },
+      "adjustments": [],
+      "admitted_at": "2026-11-01T12:00:00Z",
+      "cached_tokens": 40,
+      "client_request_id": "mine-7",
+      "completion_tokens": 10,
+      "cost": {
+        "picodollars": "10000000",
+        "usd": "0.00001"
+      },
+      "endpoint": "chat_completions",
+      "key": "key_e06bb0bc4f577df3",
+      "lines": [
+        {
+          "amount": {
+            "picodollars": "6000000",
+            "usd": "0.000006"
+          },
+          "item": "uncached_prompt_tokens",
+          "quantity": 60,
+          "unit_price": {
+            "picodollars": "100000",
+            "usd_per_million": "0.1"
+          }
+        },
+        {
+          "amount": {
+            "picodollars": "800000",
+            "usd": "0.0000008"
+          },
+          "item": "cached_prompt_tokens",
+          "quantity": 40,
+          "unit_price": {
+            "picodollars": "20000",
+            "usd_per_million": "0.02"
+          }
+        },
+        {
+          "amount": {
+            "picodollars": "3200000",
+            "usd": "0.0000032"
+          },
+          "item": "completion_tokens",
+          "quantity": 10,
+          "unit_price": {
+            "picodollars": "320000",
+            "usd_per_million": "0.32"
+          }
+        }
+      ],
+      "model": "org/large",
+      "net": {
+        "picodollars": "10000000",
+        "usd": "0.00001"
+      },
+      "object": "receipt",
+      "price": {
+        "holds_since": "2026-11-01T12:00:00Z",
+        "model": "org/large",
+        "price": {
+          "cached_input": "0.02",
+          "input": "0.1",
+          "output": "0.32"
+        },
+        "version": 1
+      },
+      "price_version": 1,
+      "prompt_tokens": 100,
+      "queue_us": 20,
+      "reasoning_tokens": 4,
+      "request_id": "req_01a196fb160000000000000000000001",
+      "service_tier": "default",
+      "state": "completed",
+      "state_in_words": "The answer was delivered whole; what the model used for it is charged.",
+      "status": "settled",
+      "total_us": 900000,
+      "ttft_us": 40000,
+      "usage_source": "engine",
+      "usage_source_in_words": "The counts are the engine's own, reported when it had finished."
+    }
+    "#);
 }
 
 #[tokio::test]
@@ -37,7 +123,50 @@ async fn what_became_of_a_request_is_on_its_receipt() {
     let part = json!({
         "adjustments": json["adjustments"], "adjusted": json["adjusted"], "net": json["net"], "cost": json["cost"],
     });
-    insta::assert_snapshot!(serde_json::to_string_pretty(&part).unwrap(), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&part).unwrap(), @r#"
+    {
+      "adjusted": {
+        "picodollars": "4000000",
+        "usd": "0.000004"
+      },
+      "adjustments": [
+        {
+          "amount": {
+            "picodollars": "3400000",
+            "usd": "0.0000034"
+          },
+          "booked_at": "2026-11-01T12:00:01Z",
+          "id": "adj_01a196fb19e800000000000000000001",
+          "kind": "correction",
+          "note": "",
+          "price_version": 3,
+          "reference": "ref-1",
+          "request_id": "req_01a196fb160000000000000000000001"
+        },
+        {
+          "amount": {
+            "picodollars": "600000",
+            "usd": "0.0000006"
+          },
+          "booked_at": "2026-11-01T12:00:02Z",
+          "id": "adj_01a196fb1dd000000000000000000002",
+          "kind": "refund",
+          "note": "it was slow",
+          "price_version": null,
+          "reference": "ref-2",
+          "request_id": "req_01a196fb160000000000000000000001"
+        }
+      ],
+      "cost": {
+        "picodollars": "10000000",
+        "usd": "0.00001"
+      },
+      "net": {
+        "picodollars": "6000000",
+        "usd": "0.000006"
+      }
+    }
+    "#);
 }
 
 /// Every state and every source has a receipt whose lines are its cost, whatever the ledger holds.
@@ -110,7 +239,7 @@ async fn another_account_s_request_is_as_if_it_were_not_there() {
         first.text.replace(&theirs, "ID"),
         second.text.replace(&unknown, "ID")
     );
-    insta::assert_snapshot!(ask("mine-7").await.refusal(), @"");
+    insta::assert_snapshot!(ask("mine-7").await.refusal(), @"404 not_found [-] there is no request `mine-7`. Ask by farebox's id (`req_` and 32 hex digits), which is in the answer's `x-request-id`, or in `x-farebox-request-id` where you sent an id of your own. What was refused has no receipt.");
     let costs = owner
         .gateway
         .ask_as(
@@ -132,7 +261,23 @@ async fn costs_are_whole_nanodollars_and_picodollars_beside_them() {
     let (first, second, unknown) = (id_at(NOW_MS, 1), id_at(NOW_MS, 2), id_at(NOW_MS, 3));
     let asked = json!({ "requestIds": [second, unknown, "mine-7", first, second] });
     let answer = owner.post("/v1/request-costs", &asked).await;
-    insta::assert_snapshot!(answer.shown(), @"");
+    insta::assert_snapshot!(answer.shown(), @r#"
+    200
+    {
+      "requests": [
+        {
+          "costNanoUsd": 2,
+          "costPicoUsd": "1500",
+          "requestId": "req_01a196fb160000000000000000000002"
+        },
+        {
+          "costNanoUsd": 10000,
+          "costPicoUsd": "10000000",
+          "requestId": "req_01a196fb160000000000000000000001"
+        }
+      ]
+    }
+    "#);
 
     let ids: Vec<_> = (0..1001).map(|number| format!("req_{number:032x}")).collect();
     let told = [
@@ -145,7 +290,11 @@ async fn costs_are_whole_nanodollars_and_picodollars_beside_them() {
         owner.post("/v1/request-costs", &json!({ "ids": [] })).await,
     ];
     let lines: Vec<_> = told.iter().map(|answer| answer.refusal()).collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    400 invalid_request_error [requestIds] `requestIds`: at most 1000 ids at once
+    400 invalid_request_error [requestIds] write {"requestIds": ["req_..."]}
+    400 invalid_request_error [requestIds] write {"requestIds": ["req_..."]}
+    "#);
     let most = owner
         .post("/v1/request-costs", &json!({ "requestIds": ids[..1000] }))
         .await;

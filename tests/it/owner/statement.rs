@@ -219,7 +219,44 @@ async fn a_statement_names_each_price_version() {
         csv.headers["content-disposition"],
         "attachment; filename=\"statement-2026-11.csv\""
     );
-    insta::assert_snapshot!(csv.text.replace("\r\n", "\n"), @"");
+    insta::assert_snapshot!(csv.text.replace("\r\n", "\n"), @r#"
+    row,month,model,endpoint,price_version,price_holds_since,item,quantity,unit_price_picodollars,unit_price_usd_per_million,amount_picodollars,amount_usd,time,kind,id,request_id,reference,note
+    opening_balance,2026-11,,,,,,,,,21499970000000,21.49997,2026-11-01T00:00:00Z,,,,,
+    usage,2026-11,org/embedding,embeddings,2,2026-11-01T12:00:00Z,requests,1,,,,,,,,,,
+    usage,2026-11,org/embedding,embeddings,2,2026-11-01T12:00:00Z,uncached_prompt_tokens,7,10000,0.01,70000,0.00000007,,,,,,
+    usage,2026-11,org/large,chat_completions,1,2026-11-01T12:00:00Z,requests,2,,,,,,,,,,
+    usage,2026-11,org/large,chat_completions,1,2026-11-01T12:00:00Z,uncached_prompt_tokens,60,100000,0.1,6000000,0.000006,,,,,,
+    usage,2026-11,org/large,chat_completions,1,2026-11-01T12:00:00Z,cached_prompt_tokens,40,20000,0.02,800000,0.0000008,,,,,,
+    usage,2026-11,org/large,chat_completions,1,2026-11-01T12:00:00Z,completion_tokens,10,320000,0.32,3200000,0.0000032,,,,,,
+    usage,2026-11,org/large,chat_completions,3,2026-11-01T00:00:00Z,requests,3,,,,,,,,,,
+    usage,2026-11,org/large,chat_completions,3,2026-11-01T00:00:00Z,uncached_prompt_tokens,180,123457,0.123457,22222260,0.00002222226,,,,,,
+    usage,2026-11,org/large,chat_completions,3,2026-11-01T00:00:00Z,cached_prompt_tokens,120,20001,0.020001,2400120,0.00000240012,,,,,,
+    usage,2026-11,org/large,chat_completions,3,2026-11-01T00:00:00Z,completion_tokens,30,320003,0.320003,9600090,0.00000960009,,,,,,
+    usage,2026-11,org/large,chat_completions,77,,requests,1,,,,,,,,,,
+    usage,2026-11,org/large,chat_completions,77,,uncached_prompt_tokens,60,,,,,,,,,,
+    usage,2026-11,org/large,chat_completions,77,,cached_prompt_tokens,40,,,,,,,,,,
+    usage,2026-11,org/large,chat_completions,77,,completion_tokens,10,,,,,,,,,,
+    usage,2026-11,org/large,chat_completions,77,,as_booked,,,,5,0.000000000005,,,,,,
+    usage,2026-11,org/large,completions,1,2026-11-01T12:00:00Z,requests,1,,,,,,,,,,
+    usage,2026-11,org/large,completions,1,2026-11-01T12:00:00Z,uncached_prompt_tokens,60,,,,,,,,,,
+    usage,2026-11,org/large,completions,1,2026-11-01T12:00:00Z,cached_prompt_tokens,40,,,,,,,,,,
+    usage,2026-11,org/large,completions,1,2026-11-01T12:00:00Z,completion_tokens,10,,,,,,,,,,
+    usage,2026-11,org/large,completions,1,2026-11-01T12:00:00Z,as_booked,,,,777,0.000000000777,,,,,,
+    usage_total,2026-11,,,,,,,,,44293252,0.000044293252,2026-11-01T12:00:00Z,,,,,
+    adjustment,2026-11,,,3,,,,,,-4321,-0.000000004321,2026-11-01T11:59:59Z,correction,adj_01a196fb15e200000000000000000001,req_01a0f4c2c40000000000000000000002,ref-1,
+    adjustment,2026-11,,,,,,,,,10000000,0.00001,2026-11-01T11:59:59Z,refund,adj_01a196fb15e300000000000000000002,req_01a1949ed68000000000000000000005,ref-2,"'=1+1, ""sorry"" <b>"
+    adjustments_total,2026-11,,,,,,,,,9995679,0.000009995679,2026-11-01T12:00:00Z,,,,,
+    balance_so_far,2026-11,,,,,,,,,21499935702427,21.499935702427,2026-11-01T12:00:00Z,,,,,
+    price,2026-11,org/embedding,,2,2026-11-01T12:00:00Z,uncached_prompt_tokens,,,0.01,,,,,,,,
+    price,2026-11,org/embedding,,2,2026-11-01T12:00:00Z,cached_prompt_tokens,,,0.01,,,,,,,,
+    price,2026-11,org/embedding,,2,2026-11-01T12:00:00Z,completion_tokens,,,0,,,,,,,,
+    price,2026-11,org/large,,1,2026-11-01T12:00:00Z,uncached_prompt_tokens,,,0.1,,,,,,,,
+    price,2026-11,org/large,,1,2026-11-01T12:00:00Z,cached_prompt_tokens,,,0.02,,,,,,,,
+    price,2026-11,org/large,,1,2026-11-01T12:00:00Z,completion_tokens,,,0.32,,,,,,,,
+    price,2026-11,org/large,,3,2026-11-01T00:00:00Z,uncached_prompt_tokens,,,0.123457,,,,,,,,
+    price,2026-11,org/large,,3,2026-11-01T00:00:00Z,cached_prompt_tokens,,,0.020001,,,,,,,,
+    price,2026-11,org/large,,3,2026-11-01T00:00:00Z,completion_tokens,,,0.320003,,,,,,,,
+    "#);
 }
 
 #[tokio::test]
@@ -295,5 +332,11 @@ async fn the_operator_sees_the_same_statement() {
             .await,
     ];
     let lines: Vec<_> = told.iter().map(|answer| answer.refusal()).collect();
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @"
+    400 invalid_request_error [month] `month`: write a month such as 2026-11
+    400 invalid_request_error [month] `month`: it has not begun
+    400 invalid_request_error [format] `format`: write one of html, csv, json
+    404 account_not_found [-] there is no account `nobody`; `farebox account list` lists them
+    400 invalid_request_error [month] `month`: write a month such as 2026-11
+    ");
 }
