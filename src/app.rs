@@ -3,6 +3,7 @@
 //! Clock, randomness, listeners and the signal to stop are given, so a test owns them all.
 
 use crate::admission::directory::{Directory, hash_secret};
+use crate::admission::wallet::Payer;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engines::client::{Engine, EngineFault};
@@ -10,6 +11,7 @@ use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel};
 use crate::http;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Journal, Ledger, LedgerFault, Settler, SettlerObserver};
+use crate::pipeline::checkpoint::checkpoint_open;
 use crate::pipeline::{Pipeline, settle_abandoned};
 use crate::secrets::Secrets;
 use crate::store::{Store, StoreFault};
@@ -17,6 +19,7 @@ use crate::telemetry::log;
 use crate::telemetry::metrics::{MetricFault, Metrics};
 use crate::telemetry::request_log::{RequestLog, Style};
 use farebox_domain::catalog::Model;
+use farebox_domain::month::Month;
 use farebox_domain::price::PriceSchedule;
 use std::path::Path;
 use std::sync::Arc;
@@ -152,6 +155,7 @@ impl App {
             store.limits().await?,
         );
         let directory = Arc::new(directory);
+        load_wallets(&directory, &*ledger, Month::of_ms(clock.unix_ms())).await?;
         let registry = Arc::new(join_registry(&settings, engines, &store, &metrics, &clock).await?);
         let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
 
@@ -188,6 +192,10 @@ impl App {
         background
             .tasks
             .spawn(settle_abandoned(Arc::clone(&pipeline), unsettled, stop));
+        background.tasks.spawn(checkpoint_open(
+            Arc::clone(&pipeline),
+            background.stop_abandoned.clone(),
+        ));
         for engine in registry.engines() {
             background
                 .tasks
@@ -312,6 +320,24 @@ impl App {
             gauges.ledger_queued.with_label_values(&["sqlite"]).set(queued);
         })
     }
+}
+
+/// What was ever spent and adjusted, and what was spent in the months that a clock which jumps a day may find itself in.
+async fn load_wallets(directory: &Directory, ledger: &dyn Ledger, month: Month) -> Result<(), LedgerFault> {
+    for balance in ledger.balances().await? {
+        if let Some(account) = directory.account(&balance.account) {
+            account.wallet.load_balance(balance.spent, balance.adjusted);
+        }
+    }
+    for month in [month.previous(), month, month.next()] {
+        for of_key in ledger.spent_in(month).await? {
+            if let Some(account) = directory.account(&of_key.account) {
+                let key = &of_key.key;
+                account.wallet.load_month(Payer { key, month }, of_key.spent);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn set_up_engines(

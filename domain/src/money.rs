@@ -43,6 +43,16 @@ impl Picodollars {
         self.0.checked_sub(other.0).map(Self).ok_or(OutOfRange)
     }
 
+    /// The sum, held at the ends of 128 bits: for what is compared and not booked.
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// The difference, held at the ends of 128 bits: for what is compared and not booked.
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// This amount, `count` times.
     pub fn checked_mul(self, count: u64) -> Result<Self, OutOfRange> {
         self.0.checked_mul(i128::from(count)).map(Self).ok_or(OutOfRange)

@@ -2,6 +2,7 @@
 //! acts on the very next request.
 
 use crate::admission::concurrency::Gate;
+use crate::admission::wallet::Wallet;
 use crate::secrets::KEY_PREFIX;
 use crate::store::{AccountRow, KeyRow, LimitRow};
 use farebox_domain::ids::{AccountId, KeyId};
@@ -31,6 +32,8 @@ pub struct Account {
     pub created_at_ms: u64,
     /// Its cap.
     pub gate: Arc<Gate>,
+    /// Its money.
+    pub wallet: Arc<Wallet>,
 }
 
 /// An API key, without its secret.
@@ -97,6 +100,7 @@ impl Directory {
             name: row.name,
             created_at_ms: row.created_at_ms,
             gate: Arc::default(),
+            wallet: Arc::default(),
         });
         self.accounts.write().insert(row.id, Arc::clone(&account));
         account

@@ -6,15 +6,16 @@
 //! ```
 //!
 //! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it
-//! - [`mod@authenticate`], [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
+//! - [`mod@authenticate`], [`hold`], [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
 //! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
-//! - [`usage`], [`settle`], [`in_flight`]: what it comes to
+//! - [`usage`], [`settle`], [`in_flight`], [`checkpoint`]: what it comes to
 //! - `engine_error`, `shown`: what a client is told
 
 pub mod request;
 mod fields;
 mod edits;
 pub mod authenticate;
+pub mod hold;
 pub mod admit;
 pub mod route;
 pub mod forward;
@@ -26,6 +27,7 @@ pub mod whole;
 pub mod usage;
 pub mod settle;
 pub mod in_flight;
+pub mod checkpoint;
 mod shown;
 
 use crate::admission::directory::Directory;
@@ -138,8 +140,9 @@ fn stream(
     upstream: (EngineBody, EngineGuard),
 ) -> Answer {
     let presentation = presentation(&admitted, served, serves);
-    let meter = StreamMeter::new(admitted.request.choices, presentation);
+    let mut meter = StreamMeter::new(admitted.request.choices, presentation);
     let live = Arc::clone(admitted.live());
+    meter.ceiling = live.progress.lock().affordable_tokens;
     Answer::Stream(Box::new(MeteredBody::new(admitted, live, meter, begun, upstream)))
 }
 

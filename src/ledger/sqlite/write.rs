@@ -11,7 +11,7 @@ pub(super) async fn checkpoint(writer: &mut SqliteConnection, open: &[Entry]) ->
     for entry in open {
         let text = serde_json::to_string(entry).map_err(|fault| LedgerFault::Database(Box::new(fault)))?;
         sqlx::query(
-            "INSERT INTO checkpoints (id, entry) VALUES (?, ?)
+            "INSERT INTO checkpoints (id, entry) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM entries WHERE id = ?1)
              ON CONFLICT (id) DO UPDATE SET entry = excluded.entry",
         )
         .bind(entry.id.as_bytes().as_slice())
