@@ -70,6 +70,26 @@ pub async fn show(
     Ok(Json(view(&admin, &account, &owed)))
 }
 
+/// `POST /admin/v1/accounts/{account}/close`. Its keys end at once; what it has in flight goes on and is billed, and its
+/// entries stay. Again is no fault.
+pub async fn close(
+    State(admin): State<Admin>,
+    Path(account): Path<String>,
+) -> Result<Json<AccountView>, AdminError> {
+    let account = find(&admin, &account, None)?;
+    let (app, closed) = (Arc::clone(&admin.app), Arc::clone(&account));
+    admin
+        .change(async move {
+            let stored = app.store.close_account(&closed.id, app.clock.unix_ms());
+            stored.await.map_err(AdminError::internal)?;
+            closed.close();
+            Ok(())
+        })
+        .await?;
+    let owed = owed_by_account(&admin).await?;
+    Ok(Json(view(&admin, &account, &owed)))
+}
+
 /// The account with this id or name. `param` is where the name came from, if not from the path.
 pub fn find(
     admin: &Admin,
@@ -135,6 +155,7 @@ fn view(admin: &Admin, account: &Account, owed: &BTreeMap<AccountId, Picodollars
         in_flight: reading.in_flight,
         concurrent_requests: reading.limit,
         is_default: !reading.limit_is_own,
+        closed: account.is_closed(),
         owed: Money(owed.get(&account.id).copied().unwrap_or(Picodollars::ZERO)),
     }
 }

@@ -97,7 +97,8 @@ pub async fn revoke(
     Ok(Json(view(&key, now_ms)))
 }
 
-fn find(keys: &[Arc<ApiKey>], id: &KeyId) -> Result<Arc<ApiKey>, AdminError> {
+/// The key with this id.
+pub fn find(keys: &[Arc<ApiKey>], id: &KeyId) -> Result<Arc<ApiKey>, AdminError> {
     keys.iter()
         .find(|key| key.id == *id)
         .cloned()
