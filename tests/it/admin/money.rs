@@ -1,6 +1,6 @@
 //! Credit, what an account may owe and what it may spend, and closing an account.
 
-use super::harness::Gateway;
+use super::harness::{Gateway, NOW_MS};
 use axum::http::StatusCode;
 use serde_json::json;
 
@@ -27,6 +27,7 @@ async fn a_reference_is_booked_once_and_the_first_credit_makes_an_account_prepai
         (&again["booked"], &again["balance"]["balance"]["usd"]),
         (&json!(false), &json!("20"))
     );
+    gateway.clock.set_unix_ms(NOW_MS + 1_000);
     gateway.ask("POST", &path, &credit("-0.5", "i-2")).await;
     let spending = format!("/admin/v1/accounts/{id}/spending");
     gateway
