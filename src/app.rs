@@ -179,6 +179,7 @@ impl App {
             retry: settings.retry,
             timeouts: settings.timeouts,
             settler,
+            leases: None,
             in_flight: Default::default(),
             metrics: Arc::clone(&metrics),
             request_log: Arc::new(RequestLog::new(request_log)),

@@ -3,6 +3,9 @@
 //! A request holds the most that it can cost before an engine is called, and settles for what it did cost. All of its
 //! ceilings (the account's balance, the account's month, the key's month) move under one lock, together.
 //!
+//! On one process a ceiling is known here whole. Where several share a ledger, each has leases: money of a ceiling that
+//! was granted to it and that nobody else may spend. A wallet then allows what was granted, whatever the limit is.
+//!
 //! Invariant: for each ceiling, spent + held is never above what is allowed by anything that is done here: only a
 //! limit that is lowered, or a correction, can leave it there. A hold that exists is counted, and one that is settled
 //! or dropped is not.
@@ -14,11 +17,24 @@ use farebox_domain::refusal::Ceiling;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// One account's ceilings.
 #[derive(Debug, Default)]
 pub struct Wallet {
     state: Mutex<State>,
+    /// Held by whoever asks for more lease, with what the last one was told that did not get it: those who came before
+    /// it asked need not ask again.
+    pub asking: tokio::sync::Mutex<Option<ToldShort>>,
+}
+
+/// What somebody was told who asked for lease and got none.
+#[derive(Debug, Clone, Copy)]
+pub struct ToldShort {
+    /// When it began to ask.
+    pub asked_at: Instant,
+    /// What there was, over all replicas.
+    pub left: Left,
 }
 
 /// Months whose spending is remembered: a clock that jumps back by a day finds its month.
@@ -26,6 +42,8 @@ const MONTHS_KEPT: usize = 3;
 
 #[derive(Debug, Default)]
 struct State {
+    /// Whether only what was granted is allowed.
+    leased: bool,
     /// What the account may owe; `None` is without a ceiling.
     credit_limit: Option<Picodollars>,
     /// What was paid in, given back or corrected.
@@ -38,8 +56,13 @@ struct State {
 /// What counts against one ceiling.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Meter {
+    /// Of a leased ceiling: since its limit was there, on this process.
     spent: Picodollars,
     held: Picodollars,
+    /// What was granted of a leased ceiling and not given back, spent or not.
+    granted: Picodollars,
+    /// The last of it.
+    last_grant: Picodollars,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +98,16 @@ impl Monthly {
         }
         self.meters.entry(month).or_default()
     }
+
+    /// What was spent before there was a ceiling used up no lease.
+    fn set_limit(&mut self, limit: Option<Picodollars>, leased: bool) {
+        if leased && self.limit.is_none() && limit.is_some() {
+            for meter in self.meters.values_mut() {
+                meter.spent = Picodollars::ZERO;
+            }
+        }
+        self.limit = limit;
+    }
 }
 
 /// What an account or key has left under one of its ceilings.
@@ -99,6 +132,14 @@ pub struct Short {
     pub most: Picodollars,
 }
 
+/// Which ceilings there were when a hold was taken: those whose lease it uses up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Under {
+    balance: bool,
+    account_month: bool,
+    key_month: bool,
+}
+
 /// Who is to pay: by which key, in which month.
 #[derive(Debug, Clone, Copy)]
 pub struct Payer<'a> {
@@ -109,31 +150,41 @@ pub struct Payer<'a> {
 }
 
 impl State {
-    fn each(&mut self, payer: Payer<'_>, mut act: impl FnMut(&mut Meter)) {
-        act(&mut self.balance);
-        act(self.months.meter(payer.month));
-        match self.keys.get_mut(payer.key) {
-            Some(key) => act(key.meter(payer.month)),
-            None => act(self.keys.entry(payer.key.clone()).or_default().meter(payer.month)),
+    fn each(&mut self, payer: Payer<'_>, mut act: impl FnMut(Kind, &mut Meter)) {
+        act(Kind::Balance, &mut self.balance);
+        act(Kind::AccountMonth, self.months.meter(payer.month));
+        let key = match self.keys.get_mut(payer.key) {
+            Some(key) => key,
+            None => self.keys.entry(payer.key.clone()).or_default(),
+        };
+        act(Kind::KeyMonth, key.meter(payer.month));
+    }
+
+    fn under(&self, key: &KeyId) -> Under {
+        Under {
+            balance: self.credit_limit.is_some(),
+            account_month: self.months.limit.is_some(),
+            key_month: self.keys.get(key).is_some_and(|key| key.limit.is_some()),
         }
     }
 
-    /// The ceiling that has the least left, if there is any ceiling.
-    fn least_left(&mut self, payer: Payer<'_>) -> Option<Left> {
-        let balance = self.credit_limit.map(|limit| {
-            let allowed = limit.saturating_add(self.adjusted);
+    /// What is left under each ceiling that there is.
+    fn left(&mut self, payer: Payer<'_>) -> [Option<Left>; 3] {
+        let (leased, adjusted) = (self.leased, self.adjusted);
+        let left = |ceiling, meter: &Meter, limit: Picodollars| {
+            let allowed = if leased { meter.granted } else { limit };
             Left {
-                ceiling: Ceiling::Balance,
-                allowed,
-                available: self.balance.left_of(allowed),
-            }
-        });
-        let of_month = |monthly: &mut Monthly, ceiling| {
-            monthly.limit.map(|allowed| Left {
                 ceiling,
                 allowed,
-                available: monthly.meter(payer.month).left_of(allowed),
-            })
+                available: meter.left_of(allowed),
+            }
+        };
+        let balance = self
+            .credit_limit
+            .map(|limit| left(Ceiling::Balance, &self.balance, limit.saturating_add(adjusted)));
+        let of_month = |monthly: &mut Monthly, ceiling| {
+            let limit = monthly.limit?;
+            Some(left(ceiling, monthly.meter(payer.month), limit))
         };
         let account = of_month(&mut self.months, Ceiling::AccountMonth(payer.month));
         let key = self
@@ -141,9 +192,45 @@ impl State {
             .get_mut(payer.key)
             .and_then(|key| of_month(key, Ceiling::KeyMonth(payer.month)));
         [balance, account, key]
+    }
+
+    /// The ceiling that has the least left, if there is any ceiling.
+    fn least_left(&mut self, payer: Payer<'_>) -> Option<Left> {
+        self.left(payer)
             .into_iter()
             .flatten()
             .min_by_key(|left| left.available)
+    }
+
+    /// The meter of a ceiling.
+    fn meter_of(&mut self, key: &KeyId, ceiling: Ceiling) -> &mut Meter {
+        match ceiling {
+            Ceiling::Balance => &mut self.balance,
+            Ceiling::AccountMonth(month) => self.months.meter(month),
+            Ceiling::KeyMonth(month) => self.keys.entry(key.clone()).or_default().meter(month),
+        }
+    }
+}
+
+/// A ceiling without its month.
+#[derive(Clone, Copy)]
+enum Kind {
+    Balance,
+    AccountMonth,
+    KeyMonth,
+}
+
+impl Under {
+    const fn has(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Balance => self.balance,
+            Kind::AccountMonth => self.account_month,
+            Kind::KeyMonth => self.key_month,
+        }
+    }
+
+    const fn any(self) -> bool {
+        self.balance || self.account_month || self.key_month
     }
 }
 
@@ -169,35 +256,101 @@ impl Wallet {
             Some(left) => most.min(left.available.max(Picodollars::ZERO)),
             None => most,
         };
-        state.each(payer, |meter| meter.hold(amount));
+        state.each(payer, |_, meter| meter.hold(amount));
+        let (under, leased) = (state.under(payer.key), state.leased);
         drop(state);
         Ok(Hold {
             wallet: Arc::clone(self),
             key: payer.key.clone(),
             month: payer.month,
             amount,
-            has_ceiling: left.is_some(),
+            under,
+            leased,
         })
     }
 
-    /// The ceiling that has the least left for this payer; `None` is without any.
-    pub fn left(&self, payer: Payer<'_>) -> Option<Left> {
-        self.state.lock().least_left(payer)
+    /// Allows from now on only what is granted: this process is one of several.
+    pub fn lease(&self) {
+        self.state.lock().leased = true;
+    }
+
+    /// The ceilings under which less than `amount` is left.
+    pub fn short_of(&self, payer: Payer<'_>, amount: Picodollars) -> Vec<Left> {
+        let left = self.state.lock().left(payer);
+        left.into_iter()
+            .flatten()
+            .filter(|left| left.available < amount)
+            .collect()
+    }
+
+    /// More lease of a ceiling.
+    pub fn grant(&self, key: &KeyId, ceiling: Ceiling, amount: Picodollars) {
+        let mut state = self.state.lock();
+        let meter = state.meter_of(key, ceiling);
+        meter.granted = meter.granted.saturating_add(amount);
+        meter.last_grant = amount;
+    }
+
+    /// Takes back what of a ceiling's lease is neither spent nor held, and returns it.
+    pub fn take_idle(&self, key: &KeyId, ceiling: Ceiling) -> Picodollars {
+        let mut state = self.state.lock();
+        let meter = state.meter_of(key, ceiling);
+        let idle = meter.left_of(meter.granted).max(Picodollars::ZERO);
+        meter.granted = meter.granted.saturating_sub(idle);
+        // Others need it more: it is not asked for again before a request needs it.
+        meter.last_grant = Picodollars::ZERO;
+        idle
+    }
+
+    /// The ceilings of which a quarter of the last grant, or less, is left: worth asking for more before a request must wait.
+    pub fn running_low(&self) -> Vec<(Option<KeyId>, Ceiling)> {
+        let state = self.state.lock();
+        let low = |meter: &Meter| {
+            let quarter = Picodollars::new(meter.last_grant.get() / 4);
+            meter.last_grant > Picodollars::ZERO && meter.left_of(meter.granted) <= quarter
+        };
+        let of_months = |monthly: &Monthly, ceiling: fn(Month) -> Ceiling| {
+            let newest = monthly.limit.and(monthly.meters.last_key_value());
+            newest
+                .filter(|(_, meter)| low(meter))
+                .map(|(month, _)| ceiling(*month))
+        };
+        let mut found = Vec::new();
+        if state.credit_limit.is_some() && low(&state.balance) {
+            found.push((None, Ceiling::Balance));
+        }
+        found.extend(of_months(&state.months, Ceiling::AccountMonth).map(|ceiling| (None, ceiling)));
+        for (key, monthly) in &state.keys {
+            found.extend(of_months(monthly, Ceiling::KeyMonth).map(|ceiling| (Some(key.clone()), ceiling)));
+        }
+        found
     }
 
     /// What the account may owe from now on; `None` is without a ceiling, zero is prepaid.
     pub fn set_credit_limit(&self, limit: Option<Picodollars>) {
-        self.state.lock().credit_limit = limit;
+        let mut state = self.state.lock();
+        if state.leased && state.credit_limit.is_none() && limit.is_some() {
+            state.balance.spent = Picodollars::ZERO;
+        }
+        state.credit_limit = limit;
     }
 
     /// What the account may spend in a month from now on.
     pub fn set_monthly_limit(&self, limit: Option<Picodollars>) {
-        self.state.lock().months.limit = limit;
+        let mut state = self.state.lock();
+        let leased = state.leased;
+        state.months.set_limit(limit, leased);
     }
 
     /// What a key may spend in a month from now on.
     pub fn set_key_monthly_limit(&self, key: &KeyId, limit: Option<Picodollars>) {
-        self.state.lock().keys.entry(key.clone()).or_default().limit = limit;
+        let mut state = self.state.lock();
+        let leased = state.leased;
+        state
+            .keys
+            .entry(key.clone())
+            .or_default()
+            .set_limit(limit, leased);
     }
 
     /// Money that no request moved: it adds to the balance, or takes away.
@@ -300,7 +453,8 @@ pub struct Hold {
     key: KeyId,
     month: Month,
     amount: Picodollars,
-    has_ceiling: bool,
+    under: Under,
+    leased: bool,
 }
 
 impl Hold {
@@ -311,7 +465,13 @@ impl Hold {
 
     /// Whether there was any ceiling when it was taken.
     pub fn has_ceiling(&self) -> bool {
-        self.has_ceiling
+        self.under.any()
+    }
+
+    /// The ceilings whose lease it uses up, for whoever books it: balance, account's month, key's month.
+    pub fn leased_from(&self) -> [bool; 3] {
+        let under = self.under;
+        [under.balance, under.account_month, under.key_month].map(|there_was| there_was && self.leased)
     }
 
     /// Gives back what is above `amount`: the request can no longer cost more than that.
@@ -321,19 +481,22 @@ impl Hold {
         }
         let released = self.amount.saturating_sub(amount);
         self.amount = amount;
-        self.with_meters(|meter| meter.release(released));
+        self.with_meters(|_, meter| meter.release(released));
     }
 
     /// Puts what the request did cost in its place.
     pub fn settle(mut self, cost: Picodollars) {
         let held = std::mem::take(&mut self.amount);
-        self.with_meters(|meter| {
+        let (under, leased) = (self.under, self.leased);
+        self.with_meters(|kind, meter| {
             meter.release(held);
-            meter.spend(cost);
+            if !leased || under.has(kind) {
+                meter.spend(cost);
+            }
         });
     }
 
-    fn with_meters(&self, act: impl FnMut(&mut Meter)) {
+    fn with_meters(&self, act: impl FnMut(Kind, &mut Meter)) {
         let payer = Payer {
             key: &self.key,
             month: self.month,
@@ -346,7 +509,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         if self.amount != Picodollars::ZERO {
             let held = self.amount;
-            self.with_meters(|meter| meter.release(held));
+            self.with_meters(|_, meter| meter.release(held));
         }
     }
 }

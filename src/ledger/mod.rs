@@ -12,7 +12,9 @@ pub mod usage;
 pub mod verify;
 pub mod sqlite;
 pub mod settler;
+pub mod lease;
 
+pub use lease::{LeaseAnswer, Lessor, Scope, Standing};
 pub use settler::{SettleFault, Settler, SettlerObserver};
 pub use sqlite::SqliteLedger;
 pub use usage::{Bucket, GroupBy, UsageQuery, UsageRow};

@@ -4,7 +4,7 @@ use crate::admission::concurrency::ConcurrencyPermit;
 use crate::admission::wallet::Payer;
 use crate::engines::registry::ServedModel;
 use crate::pipeline::authenticate::Caller;
-use crate::pipeline::hold::{Bounds, refusal_of, try_hold};
+use crate::pipeline::hold::{Bounds, Terms, hold};
 use crate::pipeline::in_flight::{Live, NewRequest};
 use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::{Arrival, Pipeline};
@@ -81,7 +81,7 @@ impl Admitted {
 }
 
 /// Lets a request in, or says why not. A refusal consumes nothing.
-pub fn admit(
+pub async fn admit(
     pipeline: &Arc<Pipeline>,
     caller: &Caller,
     arrival: Arrival,
@@ -110,8 +110,13 @@ pub fn admit(
         month: Month::of_ms(admitted_at_ms),
     };
     let bounds = Bounds::of(&request, &served.model);
-    let held = try_hold(&account.wallet, payer, bounds, &price.price, service_tier)
-        .map_err(|short| refusal_of(&short))?;
+    let terms = Terms {
+        payer,
+        bounds,
+        price: &price.price,
+        tier: service_tier,
+    };
+    let held = hold(pipeline.leases.as_deref(), account, terms).await?;
     request.output_cap = held.tell.then_some(held.output_tokens);
     let new = NewRequest {
         id: arrival.id,

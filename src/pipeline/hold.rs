@@ -5,7 +5,9 @@
 //! model's limit and by its context. Where a balance affords less than that and the client asked for no number, the
 //! answer is capped: the engine is told so, and ends it with `finish_reason: "length"`.
 
-use crate::admission::wallet::{Hold, Payer, Short, Wallet};
+use crate::admission::directory::Account;
+use crate::admission::wallet::{Hold, Left, Payer, Short, ToldShort, Wallet};
+use crate::pipeline::leases::Leases;
 use crate::pipeline::request::InferenceRequest;
 use farebox_domain::catalog::Model;
 use farebox_domain::ledger::Endpoint;
@@ -15,6 +17,7 @@ use farebox_domain::refusal::Refusal;
 use farebox_domain::tokens::Usage;
 use farebox_domain::units::{ServiceTier, Units};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Tokens that a chat template may add: a system prompt of its own, the date, the opening of the answer. Llama 3's adds
 /// 30, gpt-oss's 70.
@@ -134,32 +137,106 @@ pub struct Held {
     pub capped: bool,
 }
 
-/// Takes the hold of a request, or says what does not fit.
-pub fn try_hold(
-    wallet: &Arc<Wallet>,
-    payer: Payer<'_>,
-    bounds: Bounds,
-    price: &Price,
-    tier: ServiceTier,
-) -> Result<Held, Short> {
-    // A price times a bound beyond 128 bits is no amount that anybody has.
-    let cost = |tokens| {
-        bounds
-            .cost(price, tier, tokens)
+/// Who pays, for how much at the most, at which price.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// Who.
+    pub payer: Payer<'a>,
+    /// For how much.
+    pub bounds: Bounds,
+    /// At which price.
+    pub price: &'a Price,
+    /// In which tier.
+    pub tier: ServiceTier,
+}
+
+impl Terms<'_> {
+    /// A price times a bound beyond 128 bits is no amount that anybody has.
+    fn cost(&self, output_tokens: u64) -> Picodollars {
+        self.bounds
+            .cost(self.price, self.tier, output_tokens)
             .unwrap_or(Picodollars::new(i128::MAX))
+    }
+
+    fn most(&self) -> Picodollars {
+        self.cost(self.bounds.output_tokens)
+    }
+
+    /// What must fit: all of it where the client asked for it, a token of answer otherwise.
+    fn least(&self) -> Picodollars {
+        if self.bounds.asked {
+            self.most()
+        } else {
+            self.cost(self.bounds.output_tokens.min(1))
+        }
+    }
+}
+
+/// Tries before a request that gets lease, and loses it to others each time, is told that there is none.
+const LEASE_ATTEMPTS: usize = 16;
+
+/// Takes the hold of a request; where there are leases and this one's is short, after getting more.
+pub async fn hold(leases: Option<&Leases>, account: &Account, terms: Terms<'_>) -> Result<Held, Refusal> {
+    let wallet = &account.wallet;
+    let tried = try_hold(wallet, terms);
+    let Some(leases) = leases else {
+        return tried.map_err(|short| refusal_of(&short));
     };
-    let most = cost(bounds.output_tokens);
-    let least = if bounds.asked {
-        most
-    } else {
-        cost(bounds.output_tokens.min(1))
-    };
-    let mut hold = wallet.try_hold(payer, least, most)?;
+    match tried {
+        Ok(held) if !held.hold.has_ceiling() => return Ok(held),
+        _ if leases.are_over() => {
+            return Err(Refusal::LedgerUnavailable {
+                retry_after: LEASES_RETRY_AFTER,
+            });
+        }
+        Ok(held) if !held.capped => return Ok(held),
+        // What it holds would be in the way of what is asked for.
+        tried => drop(tried),
+    }
+    let came_at = leases.now();
+    let mut told = wallet.asking.lock().await;
+    for attempt in 0..LEASE_ATTEMPTS {
+        match try_hold(wallet, terms) {
+            // Whoever asked before may have got enough for both.
+            Ok(held) if !held.capped || attempt > 0 => return Ok(held),
+            tried => drop(tried),
+        }
+        // Or may have been told, since this one came, that there is not enough.
+        if let Some(told) =
+            told.filter(|told| told.asked_at >= came_at && told.left.available < terms.least())
+        {
+            return Err(refused(terms.most(), told.left));
+        }
+        let asked_at = leases.now();
+        match leases
+            .get(wallet, account, terms.payer, terms.least(), terms.most())
+            .await?
+        {
+            None => {}
+            Some(left) => {
+                *told = Some(ToldShort { asked_at, left });
+                return Err(refused(terms.most(), left));
+            }
+        }
+    }
+    try_hold(wallet, terms).map_err(|short| refusal_of(&short))
+}
+
+/// When a client may come back whose replica has not reached the shared ledger for so long that its leases are over.
+const LEASES_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Takes the hold of a request, or says what does not fit.
+pub fn try_hold(wallet: &Arc<Wallet>, terms: Terms<'_>) -> Result<Held, Short> {
+    let Terms {
+        bounds, price, tier, ..
+    } = terms;
+    let most = terms.most();
+    let mut hold = wallet.try_hold(terms.payer, terms.least(), most)?;
     let capped = hold.amount() < most;
     let mut output_tokens = bounds.output_tokens;
     if capped {
         output_tokens = bounds.affordable(price, tier, hold.amount());
-        hold.shrink_to(cost(output_tokens));
+        hold.shrink_to(terms.cost(output_tokens));
     }
     Ok(Held {
         hold,
@@ -171,12 +248,16 @@ pub fn try_hold(
 }
 
 /// What a client is told of a hold that does not fit.
-pub fn refusal_of(short: &Short) -> Refusal {
+fn refusal_of(short: &Short) -> Refusal {
+    refused(short.most, short.left)
+}
+
+fn refused(could_cost: Picodollars, left: Left) -> Refusal {
     Refusal::CeilingReached {
-        ceiling: short.left.ceiling,
-        could_cost: short.most,
-        available: short.left.available,
-        allowed: short.left.allowed,
+        ceiling: left.ceiling,
+        could_cost,
+        available: left.available,
+        allowed: left.allowed,
     }
 }
 
@@ -256,8 +337,14 @@ mod tests {
         };
         let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
         let bounds = bounds(body, &model(100_000, 10_000));
-        let tier = ServiceTier::Default;
-        let held = try_hold(&wallet, payer, bounds, &price(), tier).unwrap();
+        let price = price();
+        let terms = Terms {
+            payer,
+            bounds,
+            price: &price,
+            tier: ServiceTier::Default,
+        };
+        let held = try_hold(&wallet, terms).unwrap();
         assert!(held.capped && held.tell);
         let afford = (2_000 - bounds.prompt_tokens) / 10;
         assert_eq!(held.output_tokens, afford);
@@ -266,7 +353,7 @@ mod tests {
             i128::from(bounds.prompt_tokens + 10 * afford)
         );
         // What is left does not pay for a prompt and a token.
-        let short = try_hold(&wallet, payer, bounds, &price(), tier).unwrap_err();
+        let short = try_hold(&wallet, terms).unwrap_err();
         assert_eq!(short.needed.get(), i128::from(bounds.prompt_tokens + 10));
     }
 }
