@@ -2,6 +2,7 @@
 
 use super::{Store, StoreFault, column};
 use farebox_domain::ids::{AccountId, KeyId};
+use farebox_domain::money::Picodollars;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -18,6 +19,26 @@ pub struct AccountRow {
     pub name: String,
     /// When it was made, in milliseconds since 1970.
     pub created_at_ms: u64,
+    /// What it may owe at most: zero is prepaid, `None` is without a ceiling.
+    pub credit_limit: Option<Picodollars>,
+    /// What it may spend in a calendar month (UTC); `None`: as much as it likes.
+    pub monthly_limit: Option<Picodollars>,
+    /// When it was closed, in milliseconds since 1970; `None`: it is not. A closed account keeps its name and its bill.
+    pub closed_at_ms: Option<u64>,
+}
+
+impl AccountRow {
+    /// An account that is open, without ceilings.
+    pub const fn new(id: AccountId, name: String, created_at_ms: u64) -> Self {
+        Self {
+            id,
+            name,
+            created_at_ms,
+            credit_limit: None,
+            monthly_limit: None,
+            closed_at_ms: None,
+        }
+    }
 }
 
 /// An API key as it is stored: never the secret.
@@ -37,30 +58,39 @@ pub struct KeyRow {
     pub expires_at_ms: Option<u64>,
     /// When it was revoked, in milliseconds since 1970; `None`: it is not.
     pub revoked_at_ms: Option<u64>,
+    /// What may be spent with it in a calendar month (UTC); `None`: as much as its account may.
+    pub monthly_limit: Option<Picodollars>,
 }
 
 impl Store {
     /// Adds an account. Errors: [`StoreFault::NameTaken`].
     pub async fn create_account(&self, row: &AccountRow) -> Result<(), StoreFault> {
-        sqlx::query("INSERT INTO accounts (id, name, created_at_ms) VALUES (?, ?, ?)")
-            .bind(row.id.as_str())
-            .bind(row.name.as_str())
-            .bind(column(row.created_at_ms, "created_at_ms")?)
-            .execute(self.pool())
-            .await
-            .map_err(|fault| {
-                let code = fault.as_database_error().and_then(|refused| refused.code());
-                match code.as_deref() {
-                    Some(CONSTRAINT_UNIQUE) => StoreFault::NameTaken,
-                    _ => fault.into(),
-                }
-            })?;
+        sqlx::query(
+            "INSERT INTO accounts (id, name, created_at_ms, credit_limit_picodollars, monthly_limit_picodollars,
+                                   closed_at_ms)
+             VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(row.id.as_str())
+        .bind(row.name.as_str())
+        .bind(column(row.created_at_ms, "created_at_ms")?)
+        .bind(amount(row.credit_limit, "credit_limit")?)
+        .bind(amount(row.monthly_limit, "monthly_limit")?)
+        .bind(time(row.closed_at_ms, "closed_at_ms")?)
+        .execute(self.pool())
+        .await
+        .map_err(|fault| {
+            let code = fault.as_database_error().and_then(|refused| refused.code());
+            match code.as_deref() {
+                Some(CONSTRAINT_UNIQUE) => StoreFault::NameTaken,
+                _ => fault.into(),
+            }
+        })?;
         Ok(())
     }
 
     /// Every account, the oldest first.
     pub async fn accounts(&self) -> Result<Vec<AccountRow>, StoreFault> {
-        let rows = sqlx::query("SELECT id, name, created_at_ms FROM accounts ORDER BY created_at_ms, id")
+        let rows = sqlx::query("SELECT * FROM accounts ORDER BY created_at_ms, id")
             .fetch_all(self.pool())
             .await?;
         let read = |row: &SqliteRow| {
@@ -68,25 +98,79 @@ impl Store {
                 id: row.try_get::<&str, _>("id")?.into(),
                 name: row.try_get("name")?,
                 created_at_ms: row.try_get("created_at_ms")?,
+                credit_limit: read_amount(row, "credit_limit_picodollars")?,
+                monthly_limit: read_amount(row, "monthly_limit_picodollars")?,
+                closed_at_ms: row.try_get("closed_at_ms")?,
             })
         };
         rows.iter().map(read).collect()
     }
 
+    /// Sets what an account may owe at most: zero is prepaid, `None` is without a ceiling. False if there is no such
+    /// account.
+    pub async fn set_credit_limit(
+        &self,
+        id: &AccountId,
+        limit: Option<Picodollars>,
+    ) -> Result<bool, StoreFault> {
+        let sql = "UPDATE accounts SET credit_limit_picodollars = ? WHERE id = ?";
+        self.set_limit(sql, amount(limit, "credit_limit")?, id.as_str())
+            .await
+    }
+
+    /// Sets what an account may spend in a calendar month (UTC). False if there is no such account.
+    pub async fn set_monthly_limit(
+        &self,
+        id: &AccountId,
+        limit: Option<Picodollars>,
+    ) -> Result<bool, StoreFault> {
+        let sql = "UPDATE accounts SET monthly_limit_picodollars = ? WHERE id = ?";
+        self.set_limit(sql, amount(limit, "monthly_limit")?, id.as_str())
+            .await
+    }
+
+    /// Sets what may be spent with a key in a calendar month (UTC). False if there is no such key.
+    pub async fn set_key_monthly_limit(
+        &self,
+        id: &KeyId,
+        limit: Option<Picodollars>,
+    ) -> Result<bool, StoreFault> {
+        let sql = "UPDATE api_keys SET monthly_limit_picodollars = ? WHERE id = ?";
+        self.set_limit(sql, amount(limit, "monthly_limit")?, id.as_str())
+            .await
+    }
+
+    async fn set_limit(&self, sql: &'static str, limit: Option<i64>, id: &str) -> Result<bool, StoreFault> {
+        let set = sqlx::query(sql).bind(limit).bind(id).execute(self.pool()).await?;
+        Ok(set.rows_affected() > 0)
+    }
+
+    /// Closes an account. False if there is none with this id, or if it was closed before (and keeps that time).
+    pub async fn close_account(&self, id: &AccountId, at_ms: u64) -> Result<bool, StoreFault> {
+        let closed =
+            sqlx::query("UPDATE accounts SET closed_at_ms = ? WHERE id = ? AND closed_at_ms IS NULL")
+                .bind(column(at_ms, "closed_at_ms")?)
+                .bind(id.as_str())
+                .execute(self.pool())
+                .await?;
+        Ok(closed.rows_affected() > 0)
+    }
+
     /// Adds a key. Errors: [`StoreFault::NoSuchAccount`].
     pub async fn create_key(&self, row: &KeyRow) -> Result<(), StoreFault> {
-        let optional = |time: Option<u64>, what| time.map(|ms| column(ms, what)).transpose();
         sqlx::query(
-            "INSERT INTO api_keys (id, account, name, hash, created_at_ms, expires_at_ms, revoked_at_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO api_keys (id, account, name, hash, created_at_ms, expires_at_ms, revoked_at_ms,
+                                   monthly_limit_picodollars)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(row.id.as_str())
         .bind(row.account.as_str())
         .bind(row.name.as_str())
         .bind(row.hash.as_slice())
         .bind(column(row.created_at_ms, "created_at_ms")?)
-        .bind(optional(row.expires_at_ms, "expires_at_ms")?)
-        .bind(optional(row.revoked_at_ms, "revoked_at_ms")?)
+        .bind(time(row.expires_at_ms, "expires_at_ms")?)
+        .bind(time(row.revoked_at_ms, "revoked_at_ms")?)
+        .bind(amount(row.monthly_limit, "monthly_limit")?)
         .execute(self.pool())
         .await
         .map_err(no_such_account)?;
@@ -125,7 +209,23 @@ fn read_key(row: &SqliteRow) -> Result<KeyRow, StoreFault> {
         created_at_ms: row.try_get("created_at_ms")?,
         expires_at_ms: row.try_get("expires_at_ms")?,
         revoked_at_ms: row.try_get("revoked_at_ms")?,
+        monthly_limit: read_amount(row, "monthly_limit_picodollars")?,
     })
+}
+
+fn time(ms: Option<u64>, what: &'static str) -> Result<Option<i64>, StoreFault> {
+    ms.map(|ms| column(ms, what)).transpose()
+}
+
+fn amount(limit: Option<Picodollars>, what: &'static str) -> Result<Option<i64>, StoreFault> {
+    limit
+        .map(|limit| limit.to_i64().map_err(|_| StoreFault::OutOfRange(what)))
+        .transpose()
+}
+
+fn read_amount(row: &SqliteRow, column: &str) -> Result<Option<Picodollars>, sqlx::Error> {
+    let picodollars: Option<i64> = row.try_get(column)?;
+    Ok(picodollars.map(|picodollars| Picodollars::new(picodollars.into())))
 }
 
 /// The only foreign key that a key or a limit has is its account.

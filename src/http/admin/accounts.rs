@@ -32,11 +32,7 @@ pub async fn create(
     let app = Arc::clone(&admin.app);
     let account = admin
         .change(async move {
-            let row = AccountRow {
-                id: app.secrets.account_id(),
-                name: new.name,
-                created_at_ms: app.clock.unix_ms(),
-            };
+            let row = AccountRow::new(app.secrets.account_id(), new.name, app.clock.unix_ms());
             app.store
                 .create_account(&row)
                 .await

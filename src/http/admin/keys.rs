@@ -37,6 +37,7 @@ pub async fn create(
         created_at_ms: now_ms,
         expires_at_ms,
         revoked_at_ms: None,
+        monthly_limit: None,
     };
     let key = admin
         .change(async move {

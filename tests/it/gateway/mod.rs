@@ -69,11 +69,7 @@ impl Gateway {
             read_env: &|_| None,
         };
         let app = App::start(settings, given).await.unwrap().app;
-        let account = AccountRow {
-            id: ACCOUNT.into(),
-            name: "test".into(),
-            created_at_ms: 1,
-        };
+        let account = AccountRow::new(ACCOUNT.into(), "test".into(), 1);
         app.store.create_account(&account).await.unwrap();
         app.directory.add_account(account);
         let key = KeyRow {
@@ -84,6 +80,7 @@ impl Gateway {
             created_at_ms: 1,
             expires_at_ms: None,
             revoked_at_ms: None,
+            monthly_limit: None,
         };
         app.store.create_key(&key).await.unwrap();
         app.directory.add_key(key);
