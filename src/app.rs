@@ -9,12 +9,11 @@ use crate::config::Settings;
 use crate::engines::client::{Engine, EngineFault};
 use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel};
 use crate::http;
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Journal, Ledger, LedgerFault, Settler, SettlerObserver};
+use crate::ledger::{Books, Ledger, LedgerFault, Settler, SettlerObserver};
 use crate::pipeline::checkpoint::checkpoint_open;
 use crate::pipeline::{Pipeline, settle_abandoned};
 use crate::secrets::Secrets;
-use crate::store::{Store, StoreFault};
+use crate::store::{DatabaseUrl, Store, StoreFault};
 use crate::telemetry::log;
 use crate::telemetry::metrics::{MetricFault, Metrics};
 use crate::telemetry::request_log::{RequestLog, Style};
@@ -88,8 +87,10 @@ pub struct Given<'a> {
     pub clock: Clock,
     /// Where ids and secrets come from.
     pub secrets: Secrets,
-    /// The folder of the store.
+    /// The folder of what is this process's alone: the store too, unless a database is given.
     pub data_dir: &'a Path,
+    /// The PostgreSQL that holds the store, where replicas share one.
+    pub database: Option<DatabaseUrl>,
     /// The admin token, if the operator gives one.
     pub admin_token: Option<String>,
     /// How request lines look; they go to standard error.
@@ -139,16 +140,19 @@ impl App {
             clock,
             secrets,
             data_dir,
+            database,
             admin_token,
             request_log,
             read_env,
         } = given;
         let metrics = Arc::new(Metrics::new()?);
         let engines = set_up_engines(&settings, &clock, read_env)?;
-        let store = Store::open(data_dir).await?;
-        let embedded = Arc::new(SqliteLedger::open(&store).await?);
-        let ledger: Arc<dyn Ledger> = embedded.clone();
-        embedded.recover().await?;
+        let store = match &database {
+            Some(url) => Store::connect(data_dir, url).await?,
+            None => Store::open(data_dir).await?,
+        };
+        let Books { journal, ledger } = Books::open(&store).await?;
+        journal.recover().await?;
         let directory = Directory::load(
             store.accounts().await?,
             store.keys().await?,
@@ -168,7 +172,7 @@ impl App {
             log: TaskTracker::new(),
         };
         let observer = Arc::new(CommitMetrics(Arc::clone(&metrics)));
-        let (settler, settling) = Settler::new(embedded, clock.clone(), observer);
+        let (settler, settling) = Settler::new(journal, clock.clone(), observer);
         background.settling.spawn(settling);
         let (abandoned, unsettled) = mpsc::unbounded_channel();
         let pipeline = Arc::new(Pipeline {

@@ -137,6 +137,7 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
         clock: Clock::system(),
         secrets: Secrets::from_system().map_err(|cause| fault(&cause))?,
         data_dir: &args.data,
+        database: None,
         // Set to nothing is not set: an empty token would be no secret.
         admin_token: args.admin_token.filter(|token| !token.trim().is_empty()),
         request_log: request_lines(args.log_format),

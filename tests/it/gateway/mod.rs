@@ -65,6 +65,7 @@ impl Gateway {
             clock: Clock::system(),
             secrets: Secrets::seeded(7),
             data_dir: data.path(),
+            database: None,
             admin_token: Some(ADMIN_TOKEN.to_owned()),
             request_log: farebox::telemetry::request_log::Style::Off,
             read_env: &|_| None,
