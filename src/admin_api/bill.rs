@@ -1,28 +1,12 @@
-//! The words of the bill: receipts, statements and balances, as JSON has them, for the account's owner and for
+//! The words of the bill: entries, receipts and statements, as JSON has them, for the account's owner and for
 //! operators alike. An engine's name is in none of them.
 
+use super::money::AdjustmentView;
 use super::{Money, PriceView};
-use farebox_domain::ids::{AccountId, AdjustmentId, KeyId, ModelId, RequestId};
+use farebox_domain::ids::{AccountId, KeyId, ModelId, RequestId};
 use farebox_domain::tokens::Usage;
 use farebox_domain::units::{ServiceTier, Units};
 use serde::{Deserialize, Serialize};
-
-/// `GET /v1/me/balance`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct BalanceView {
-    /// Whose.
-    pub account: AccountId,
-    /// What its requests have cost.
-    pub spent: Money,
-    /// Credit, refunds and corrections together.
-    pub adjusted: Money,
-    /// `adjusted` less `spent`; below zero it owes.
-    pub balance: Money,
-    /// What requests in flight may still cost.
-    pub held: Money,
-    /// What the next request may cost; `null` is without a ceiling.
-    pub available: Option<Money>,
-}
 
 /// A price of one unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +33,7 @@ pub struct ItemView {
 
 /// A price under its version, and since when it holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PriceVersionView {
+pub struct NamedPriceView {
     /// Its version: entries name it for ever.
     pub version: i64,
     /// Whose price.
@@ -58,27 +42,6 @@ pub struct PriceVersionView {
     pub holds_since: Option<String>,
     /// USD per million tokens; `null` where the version is not known.
     pub price: Option<PriceView>,
-}
-
-/// Money that no request moved.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct AdjustmentView {
-    /// Its id.
-    pub id: AdjustmentId,
-    /// `credit`, `refund`, `correction` or `write_off`.
-    pub kind: String,
-    /// What it adds to the balance; below zero it takes away.
-    pub amount: Money,
-    /// The request that it is about.
-    pub request_id: Option<RequestId>,
-    /// The price version that the request was corrected to.
-    pub price_version: Option<i64>,
-    /// The operator's reference: an invoice, a payment.
-    pub reference: String,
-    /// The operator's words.
-    pub note: String,
-    /// When it was booked.
-    pub booked_at: String,
 }
 
 /// `GET /v1/me/entries`: a request as it was booked.
@@ -135,7 +98,7 @@ pub struct ReceiptView {
     /// How its usage is known, in a sentence.
     pub usage_source_in_words: String,
     /// The price that it was admitted under.
-    pub price: PriceVersionView,
+    pub price: NamedPriceView,
     /// The computation; the amounts add up to `cost`.
     pub lines: Vec<ItemView>,
     /// Refunds and corrections of it.
@@ -235,7 +198,7 @@ pub struct StatementView {
     /// `opening_balance` less `usage_total`, and `adjustments_total` added.
     pub closing_balance: Money,
     /// Each price version that is named, with its prices.
-    pub prices: Vec<PriceVersionView>,
+    pub prices: Vec<NamedPriceView>,
 }
 
 impl StatementView {

@@ -16,7 +16,8 @@ pub mod statement;
 pub mod buckets;
 pub mod csv;
 
-use crate::admin_api::bill::{AdjustmentView, PriceVersionView};
+use crate::admin_api::bill::NamedPriceView;
+use crate::admin_api::money::AdjustmentView;
 use crate::admin_api::{Money, PriceView, when};
 use crate::ledger::{AdjustmentPage, Ledger, LedgerFault, MAX_PAGE};
 use crate::store::{Store, StoreFault};
@@ -70,9 +71,9 @@ impl PriceBook {
     }
 
     /// The version with its prices, as it is shown. One that is not known is shown without them.
-    pub fn show(&self, model: &ModelId, version: PriceVersion) -> PriceVersionView {
+    pub fn show(&self, model: &ModelId, version: PriceVersion) -> NamedPriceView {
         let found = self.find(model, version);
-        PriceVersionView {
+        NamedPriceView {
             version: version.0,
             model: model.clone(),
             holds_since: found.and_then(|found| found.effective_at_ms).map(when::show),
@@ -116,7 +117,7 @@ pub fn show_adjustment(adjustment: &Adjustment) -> AdjustmentView {
         id: adjustment.id,
         kind: adjustment.kind.as_str().into(),
         amount: Money(adjustment.amount),
-        request_id: adjustment.request,
+        request: adjustment.request,
         price_version: adjustment.price_version.map(|version| version.0),
         reference: adjustment.reference.clone(),
         note: adjustment.note.clone(),

@@ -1,7 +1,7 @@
 //! The ledger: one entry a request, booked durably and once, and balances that are the sum of their entries.
 //!
 //! [`Ledger`] is what a database must do, [`Journal`] what a request waits for; [`sqlite`] is both in the embedded
-//! store. Requests call neither: they hand their entry to the [`settler`], which records many in one transaction.
+//! store, [`postgres`] the first where replicas share a database, and [`sql`] what these two have in common. Requests call neither: they hand their entry to the [`settler`], which records many in one transaction.
 //! [`verify`] recomputes all of it.
 //! The policy is in docs/LEDGER.md.
 //!
@@ -10,19 +10,27 @@
 
 pub mod usage;
 pub mod verify;
+pub mod sql;
 pub mod sqlite;
+pub mod postgres;
 pub mod settler;
+pub mod lease;
 
+pub use lease::{LeaseAnswer, Lessor, Scope, Standing};
+pub use postgres::PgLedger;
 pub use settler::{SettleFault, Settler, SettlerObserver};
 pub use sqlite::SqliteLedger;
 pub use usage::{Bucket, GroupBy, UsageQuery, UsageRow};
-pub use verify::{Discrepancy, Verification};
+pub use verify::{Discrepancy, SpendingRow, Verification};
 
+use crate::store::Store;
+use crate::store::database::Database;
 use farebox_domain::ids::{AccountId, AdjustmentId, KeyId, RequestId};
 use farebox_domain::ledger::{Adjustment, Entry};
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The most entries that one commit takes.
 pub const MAX_BATCH: usize = 512;
@@ -78,13 +86,7 @@ pub trait Ledger: Send + Sync + 'static {
     async fn entry(&self, id: RequestId) -> Result<Option<Entry>, LedgerFault>;
 
     /// The entries of these requests, in any order; those that are not booked are left out. At most [`MAX_PAGE`].
-    async fn entries_of(&self, ids: &[RequestId]) -> Result<Vec<Entry>, LedgerFault> {
-        let mut found = Vec::new();
-        for &id in ids {
-            found.extend(self.entry(id).await?);
-        }
-        Ok(found)
-    }
+    async fn entries_of(&self, ids: &[RequestId]) -> Result<Vec<Entry>, LedgerFault>;
 
     /// Entries in the order of their ids, a page at a time.
     async fn entries(&self, page: &EntryPage) -> Result<Vec<Entry>, LedgerFault>;
@@ -96,6 +98,31 @@ pub trait Ledger: Send + Sync + 'static {
     /// it names, and every roll-up from its entries, in one snapshot. Reads the whole ledger; commits go on
     /// meanwhile.
     async fn verify(&self) -> Result<Verification, LedgerFault>;
+}
+
+/// A journal and a ledger that belong together.
+pub struct Books {
+    /// What requests wait for.
+    pub journal: Arc<dyn Journal>,
+    /// Where it ends up.
+    pub ledger: Arc<dyn Ledger>,
+}
+
+impl Books {
+    /// The books of this store.
+    pub async fn open(store: &Store) -> Result<Self, LedgerFault> {
+        fn of<L: Journal + Ledger>(both: L) -> Books {
+            let both = Arc::new(both);
+            Books {
+                journal: both.clone(),
+                ledger: both,
+            }
+        }
+        Ok(match store.database() {
+            Database::Sqlite(_) => of(SqliteLedger::open(store).await?),
+            Database::Postgres(_) => of(PgLedger::open(store).await?),
+        })
+    }
 }
 
 /// What an account's entries and adjustments come to.
@@ -183,6 +210,9 @@ pub enum LedgerFault {
     /// A stored value that the ledger would not have written.
     #[error("{0} cannot be read back from the ledger")]
     Unreadable(&'static str),
+    /// The store is not in the database that this ledger is for.
+    #[error("the store is not in {0}")]
+    OtherDatabase(&'static str),
     /// The database refused, or is away. It may be there again later.
     #[error("the ledger's database refused")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),

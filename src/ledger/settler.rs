@@ -13,7 +13,7 @@ use farebox_domain::ledger::Entry;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -54,12 +54,14 @@ impl SettlerObserver for () {
 pub struct Settler {
     queue: mpsc::UnboundedSender<Message>,
     queued: Arc<AtomicUsize>,
+    failing: Arc<AtomicBool>,
 }
 
 type Waiter = oneshot::Sender<Result<(), SettleFault>>;
 
 enum Message {
     Settle(Box<Entry>, Option<Waiter>),
+    Checkpoint(Vec<Entry>),
     Close(oneshot::Sender<()>),
 }
 
@@ -75,6 +77,7 @@ impl Settler {
         let settler = Self {
             queue,
             queued: Arc::new(AtomicUsize::new(0)),
+            failing: Arc::new(AtomicBool::new(false)),
         };
         let settling = Settling {
             journal,
@@ -82,6 +85,8 @@ impl Settler {
             observer,
             incoming,
             queued: Arc::clone(&settler.queued),
+            failing: Arc::clone(&settler.failing),
+            checkpoints: Vec::new(),
             arrived: Vec::with_capacity(MAX_BATCH),
             entries: VecDeque::with_capacity(MAX_BATCH),
             waiters: VecDeque::with_capacity(MAX_BATCH),
@@ -104,6 +109,18 @@ impl Settler {
         self.queue(entry, None);
     }
 
+    /// Keeps what these open requests would be booked as if farebox ended now. Nobody waits for it, and a failure is
+    /// followed by the next checkpoint.
+    pub fn checkpoint(&self, open: Vec<Entry>) {
+        // After the loop's end there is nothing that could be lost.
+        let _ = self.queue.send(Message::Checkpoint(open));
+    }
+
+    /// Whether the last attempt to record failed, and entries wait for the next one. New requests are then refused.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
     /// Ends the loop once everything that is queued is booked; what comes after is refused. While the ledger fails
     /// this does not return: bound it by the drain's deadline, and then report [`Settler::queued`].
     pub async fn close(&self) {
@@ -114,8 +131,8 @@ impl Settler {
         }
     }
 
-    /// Entries that are not booked yet. It has no bound of its own: whoever admits requests looks at it, and
-    /// refuses new ones while the ledger is away.
+    /// Entries that are not booked yet. It has no bound of its own: while the ledger is away no new requests are let in
+    /// ([`Settler::is_failing`]), so it grows by those in flight at most.
     pub fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
@@ -164,6 +181,10 @@ struct Settling {
     incoming: mpsc::UnboundedReceiver<Message>,
     /// What `Settler::queued` reads.
     queued: Arc<AtomicUsize>,
+    /// What `Settler::is_failing` reads.
+    failing: Arc<AtomicBool>,
+    /// Open requests, to be kept with the next commit.
+    checkpoints: Vec<Entry>,
     /// Scratch: kept for its allocation.
     arrived: Vec<Message>,
     /// Not booked, the oldest first.
@@ -190,6 +211,7 @@ impl Settling {
             if !self.entries.is_empty() && !self.commit_once().await {
                 tokio::time::sleep(backoff(self.failures)).await;
             }
+            self.keep_checkpoints().await;
         }
         for closer in self.closers {
             let _ = closer.send(());
@@ -207,6 +229,7 @@ impl Settling {
                     self.entries.push_back(*entry);
                     self.waiters.push_back(waiter);
                 }
+                Message::Checkpoint(open) => self.checkpoints = open,
                 Message::Close(closed) => {
                     self.incoming.close();
                     self.closers.push(closed);
@@ -223,6 +246,19 @@ impl Settling {
             tokio::task::yield_now().await;
             self.take_in();
             if self.entries.len() == before || before >= MAX_BATCH {
+                return;
+            }
+        }
+    }
+
+    /// Keeps the open requests of the last checkpoint, behind what was settled since: one that is settled by now stays
+    /// settled.
+    async fn keep_checkpoints(&mut self) {
+        let open = std::mem::take(&mut self.checkpoints);
+        for batch in open.chunks(MAX_BATCH) {
+            if let Err(fault) = self.journal.checkpoint(batch).await {
+                let cause: &(dyn std::error::Error + 'static) = &fault;
+                tracing::warn!(cause, "open requests could not be checkpointed");
                 return;
             }
         }
@@ -248,6 +284,7 @@ impl Settling {
         if self.failures > 0 {
             tracing::info!(failures = self.failures, "the ledger books again");
             self.failures = 0;
+            self.failing.store(false, Ordering::Relaxed);
         }
         self.queued.fetch_sub(batch_len, Ordering::Relaxed);
         self.entries.drain(..batch_len);
@@ -271,6 +308,7 @@ impl Settling {
             );
         }
         self.failures = self.failures.saturating_add(1);
+        self.failing.store(true, Ordering::Relaxed);
     }
 }
 

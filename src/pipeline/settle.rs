@@ -84,11 +84,37 @@ pub(in crate::pipeline) fn settle_abandoned(pipeline: &Pipeline, live: &Live) {
     pipeline.settler.settle_unwaited(entry_of(pipeline, live, state));
 }
 
+/// Makes the entry, and puts what it costs in the place of what was held for it.
 fn entry_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Entry {
-    let progress = live.progress.lock().clone();
+    let mut progress = live.progress.lock();
+    let entry = entry_now(pipeline, live, &progress, state);
+    if let Some(hold) = progress.hold.take() {
+        if hold.has_ceiling() && entry.cost > hold.amount() {
+            pipeline.metrics.hold_exceeded.inc();
+            log::hold_exceeded(live.id, hold.amount(), entry.cost);
+        }
+        hold.settle(entry.cost);
+    }
+    drop(progress);
+    live.model.metrics.settled(&entry);
+    pipeline.request_log.settled(pipeline.clock.unix_ms(), &entry);
+    entry
+}
+
+/// What the request would be booked as if it ended now. Changes nothing.
+pub(in crate::pipeline) fn entry_now(
+    pipeline: &Pipeline,
+    live: &Live,
+    progress: &Progress,
+    state: EntryState,
+) -> Entry {
     let (usage, usage_source) = match state {
         EntryState::Failed => (Usage::default(), UsageSource::None),
-        _ => usage_of(&progress, live.choices, state == EntryState::Completed),
+        _ => usage_of(progress, live.choices, state == EntryState::Completed),
+    };
+    let state = match (state, live.capped_at) {
+        (EntryState::Completed, Some(tokens)) if usage.completion_tokens >= tokens => EntryState::Capped,
+        _ => state,
     };
     let units = Units::default();
     let cost = cost_of(state, &usage, &units, live.service_tier, &live.price.price);
@@ -100,7 +126,7 @@ fn entry_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Entry {
             (Usage::default(), UsageSource::None, Picodollars::ZERO)
         }
     };
-    let entry = Entry {
+    Entry {
         id: live.id,
         client_request_id: live.client_request_id.clone(),
         account: live.account.clone(),
@@ -116,11 +142,8 @@ fn entry_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Entry {
         price_version: live.price.version,
         cost,
         admitted_at_ms: live.admitted_at_ms,
-        timings: timings(pipeline, live, &progress),
-    };
-    live.model.metrics.settled(&entry);
-    pipeline.request_log.settled(pipeline.clock.unix_ms(), &entry);
-    entry
+        timings: timings(pipeline, live, progress),
+    }
 }
 
 fn timings(pipeline: &Pipeline, live: &Live, progress: &Progress) -> Timings {

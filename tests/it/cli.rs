@@ -333,6 +333,73 @@ async fn another_server() -> SocketAddr {
     address
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements() {
+    let running = Running::start().await;
+    let account = running.gateway.account("Acme").await;
+    let (key, _) = running.gateway.key(&account).await;
+    let nothing = running.run("statement --account Acme --month 2026-11").await;
+    insta::assert_snapshot!(nothing, @"
+    Statement of Acme (acct_befba86ae9e0c207) for 2026-11: from 2026-11-01T00:00:00Z until 2026-11-01T12:00:00Z, the month is not over.
+
+    Nothing was used.
+
+    TOGETHER                      USD
+    opening balance                 0
+    less usage                      0
+    credit, refunds, corrections    0
+    balance so far                  0
+    [0]
+    ");
+    running.gateway.book(&account, &key, NOW_MS - 1, 1..4).await;
+    running
+        .run("credit add --account Acme --usd 20 --reference invoice-7 --note paid~by~card")
+        .await;
+    running.gateway.clock.set_unix_ms(NOW_MS + 1000);
+    let shown = running.run("statement --account Acme --month 2026-11").await;
+    insta::assert_snapshot!(shown, @"
+    Statement of Acme (acct_befba86ae9e0c207) for 2026-11: from 2026-11-01T00:00:00Z until 2026-11-01T12:00:01Z, the month is not over.
+
+    MODEL      ENDPOINT          PRICE  USED                    QUANTITY  USD A MILLION        USD
+    org/large  chat_completions      1  requests                       3
+    org/large  chat_completions      1  uncached_prompt_tokens       180           0.1   0.000018
+    org/large  chat_completions      1  cached_prompt_tokens         120           0.02  0.0000024
+    org/large  chat_completions      1  completion_tokens             30           0.32  0.0000096
+
+    BOOKED                WHAT    REFERENCE  NOTE          USD
+    2026-11-01T12:00:00Z  credit  invoice-7  paid by card   20
+
+    TOGETHER                           USD
+    opening balance                0
+    less usage                     0.00003
+    credit, refunds, corrections  20
+    balance so far                19.99997
+    [0]
+    ");
+    let soon = running.run("statement --account Acme --month 2026-12").await;
+    insta::assert_snapshot!(soon, @"
+    error: `month`: it has not begun
+    [64]
+    ");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("statement.html");
+    let written = running
+        .run(&format!(
+            "statement --account Acme --month 2026-11 --html --out {}",
+            file.display()
+        ))
+        .await;
+    assert_eq!(written, format!("Written to {}\n[0]", file.display()));
+    let page = std::fs::read_to_string(&file).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+    let csv = running
+        .run("statement --account Acme --month 2026-11 --csv")
+        .await;
+    assert!(csv.starts_with("row,month,model,"), "{csv}");
+    running.end().await;
+}
+
 #[test]
 fn bad_usage_ends_with_64_and_help_with_0() {
     let run = |line: &str| {
@@ -355,8 +422,15 @@ fn bad_usage_ends_with_64_and_help_with_0() {
         "",
         "frobnicate",
         "limit set --account a",
+        "limit set --monthly-usd 5",
+        "limit set --account a --monthly-usd -5",
+        "limit set --key k --postpaid-usd 5",
+        "limit set --account a --model m --monthly-usd 5",
+        "credit add --account a --usd 5",
         "usage --by colour",
         "usage --csv --json",
+        "statement --account a",
+        "statement --account a --month 2026-11 --csv --html",
         "account",
     ] {
         assert_eq!(code(line), "64", "{line}");
@@ -372,16 +446,19 @@ fn bad_usage_ends_with_64_and_help_with_0() {
     Usage: farebox <COMMAND>
 
     Commands:
-      serve     Run the gateway
-      check     Check a configuration file and say everything that is wrong with it
-      simulate  Run a simulated engine: an engine, not a model, for a first look and for tests
-      account   Make and show accounts
-      key       Make, list and revoke API keys
-      limit     Show and set how many requests an account may have in flight
-      usage     Show what was used and what it costs
-      ledger    Check the ledger
-      engine    Show the engines
-      help      Print this message or the help of the given subcommand(s)
+      serve      Run the gateway
+      check      Check a configuration file and say everything that is wrong with it
+      simulate   Run a simulated engine: an engine, not a model, for a first look and for tests
+      account    Make and show accounts
+      key        Make, list and revoke API keys
+      limit      Show and set how many requests an account may have in flight
+      credit     Give accounts credit
+      balance    Show an account's balance, what is held of it and what is left
+      usage      Show what was used and what it costs
+      statement  Show an account's month: what it had, what it used, what it has
+      ledger     Check the ledger
+      engine     Show the engines
+      help       Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help

@@ -1,7 +1,8 @@
 //! A statement as CSV: one row for each thing that was used, each adjustment and each sum, told apart by `row`.
 
 use crate::admin_api::Money;
-use crate::admin_api::bill::{AdjustmentView, ItemView, PriceVersionView, StatementLineView, StatementView};
+use crate::admin_api::bill::{ItemView, NamedPriceView, StatementLineView, StatementView};
+use crate::admin_api::money::AdjustmentView;
 use crate::bill::csv::{Cell, header, line};
 
 /// The columns. `amount` is what a `usage` row costs, what an `adjustment` adds to the balance, and the sum or the
@@ -134,7 +135,7 @@ fn adjustment_row(adjustment: &AdjustmentView, row: Row) -> Row {
     }
 }
 
-fn price_rows(version: &PriceVersionView, row: impl Fn(&'static str) -> Row) -> Vec<Row> {
+fn price_rows(version: &NamedPriceView, row: impl Fn(&'static str) -> Row) -> Vec<Row> {
     let Some(price) = &version.price else {
         return vec![];
     };
@@ -176,7 +177,7 @@ impl Row {
             Cell::text(self.time.as_ref()),
             Cell::text(adjustment.map(|adjustment| &adjustment.kind)),
             Cell::text(adjustment.map(|adjustment| adjustment.id)),
-            Cell::text(adjustment.and_then(|adjustment| adjustment.request_id)),
+            Cell::text(adjustment.and_then(|adjustment| adjustment.request)),
             Cell::text(adjustment.map(|adjustment| &adjustment.reference)),
             Cell::text(adjustment.map(|adjustment| &adjustment.note)),
         ])

@@ -2,9 +2,8 @@
 //! escaped; each amount carries its whole picodollars in a `data` element, so that a program can add them up.
 
 use crate::admin_api::Money;
-use crate::admin_api::bill::{
-    AdjustmentView, ItemView, PriceVersionView, Standing, StatementLineView, StatementView,
-};
+use crate::admin_api::bill::{ItemView, NamedPriceView, Standing, StatementLineView, StatementView};
+use crate::admin_api::money::AdjustmentView;
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
@@ -156,7 +155,7 @@ fn adjustments(statement: &StatementView, amounts: &Amounts) -> String {
 
 fn adjustment(of: &AdjustmentView, amounts: &Amounts) -> String {
     let mut about = format!("{} - {}", escaped(&of.booked_at), of.id);
-    if let Some(request) = of.request_id {
+    if let Some(request) = of.request {
         let _ = write!(about, " - for {request}");
     }
     if let Some(version) = of.price_version {
@@ -176,7 +175,7 @@ fn adjustment(of: &AdjustmentView, amounts: &Amounts) -> String {
     )
 }
 
-fn prices(prices: &[PriceVersionView]) -> String {
+fn prices(prices: &[NamedPriceView]) -> String {
     if prices.is_empty() {
         return String::new();
     }
@@ -188,7 +187,7 @@ fn prices(prices: &[PriceVersionView]) -> String {
     )
 }
 
-fn price(version: &PriceVersionView) -> String {
+fn price(version: &NamedPriceView) -> String {
     let since = version.holds_since.as_ref().map_or_else(
         || "made to correct past requests by".into(),
         |since| format!("since {}", escaped(since)),

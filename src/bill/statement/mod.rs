@@ -7,7 +7,7 @@ pub mod html;
 
 use super::item::{is_itemized, itemize, usage_of_sum};
 use super::{BillFault, PriceBook, all_adjustments, show_adjustment, sum_of};
-use crate::admin_api::bill::{PriceVersionView, Standing, StatementLineView, StatementView};
+use crate::admin_api::bill::{NamedPriceView, Standing, StatementLineView, StatementView};
 use crate::admin_api::{Money, when};
 use crate::ledger::usage::HOUR_MS;
 use crate::ledger::{AdjustmentPage, GroupBy, Ledger, UsageQuery, UsageRow};
@@ -170,7 +170,7 @@ async fn prices_for(
 }
 
 /// Each version that a line or a correction names, once.
-fn shown_prices(prices: &PriceBook, rows: &[UsageRow], adjustments: &[Adjustment]) -> Vec<PriceVersionView> {
+fn shown_prices(prices: &PriceBook, rows: &[UsageRow], adjustments: &[Adjustment]) -> Vec<NamedPriceView> {
     let used = rows
         .iter()
         .filter_map(|row| Some((row.group.model.clone()?, row.group.price_version?)));

@@ -1,51 +1,24 @@
 //! `GET /v1/me/balance` and `GET /v1/me/statements/{month}`.
 
-use crate::admin_api::Money;
-use crate::admin_api::bill::BalanceView;
 use crate::app::App;
-use crate::bill::BillFault;
 use crate::bill::statement::{StatementOf, statement};
+use crate::http::admin::spending::balance_of;
 use crate::http::download;
 use crate::http::owner::asking::{Asking, json};
 use crate::http::owner::params::{Format, Params, invalid};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::Response;
-use farebox_domain::ids::AccountId;
-use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
 use farebox_domain::refusal::Refusal;
 use std::sync::Arc;
 
-/// What the account has.
+/// What the account has, holds and may still spend.
 pub async fn balance(State(app): State<Arc<App>>, asking: Asking, params: Params) -> Response<Body> {
-    let shown = match params.only(&[]) {
-        Ok(()) => balance_of(&app, &asking.account)
-            .await
-            .map(|balance| json(&balance))
-            .map_err(|fault| asking.failed(&fault)),
-        Err(refusal) => Err(refusal),
-    };
+    let shown = params
+        .only(&[])
+        .map(|()| json(&balance_of(&app, &asking.key.account)));
     asking.answer(&app, shown)
-}
-
-/// An account's balance. Nothing is held yet, so all of it is available.
-pub async fn balance_of(app: &App, account: &AccountId) -> Result<BalanceView, BillFault> {
-    let balances = app.ledger.balances().await?;
-    let found = balances.into_iter().find(|balance| balance.account == *account);
-    let (spent, adjusted) = found.map_or((Picodollars::ZERO, Picodollars::ZERO), |found| {
-        (found.spent, found.adjusted)
-    });
-    let balance = adjusted.checked_sub(spent)?;
-    let held = Picodollars::ZERO;
-    Ok(BalanceView {
-        account: account.clone(),
-        spent: Money(spent),
-        adjusted: Money(adjusted),
-        balance: Money(balance),
-        held: Money(held),
-        available: Some(Money(balance.checked_sub(held)?)),
-    })
 }
 
 /// A month of the account, as a page, as CSV or as JSON.
@@ -58,8 +31,8 @@ pub async fn statement_of_month(
     params.only(&["format"])?;
     let format = params.format(&[Format::Html, Format::Csv, Format::Json])?;
     let of = StatementOf {
-        account: &asking.account,
-        account_name: &asking.account_name,
+        account: asking.account(),
+        account_name: &asking.key.account.name,
         month: Month::parse(month).ok_or_else(|| invalid("month", "write a month such as 2026-11"))?,
         now_ms: app.clock.unix_ms(),
     };

@@ -1,5 +1,6 @@
 //! Whoever asks about an account: let in by a key of it, and answered with ids, whatever the answer is.
 
+use crate::admission::directory::ApiKey;
 use crate::app::App;
 use crate::bill::BillFault;
 use crate::http::openai::edge;
@@ -18,10 +19,8 @@ use std::sync::Arc;
 /// A caller whose key holds. Only of its own account is anything told.
 pub struct Asking {
     arrival: Arrival,
-    /// The account that the key is of.
-    pub account: AccountId,
-    /// Its name.
-    pub account_name: String,
+    /// The key, and by it the account.
+    pub key: Arc<ApiKey>,
 }
 
 impl Asking {
@@ -31,8 +30,7 @@ impl Asking {
         let caller = holds.and_then(|()| authenticate(&app.directory, headers, app.clock.unix_ms()));
         match caller {
             Ok(caller) => Ok(Self {
-                account: caller.key.account.id.clone(),
-                account_name: caller.key.account.name.clone(),
+                key: caller.key,
                 arrival,
             }),
             Err(refusal) => {
@@ -40,6 +38,11 @@ impl Asking {
                 Err(edge::refuse(app, arrival.id, client, "read", &refusal))
             }
         }
+    }
+
+    /// The account that the key is of.
+    pub fn account(&self) -> &AccountId {
+        &self.key.account.id
     }
 
     /// The answer, with its ids.

@@ -49,7 +49,7 @@ async fn read(app: &App, asking: &Asking, params: &Params) -> Result<Response<Bo
     let limit = params.number("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     // One more than is shown tells whether there are more.
     let page = EntryPage {
-        account: Some(asking.account.clone()),
+        account: Some(asking.account().clone()),
         since_ms,
         until_ms,
         after,

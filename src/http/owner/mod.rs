@@ -11,8 +11,6 @@ mod organization;
 mod entries;
 mod account;
 
-pub use account::balance_of;
-
 use crate::app::App;
 use axum::routing::{MethodRouter, get, post};
 use std::sync::Arc;

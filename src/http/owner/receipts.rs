@@ -46,13 +46,13 @@ async fn find(app: &App, asking: &Asking, request_id: &str) -> Result<Response<B
         .pipeline
         .in_flight
         .get(id)
-        .filter(|live| live.account == asking.account);
+        .filter(|live| live.account == *asking.account());
     let booked = app
         .ledger
         .entry(id)
         .await
         .map_err(|fault| asking.failed(&fault.into()))?
-        .filter(|entry| entry.account == asking.account);
+        .filter(|entry| entry.account == *asking.account());
     if let Some(entry) = booked {
         let shown = receipt(app.ledger.as_ref(), &app.store, &entry).await;
         return shown
@@ -151,7 +151,7 @@ async fn costs_of(app: &App, asking: &Asking, bytes: &[u8]) -> Result<Response<B
         .map_err(|fault| asking.failed(&fault.into()))?;
     let costs: HashMap<RequestId, Picodollars> = booked
         .into_iter()
-        .filter(|entry| entry.account == asking.account)
+        .filter(|entry| entry.account == *asking.account())
         .map(|entry| (entry.id, entry.cost))
         .collect();
     let found = ids.iter().filter_map(|id| Some((*id, *costs.get(id)?)));

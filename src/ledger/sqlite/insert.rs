@@ -4,10 +4,9 @@
 //! next larger one. The arguments that it then has too few are NULL to SQLite, and rows without an id are filtered
 //! out. 512 rows are 10,752 arguments, below SQLite's 32,766.
 
+use super::super::sql::columns::{COLUMNS, units_json};
 use super::super::{LedgerFault, MAX_BATCH, Numbers};
-use super::columns::COLUMNS;
 use farebox_domain::ledger::Entry;
-use farebox_domain::units::Units;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type};
 use std::sync::Arc;
@@ -53,16 +52,6 @@ pub(super) fn arguments(entries: &[Entry]) -> Result<SqliteArguments, LedgerFaul
         row.entry(entry)?;
     }
     Ok(row.0)
-}
-
-/// `None` for an entry that has none, which is most of them.
-fn units_json(units: &Units) -> Result<Option<String>, LedgerFault> {
-    if units.is_empty() {
-        return Ok(None);
-    }
-    serde_json::to_string(units)
-        .map(Some)
-        .map_err(|fault| LedgerFault::Database(Box::new(fault)))
 }
 
 struct Row(SqliteArguments);

@@ -1,7 +1,7 @@
 //! What is written besides entries: checkpoints of open requests, and adjustments.
 
 use super::super::LedgerFault;
-use super::columns::ADJUSTMENT_COLUMNS;
+use super::super::sql::columns::{ADJUSTMENT_COLUMNS, numbers_of};
 use farebox_domain::ledger::{Adjustment, Entry};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection, Row};
@@ -11,7 +11,7 @@ pub(super) async fn checkpoint(writer: &mut SqliteConnection, open: &[Entry]) ->
     for entry in open {
         let text = serde_json::to_string(entry).map_err(|fault| LedgerFault::Database(Box::new(fault)))?;
         sqlx::query(
-            "INSERT INTO checkpoints (id, entry) VALUES (?, ?)
+            "INSERT INTO checkpoints (id, entry) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM entries WHERE id = ?1)
              ON CONFLICT (id) DO UPDATE SET entry = excluded.entry",
         )
         .bind(entry.id.as_bytes().as_slice())
@@ -51,12 +51,7 @@ pub(super) async fn adjust(
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
     let mut booked = Vec::new();
     for adjustment in adjustments {
-        let out_of_range = |column| LedgerFault::OutOfRange {
-            id: adjustment.id.to_string(),
-            column,
-        };
-        let amount = adjustment.amount.to_i64().map_err(|_| out_of_range("amount"))?;
-        let at = i64::try_from(adjustment.booked_at_ms).map_err(|_| out_of_range("booked_at_ms"))?;
+        let (amount, at) = numbers_of(adjustment)?;
         let inserted = sqlx::query(AssertSqlSafe(sql.as_str()))
             .bind(adjustment.id.as_bytes().as_slice())
             .bind(adjustment.account.as_str())

@@ -56,6 +56,16 @@ pub(crate) async fn an_entry_reads_back_as_it_was_booked(bench: impl Bench) {
     assert_eq!(bench.ledger().entry(id(999)).await.unwrap(), None);
 }
 
+pub(crate) async fn many_entries_are_found_at_once(bench: impl Bench) {
+    let booked = entries(0..300, "acct_a", bench.version());
+    bench.ledger().commit(&booked).await.unwrap();
+    let asked: Vec<_> = (100..1_100).map(id).collect();
+    let mut found = bench.ledger().entries_of(&asked).await.unwrap();
+    found.sort_by_key(|entry| entry.id);
+    assert_eq!(found, booked[100..]);
+    assert_eq!(bench.ledger().entries_of(&[]).await.unwrap(), []);
+}
+
 pub(crate) async fn an_id_is_booked_once(bench: impl Bench) {
     let ledger = bench.ledger();
     let first = entries(0..10, "acct_a", bench.version());

@@ -77,6 +77,7 @@ impl Bench for SqliteBench {
 
 conformance! { SqliteBench:
     an_entry_reads_back_as_it_was_booked,
+    many_entries_are_found_at_once,
     an_id_is_booked_once,
     a_batch_of_any_size_is_booked_whole,
     what_cannot_be_booked_books_nothing,

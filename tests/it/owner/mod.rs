@@ -4,6 +4,7 @@ mod receipts;
 mod organization;
 mod entries;
 mod statement;
+mod measure;
 
 use crate::admin::harness::{Answer, Gateway, NOW_MS, id_at};
 use farebox::http::owner;
@@ -196,39 +197,51 @@ async fn no_answer_names_an_engine_and_each_has_an_id() {
 }
 
 #[tokio::test]
-async fn a_balance_is_what_was_paid_in_less_what_was_spent() {
+async fn a_balance_is_the_account_s_own_as_the_operator_sees_it() {
     let owner = Owner::named("Acme").await;
-    insta::assert_snapshot!(owner.get("/v1/me/balance").await.json()["balance"], @r#"{"picodollars":"0","usd":"0"}"#);
-    owner.book(&[owner.entry(LARGE, NOW_MS, 1)]).await;
-    owner
-        .adjust(&[owner.adjustment(AdjustmentKind::Credit, 1_000_000_000_000, NOW_MS, 1)])
-        .await;
-    insta::assert_snapshot!(owner.get("/v1/me/balance").await.shown(), @r#"
+    let credit = r#"{"usd":"1.5","note":"","reference":"payment-1"}"#;
+    let path = format!("/admin/v1/accounts/{}/credit", owner.account);
+    owner.gateway.ask("POST", &path, credit).await;
+    let shown = owner.get("/v1/me/balance").await;
+    insta::assert_snapshot!(shown.shown(), @r#"
     200
     {
       "account": "acct_befba86ae9e0c207",
-      "adjusted": {
-        "picodollars": "1000000000000",
-        "usd": "1"
-      },
       "available": {
-        "picodollars": "999990000000",
-        "usd": "0.99999"
+        "picodollars": "1500000000000",
+        "usd": "1.5"
       },
       "balance": {
-        "picodollars": "999990000000",
-        "usd": "0.99999"
+        "picodollars": "1500000000000",
+        "usd": "1.5"
       },
       "held": {
         "picodollars": "0",
         "usd": "0"
       },
-      "spent": {
-        "picodollars": "10000000",
-        "usd": "0.00001"
+      "month": {
+        "held": {
+          "picodollars": "0",
+          "usd": "0"
+        },
+        "limit": null,
+        "month": "2026-11",
+        "spent": {
+          "picodollars": "0",
+          "usd": "0"
+        }
+      },
+      "postpaid": {
+        "picodollars": "0",
+        "usd": "0"
       }
     }
     "#);
+    let theirs = owner
+        .gateway
+        .get(&format!("/admin/v1/accounts/{}/balance", owner.account))
+        .await;
+    assert_eq!(shown.json(), theirs.json());
 }
 
 /// The key's id as the ledger has it.

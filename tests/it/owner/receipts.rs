@@ -141,7 +141,7 @@ async fn what_became_of_a_request_is_on_its_receipt() {
           "note": "",
           "price_version": 3,
           "reference": "ref-1",
-          "request_id": "req_01a196fb160000000000000000000001"
+          "request": "req_01a196fb160000000000000000000001"
         },
         {
           "amount": {
@@ -152,9 +152,8 @@ async fn what_became_of_a_request_is_on_its_receipt() {
           "id": "adj_01a196fb1dd000000000000000000002",
           "kind": "refund",
           "note": "it was slow",
-          "price_version": null,
           "reference": "ref-2",
-          "request_id": "req_01a196fb160000000000000000000001"
+          "request": "req_01a196fb160000000000000000000001"
         }
       ],
       "cost": {

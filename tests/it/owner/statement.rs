@@ -207,8 +207,8 @@ async fn each_form_adds_up_to_the_picodollar_and_all_say_the_same() {
         }
         closed_at = Some(json.closing);
     }
-    let balance = owner.get("/v1/me/balance").await.json();
-    assert_eq!(Some(digits(&balance["balance"])), closed_at);
+    let balances = owner.gateway.app.ledger.balances().await.unwrap();
+    assert_eq!(Some(balances[0].balance().unwrap().get()), closed_at);
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ impl Asked {
         }
         Ok(Self {
             buckets: BucketsQuery {
-                account: asking.account.clone(),
+                account: asking.account().clone(),
                 width,
                 since_s,
                 until_s,
