@@ -188,10 +188,11 @@ fn prices(prices: &[NamedPriceView]) -> String {
 }
 
 fn price(version: &NamedPriceView) -> String {
-    let since = version.holds_since.as_ref().map_or_else(
-        || "made to correct past requests by".into(),
-        |since| format!("since {}", escaped(since)),
-    );
+    let since = match (&version.holds_since, &version.price) {
+        (Some(since), _) => format!("since {}", escaped(since)),
+        (None, Some(_)) => "made to correct past requests by".into(),
+        (None, None) => "not known".into(),
+    };
     let cell = |label: &str, price: Option<&String>| {
         let shown = price.map_or_else(|| "unknown".into(), |price| escaped(price));
         format!("<td class=\"number\" data-label=\"{label}\">{shown}</td>")
