@@ -34,14 +34,20 @@ pub enum BillFault {
     #[error(transparent)]
     Ledger(#[from] LedgerFault),
     /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreFault),
+    #[error("the store failed")]
+    Store(#[source] Box<StoreFault>),
     /// A sum outside of its type.
     #[error(transparent)]
     Money(#[from] OutOfRange),
     /// A value that JSON has no form for.
     #[error("a value could not be written")]
     Unwritable(#[source] serde_json::Error),
+}
+
+impl From<StoreFault> for BillFault {
+    fn from(fault: StoreFault) -> Self {
+        Self::Store(Box::new(fault))
+    }
 }
 
 /// The price versions of some models.
