@@ -195,6 +195,11 @@ CREATE TRIGGER adjustments_move_spending AFTER INSERT ON adjustments REFERENCING
     FOR EACH STATEMENT EXECUTE FUNCTION farebox_adjust();
 
 -- Replicas that live, or did.
+-- One clock for all replicas: this database's.
+CREATE FUNCTION farebox_now_ms() RETURNS bigint LANGUAGE sql AS $$
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+$$;
+
 CREATE TABLE replicas (
     id         text COLLATE "C" PRIMARY KEY,
     seen_at_ms bigint NOT NULL -- by this database's clock

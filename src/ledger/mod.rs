@@ -17,7 +17,7 @@ pub mod settler;
 pub mod lease;
 
 pub use lease::{LeaseAnswer, Lessor, Scope, Standing};
-pub use postgres::PgLedger;
+pub use postgres::{PgLedger, PgLessor};
 pub use settler::{SettleFault, Settler, SettlerObserver};
 pub use sqlite::SqliteLedger;
 pub use usage::{Bucket, GroupBy, UsageQuery, UsageRow};
@@ -26,7 +26,7 @@ pub use verify::{Discrepancy, SpendingRow, Verification};
 use crate::store::Store;
 use crate::store::database::Database;
 use farebox_domain::ids::{AccountId, AdjustmentId, KeyId, RequestId};
-use farebox_domain::ledger::{Adjustment, Entry};
+use farebox_domain::ledger::{Adjustment, Entry, Settlement};
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
 use serde::Serialize;
@@ -42,11 +42,11 @@ pub const MAX_PAGE: u32 = 10_000;
 /// store it is the ledger itself.
 #[async_trait::async_trait]
 pub trait Journal: Send + Sync + 'static {
-    /// Records entries in one durable transaction: all of it or nothing. An id that is already there is left as it is,
+    /// Records settlements in one durable transaction: all of it or nothing. An id that is already there is left as it is,
     /// so that repeating it is harmless. The checkpoints of what is recorded are gone with it.
     ///
     /// At most [`MAX_BATCH`] entries. Errors: as [`Ledger::commit`].
-    async fn record(&self, entries: &[Entry]) -> Result<(), LedgerFault>;
+    async fn record(&self, settled: &[Settlement]) -> Result<(), LedgerFault>;
 
     /// Keeps, durably, what requests that are still open would be booked as if farebox ended now; a later checkpoint
     /// of the same request replaces it. At most [`MAX_BATCH`].

@@ -158,6 +158,3 @@ impl Store {
 fn column(value: u64, what: &'static str) -> Result<i64, StoreFault> {
     i64::try_from(value).map_err(|_| StoreFault::OutOfRange(what))
 }
-
-
-

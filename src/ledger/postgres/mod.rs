@@ -6,13 +6,17 @@
 //! for ever: whatever takes a lock takes it in one order, entries by id, then roll-ups and then spending by their keys.
 
 mod insert;
+mod book;
+mod leases;
+
+pub use leases::PgLessor;
 
 use super::sql::writer::Writer;
 use super::sql::{SqlLedger, Write};
 use super::{Journal, Ledger, LedgerFault};
 use crate::store::Store;
 use crate::store::database::Database;
-use farebox_domain::ledger::{Adjustment, Entry};
+use farebox_domain::ledger::{Adjustment, Entry, Settlement};
 use insert::InsertSql;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::time::Duration;
@@ -76,8 +80,9 @@ impl Write for PgWriter {
 /// A request that waits for the shared database itself. There is nothing here to keep checkpoints in.
 #[async_trait::async_trait]
 impl Journal for PgLedger {
-    async fn record(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
-        self.commit(entries).await
+    async fn record(&self, settled: &[Settlement]) -> Result<(), LedgerFault> {
+        let entries: Vec<Entry> = settled.iter().map(|settled| settled.entry.clone()).collect();
+        self.commit(&entries).await
     }
 
     async fn checkpoint(&self, _open: &[Entry]) -> Result<(), LedgerFault> {

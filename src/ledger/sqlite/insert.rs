@@ -45,7 +45,9 @@ fn text(rows: usize) -> String {
 }
 
 /// The arguments that go with the text for these entries.
-pub(super) fn arguments(entries: &[Entry]) -> Result<SqliteArguments, LedgerFault> {
+pub(super) fn arguments<'e>(
+    entries: impl ExactSizeIterator<Item = &'e Entry>,
+) -> Result<SqliteArguments, LedgerFault> {
     let mut row = Row(SqliteArguments::default());
     row.0.reserve(entries.len() * COLUMNS.len(), 0);
     for entry in entries {

@@ -14,7 +14,7 @@ use super::sql::{SqlLedger, Write, batch};
 use super::{Journal, Ledger, LedgerFault, MAX_BATCH};
 use crate::store::Store;
 use crate::store::database::Database;
-use farebox_domain::ledger::{Adjustment, Entry};
+use farebox_domain::ledger::{Adjustment, Entry, Settlement};
 use insert::InsertSql;
 use sqlx::sqlite::SqliteConnectOptions;
 
@@ -45,17 +45,23 @@ impl SqliteLedger {
     }
 }
 
-#[async_trait::async_trait]
-impl Write for SqliteWriter {
-    async fn commit(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
-        let arguments = insert::arguments(entries)?;
+impl SqliteWriter {
+    async fn insert<'e>(&self, entries: impl ExactSizeIterator<Item = &'e Entry>) -> Result<(), LedgerFault> {
         let sql = self.sql.for_batch(entries.len());
+        let arguments = insert::arguments(entries)?;
         self.writer
             .write(async |writer| {
                 sqlx::query_with(sql, arguments).execute(writer).await?;
                 Ok(())
             })
             .await
+    }
+}
+
+#[async_trait::async_trait]
+impl Write for SqliteWriter {
+    async fn commit(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
+        self.insert(entries.iter()).await
     }
 
     async fn adjust(&self, adjustments: &[Adjustment]) -> Result<Vec<Adjustment>, LedgerFault> {
@@ -67,8 +73,16 @@ impl Write for SqliteWriter {
 
 #[async_trait::async_trait]
 impl Journal for SqliteLedger {
-    async fn record(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
-        self.commit(entries).await
+    async fn record(&self, settled: &[Settlement]) -> Result<(), LedgerFault> {
+        match batch(settled)? {
+            // One process has no leases.
+            Some(settled) => {
+                self.writer
+                    .insert(settled.iter().map(|settled| &settled.entry))
+                    .await
+            }
+            None => Ok(()),
+        }
     }
 
     async fn checkpoint(&self, open: &[Entry]) -> Result<(), LedgerFault> {
