@@ -4,8 +4,9 @@
 
 use crate::admission::directory::{Directory, hash_secret};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Faults, Settings};
 use crate::engines::client::{Engine, EngineFault};
+use crate::engines::prompt::{self, PromptCounters};
 use crate::engines::registry::{Registry, ServedDeployment, ServedModel};
 use crate::http;
 use crate::ledger::sqlite::SqliteLedger;
@@ -106,6 +107,9 @@ pub enum StartFault {
     /// Engines that could not be set up: all of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Engines(Vec<EngineFault>),
+    /// Tokenizers and chat templates of no use, each at the line that names it.
+    #[error(transparent)]
+    Prompts(#[from] Faults),
     /// The metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] MetricFault),
@@ -141,6 +145,7 @@ impl App {
         } = given;
         let metrics = Arc::new(Metrics::new()?);
         let engines = set_up_engines(&settings, &clock, read_env)?;
+        let counters = prompt::load_all(&settings, &clock)?;
         let store = Store::open(data_dir).await?;
         let ledger: Arc<dyn Ledger> = Arc::new(SqliteLedger::open(&store).await?);
         let directory = Directory::load(
@@ -149,7 +154,8 @@ impl App {
             store.limits().await?,
         );
         let directory = Arc::new(directory);
-        let registry = Arc::new(join_registry(&settings, engines, &store, &metrics, &clock).await?);
+        let registry =
+            Arc::new(join_registry(&settings, (engines, &counters), &store, &metrics, &clock).await?);
         let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
 
         let background = Background {
@@ -332,7 +338,7 @@ fn set_up_engines(
 
 async fn join_registry(
     settings: &Settings,
-    engines: Vec<Arc<Engine>>,
+    (engines, counters): (Vec<Arc<Engine>>, &PromptCounters),
     store: &Store,
     metrics: &Metrics,
     clock: &Clock,
@@ -347,6 +353,7 @@ async fn join_registry(
             Arc::clone(model),
             version,
             deployments,
+            counters.get(&model.id).cloned(),
             metrics.of_model(&model.id),
         )));
     }
