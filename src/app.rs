@@ -5,8 +5,9 @@
 use crate::admission::directory::{Directory, hash_secret};
 use crate::admission::wallet::Payer;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Faults, Settings};
 use crate::engines::client::{Engine, EngineFault};
+use crate::engines::prompt::{self, PromptCounters};
 use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel};
 use crate::http;
 use crate::ledger::{Books, Ledger, LedgerFault, Settler, SettlerObserver};
@@ -111,6 +112,9 @@ pub enum StartFault {
     /// Engines that could not be set up: all of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Engines(Vec<EngineFault>),
+    /// Tokenizers and chat templates of no use, each at the line that names it.
+    #[error(transparent)]
+    Prompts(#[from] Faults),
     /// The metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] MetricFault),
@@ -147,6 +151,7 @@ impl App {
         } = given;
         let metrics = Arc::new(Metrics::new()?);
         let engines = set_up_engines(&settings, &clock, read_env)?;
+        let counters = prompt::load_all(&settings, &clock)?;
         let store = match &database {
             Some(url) => Store::connect(data_dir, url).await?,
             None => Store::open(data_dir).await?,
@@ -160,7 +165,8 @@ impl App {
         );
         let directory = Arc::new(directory);
         load_wallets(&directory, &*ledger, Month::of_ms(clock.unix_ms())).await?;
-        let registry = Arc::new(join_registry(&settings, engines, &store, &metrics, &clock).await?);
+        let registry =
+            Arc::new(join_registry(&settings, (engines, &counters), &store, &metrics, &clock).await?);
         let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
 
         let background = Background {
@@ -366,7 +372,7 @@ fn set_up_engines(
 
 async fn join_registry(
     settings: &Settings,
-    engines: Vec<Arc<Engine>>,
+    (engines, counters): (Vec<Arc<Engine>>, &PromptCounters),
     store: &Store,
     metrics: &Metrics,
     clock: &Clock,
@@ -383,6 +389,7 @@ async fn join_registry(
             Arc::clone(model),
             Prices::new(schedule),
             deployments,
+            counters.get(&model.id).cloned(),
             metrics.of_model(&model.id),
         )));
     }

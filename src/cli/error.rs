@@ -22,6 +22,30 @@ pub enum CliError {
         /// How many faults it has.
         faults: usize,
     },
+    /// A model that the configuration file does not have.
+    #[error("{file} has no model `{model}`; give an id or an alias")]
+    NoSuchModel {
+        /// The configuration file.
+        file: String,
+        /// What was asked for.
+        model: String,
+    },
+    /// A model without a tokenizer.
+    #[error("`{model}` has no `tokenizer` in {file}, so its tokens cannot be counted")]
+    NoTokenizer {
+        /// The configuration file.
+        file: String,
+        /// The model.
+        model: String,
+    },
+    /// A file that was named on the command line.
+    #[error("{file} cannot be read: {cause}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// What the system said.
+        cause: io::Error,
+    },
     /// No admin token.
     #[error(
         "no admin token. Set FAREBOX_ADMIN_TOKEN to the one that `farebox serve` printed when it first started, or \
@@ -98,7 +122,11 @@ impl CliError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::BadConfiguration { .. } | Self::BadUrl { .. } => EXIT_USAGE,
+            Self::BadConfiguration { .. }
+            | Self::BadUrl { .. }
+            | Self::NoSuchModel { .. }
+            | Self::NoTokenizer { .. }
+            | Self::Unreadable { .. } => EXIT_USAGE,
             Self::Refused(body) if body.code.as_deref() == Some("invalid_request_error") => EXIT_USAGE,
             Self::Discrepancies(_) => EXIT_DISCREPANCIES,
             // Whoever read the output has read enough: `farebox usage | head`.

@@ -1,6 +1,6 @@
 //! The command line: one file for each group of commands. It alone reads the environment, and hands on values.
 //!
-//! - [`serve`], [`check`] and [`simulate`] work by themselves;
+//! - [`serve`], [`check`], [`count`] and [`simulate`] work by themselves;
 //! - [`account`], [`key`], [`limit`], [`usage`], [`ledger`] and [`engine`] speak to a running gateway through
 //!   [`client`], so what they change acts on the very next request;
 //! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
@@ -9,6 +9,7 @@
 
 pub mod serve;
 pub mod check;
+pub mod count;
 pub mod simulate;
 pub mod account;
 pub mod key;
@@ -47,6 +48,8 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Check a configuration file and say everything that is wrong with it.
     Check(check::CheckArgs),
+    /// Say how many prompt tokens request bodies have, by a model's tokenizer and chat template.
+    Count(count::CountArgs),
     /// Run a simulated engine: an engine, not a model, for a first look and for tests.
     Simulate(SimulateArgs),
     /// Make and show accounts.
@@ -101,6 +104,7 @@ impl Command {
         match self {
             Self::Serve(_) | Self::Simulate(_) => false,
             Self::Check(args) => args.json,
+            Self::Count(args) => args.json,
             Self::Account(args) => args.admin.json,
             Self::Key(args) => args.admin.json,
             Self::Limit(args) => args.admin.json,
@@ -116,6 +120,7 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(args, out),
             Self::Check(args) => check::run(&args, out),
+            Self::Count(args) => count::run(&args, out),
             Self::Simulate(args) => simulate::run(args),
             Self::Account(args) => ask(args.admin.clone(), async |client| {
                 account::run(args, client, out).await

@@ -1,10 +1,10 @@
 //! `farebox serve`: what the gateway is started with.
 
 use crate::admission::directory::hash_secret;
-use crate::app::{App, Given, Started};
+use crate::app::{App, Given, StartFault, Started};
 use crate::cli::error::CliError;
 use crate::clock::Clock;
-use crate::config::{self, Settings};
+use crate::config::{self, Faults, Settings};
 use crate::secrets::Secrets;
 use crate::simulate;
 use crate::store::{AccountRow, KeyRow};
@@ -124,13 +124,14 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
         Some((url, _)) => Settings::demo(url),
         None => config::load(&args.config),
     };
-    let settings = settings.map_err(|faults| {
+    let refuse = |faults: Faults| {
         let _ = writeln!(io::stderr(), "{faults}");
         CliError::BadConfiguration {
             file: args.config.display().to_string(),
             faults: faults.as_slice().len(),
         }
-    })?;
+    };
+    let settings = settings.map_err(refuse)?;
     let public = bind(args.listen).await?;
     let admin = bind(args.admin_listen).await?;
     let given = Given {
@@ -143,8 +144,11 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
         request_log: request_lines(args.log_format),
         read_env: &read_env,
     };
-    let Started { app, new_admin_token } =
-        App::start(settings, given).await.map_err(|cause| fault(&cause))?;
+    let started = App::start(settings, given).await.map_err(|cause| match cause {
+        StartFault::Prompts(faults) => refuse(faults),
+        cause => fault(&cause),
+    });
+    let Started { app, new_admin_token } = started?;
     if let Some(token) = new_admin_token {
         let _ = writeln!(
             io::stderr(),

@@ -115,7 +115,7 @@ pub(in crate::pipeline) fn entry_now(
 ) -> Entry {
     let (usage, usage_source) = match state {
         EntryState::Failed => (Usage::default(), UsageSource::None),
-        _ => usage_of(progress, live.choices, state == EntryState::Completed),
+        _ => usage_of(progress, live, state == EntryState::Completed),
     };
     let state = match (state, live.capped_at) {
         (EntryState::Completed, Some(tokens)) if usage.completion_tokens >= tokens => EntryState::Capped,

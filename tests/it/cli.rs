@@ -363,6 +363,8 @@ fn bad_usage_ends_with_64_and_help_with_0() {
         "usage --by colour",
         "usage --csv --json",
         "account",
+        "count --model m",
+        "count body.json",
     ] {
         assert_eq!(code(line), "64", "{line}");
     }
@@ -379,6 +381,7 @@ fn bad_usage_ends_with_64_and_help_with_0() {
     Commands:
       serve     Run the gateway
       check     Check a configuration file and say everything that is wrong with it
+      count     Say how many prompt tokens request bodies have, by a model's tokenizer and chat template
       simulate  Run a simulated engine: an engine, not a model, for a first look and for tests
       account   Make and show accounts
       key       Make, list and revoke API keys
