@@ -10,6 +10,7 @@
 
 pub mod usage;
 pub mod verify;
+mod writer;
 pub mod sqlite;
 pub mod settler;
 

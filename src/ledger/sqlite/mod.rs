@@ -12,26 +12,23 @@ mod write;
 mod query;
 mod usage;
 
+use super::writer::{BatchSql, Writer, at_most_a_batch, checkpoints};
 use super::{
-    AdjustmentPage, Balance, EntryPage, Journal, KeySpending, Ledger, LedgerFault, MAX_BATCH, UsageQuery,
-    UsageRow, Verification,
+    AdjustmentPage, Balance, EntryPage, Journal, KeySpending, Ledger, LedgerFault, UsageQuery, UsageRow,
+    Verification,
 };
 use crate::store::{Store, StoreFault};
+use columns::COLUMNS;
 use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::{Adjustment, Entry};
 use farebox_domain::month::Month;
-use insert::InsertSql;
-use sqlx::ConnectOptions;
-use sqlx::sqlite::SqliteConnection;
-use tokio::sync::Mutex;
 
 /// The ledger of a [`Store`]. The store's directory stays claimed as long as this lives.
 pub struct SqliteLedger {
     store: Store,
-    sql: InsertSql,
-    /// The one connection that writes entries. `None` after a commit that did not end well: the next one opens
-    /// another.
-    writer: Mutex<Option<SqliteConnection>>,
+    sql: BatchSql,
+    /// The one connection that writes entries.
+    writer: Writer,
 }
 
 impl SqliteLedger {
@@ -39,34 +36,10 @@ impl SqliteLedger {
     pub async fn open(store: &Store) -> Result<Self, LedgerFault> {
         Ok(Self {
             store: store.clone(),
-            sql: InsertSql::new(),
-            writer: Mutex::new(Some(open_writer(store).await?)),
+            sql: BatchSql::new("entries", &COLUMNS),
+            writer: Writer::open(store.connect_options()).await?,
         })
     }
-
-    async fn write<T>(
-        &self,
-        what: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, LedgerFault>,
-    ) -> Result<T, LedgerFault> {
-        let mut slot = self.writer.lock().await;
-        // Taken, not borrowed: if this call ends early, by an error or because its future is dropped, its
-        // connection is not used again. What it was about to do is then done or undone by SQLite.
-        let mut writer = match slot.take() {
-            Some(writer) => writer,
-            None => open_writer(&self.store).await?,
-        };
-        let done = what(&mut writer).await?;
-        *slot = Some(writer);
-        Ok(done)
-    }
-}
-
-async fn open_writer(store: &Store) -> Result<SqliteConnection, LedgerFault> {
-    let options = store.connect_options().clone();
-    Ok(options
-        .statement_cache_capacity(InsertSql::STATEMENTS)
-        .connect()
-        .await?)
 }
 
 #[async_trait::async_trait]
@@ -76,25 +49,14 @@ impl Journal for SqliteLedger {
     }
 
     async fn checkpoint(&self, open: &[Entry]) -> Result<(), LedgerFault> {
-        if open.len() > MAX_BATCH {
-            return Err(LedgerFault::TooMany(open.len()));
-        }
-        self.write(async |writer| write::checkpoint(writer, open).await)
-            .await
+        checkpoints::keep(&self.writer, open, |entry| entry.id).await
     }
 
     async fn recover(&self) -> Result<u64, LedgerFault> {
-        let left = self
-            .write(async |writer| write::checkpoints(writer).await)
-            .await?;
-        for batch in left.chunks(MAX_BATCH) {
-            self.commit(batch).await?;
-        }
-        if !left.is_empty() {
-            self.write(async |writer| write::drop_checkpoints(writer).await)
-                .await?;
-        }
-        Ok(u64::try_from(left.len()).unwrap_or(u64::MAX))
+        checkpoints::recover(&self.writer, |left: Vec<Entry>| async move {
+            self.commit(&left).await
+        })
+        .await
     }
 }
 
@@ -104,23 +66,21 @@ impl Ledger for SqliteLedger {
         if entries.is_empty() {
             return Ok(());
         }
-        if entries.len() > MAX_BATCH {
-            return Err(LedgerFault::TooMany(entries.len()));
-        }
+        at_most_a_batch(entries.len())?;
         let arguments = insert::arguments(entries)?;
         let sql = self.sql.for_batch(entries.len());
-        self.write(async |writer| {
-            sqlx::query_with(sql, arguments).execute(writer).await?;
-            Ok(())
-        })
-        .await
+        self.writer
+            .write(async |writer| {
+                sqlx::query_with(sql, arguments).execute(writer).await?;
+                Ok(())
+            })
+            .await
     }
 
     async fn adjust(&self, adjustments: &[Adjustment]) -> Result<Vec<Adjustment>, LedgerFault> {
-        if adjustments.len() > MAX_BATCH {
-            return Err(LedgerFault::TooMany(adjustments.len()));
-        }
-        self.write(async |writer| write::adjust(writer, adjustments).await)
+        at_most_a_batch(adjustments.len())?;
+        self.writer
+            .write(async |writer| write::adjust(writer, adjustments).await)
             .await
     }
 
