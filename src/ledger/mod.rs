@@ -1,7 +1,8 @@
 //! The ledger: one entry a request, booked durably and once, and balances that are the sum of their entries.
 //!
 //! [`Ledger`] is what a database must do, [`Journal`] what a request waits for; [`sqlite`] is both in the embedded
-//! store. Requests call neither: they hand their entry to the [`settler`], which records many in one transaction.
+//! store, and on a replica an [`outbox`] is the one and the database that replicas share the other. Requests call neither:
+//! they hand their entry to the [`settler`], which records many in one transaction.
 //! [`verify`] recomputes all of it.
 //! The policy is in docs/LEDGER.md.
 //!
@@ -12,8 +13,10 @@ pub mod usage;
 pub mod verify;
 mod writer;
 pub mod sqlite;
+pub mod outbox;
 pub mod settler;
 
+pub use outbox::{Bookkeeper, Outbox, OutboxFault, Shipper};
 pub use settler::{SettleFault, Settler, SettlerObserver};
 pub use sqlite::SqliteLedger;
 pub use usage::{Bucket, GroupBy, UsageQuery, UsageRow};
@@ -178,6 +181,16 @@ pub enum LedgerFault {
     /// The database refused, or is away. It may be there again later.
     #[error("the ledger's database refused")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl LedgerFault {
+    /// Whether the same call may succeed later. The others are about what was asked, and stay what they are.
+    pub const fn passes_with_time(&self) -> bool {
+        match self {
+            Self::OutOfRange { .. } | Self::TooMany(_) | Self::Overflow => false,
+            Self::Unreadable(_) | Self::Database(_) => true,
+        }
+    }
 }
 
 /// An entry's numbers as 64 signed bits, which is what databases have. That they fit is what makes an entry

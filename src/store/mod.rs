@@ -9,27 +9,30 @@
 
 mod directory;
 mod migrations;
+pub(crate) mod file;
 mod accounts;
 mod limits;
 pub(crate) mod prices;
 
 pub use accounts::{AccountRow, KeyRow};
+pub use directory::DataDirectory;
 pub use limits::LimitRow;
+pub(crate) use migrations::Form;
 pub use prices::PriceSource;
 
-use sqlx::ConnectOptions;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use file::Check;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a statement waits for another connection's write to end.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections for reading and for administrators' writes; the ledger writes through one of its own.
 const POOL_CONNECTIONS: u32 = 4;
+
+/// Entries are too many to be looked through at every start: above a second's worth they are left to
+/// `farebox ledger verify`, which reads them all.
+const CHECK: Check = Check::Except {
+    above: 128 << 20,
+    tables: &["entries", "usage_rollups"],
+};
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,24 @@ pub enum StoreFault {
     /// A stored value that farebox would not have written.
     #[error("{0} cannot be read back from the store")]
     Unreadable(&'static str),
+    /// A file that SQLite cannot read as it wrote it.
+    #[error(
+        "the database file {} is damaged: {found}. Nothing was changed in it. Keep a copy of it and of its -wal file, \
+         then put back a sound copy, or make one with `sqlite3 {} .recover` (docs/LEDGER.md, A damaged file)",
+        .path.display(), .path.display()
+    )]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite says.
+        found: String,
+    },
+    /// A file that may not be written, or whose folder may not.
+    #[error(
+        "the database file {} cannot be opened for writing. Look at the owner and mode of it and of its folder, and \
+         whether the disk is mounted read-only", .0.display()
+    )]
+    NotWritable(PathBuf, #[source] sqlx::Error),
     /// The file was written by a newer farebox, or a migration failed.
     #[error("the store cannot be brought to this version's form")]
     Migration(#[source] sqlx::migrate::MigrateError),
@@ -65,8 +86,7 @@ pub enum StoreFault {
 pub struct Store {
     pool: SqlitePool,
     options: SqliteConnectOptions,
-    /// Keeps the directory ours.
-    _lock: Arc<std::fs::File>,
+    directory: DataDirectory,
 }
 
 impl Store {
@@ -74,27 +94,21 @@ impl Store {
     ///
     /// Every commit is on disk when it returns (WAL, `synchronous=FULL`).
     /// Errors: [`StoreFault::InUse`] where another process holds the directory; [`StoreFault::Directory`],
-    /// [`StoreFault::Migration`], [`StoreFault::Database`].
+    /// [`StoreFault::Damaged`], [`StoreFault::NotWritable`], [`StoreFault::Migration`], [`StoreFault::Database`].
     pub async fn open(data_dir: &Path) -> Result<Self, StoreFault> {
-        let lock = directory::claim(data_dir)?;
-        let options = SqliteConnectOptions::new()
-            .filename(data_dir.join("farebox.sqlite"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true)
-            .disable_statement_logging();
-        let pool = SqlitePoolOptions::new()
-            .max_connections(POOL_CONNECTIONS)
-            .connect_with(options.clone())
-            .await?;
-        migrations::run(&pool).await?;
+        let directory = DataDirectory::claim(data_dir)?;
+        let options = file::options(&data_dir.join("farebox.sqlite"));
+        let pool = file::open(&options, POOL_CONNECTIONS, CHECK, &migrations::STORE).await?;
         Ok(Self {
             pool,
             options,
-            _lock: Arc::new(lock),
+            directory,
         })
+    }
+
+    /// The directory that it keeps claimed.
+    pub fn directory(&self) -> &DataDirectory {
+        &self.directory
     }
 
     /// For reading, and for writes that are not the ledger's.
