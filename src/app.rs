@@ -3,20 +3,22 @@
 //! Clock, randomness, listeners and the signal to stop are given, so a test owns them all.
 
 use crate::admission::directory::{Directory, hash_secret};
+use crate::admission::wallet::Payer;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engines::client::{Engine, EngineFault};
 use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel};
 use crate::http;
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Journal, Ledger, LedgerFault, Settler, SettlerObserver};
+use crate::ledger::{Books, Ledger, LedgerFault, Settler, SettlerObserver};
+use crate::pipeline::checkpoint::checkpoint_open;
 use crate::pipeline::{Pipeline, settle_abandoned};
 use crate::secrets::Secrets;
-use crate::store::{Store, StoreFault};
+use crate::store::{DatabaseUrl, Store, StoreFault};
 use crate::telemetry::log;
 use crate::telemetry::metrics::{MetricFault, Metrics};
 use crate::telemetry::request_log::{RequestLog, Style};
 use farebox_domain::catalog::Model;
+use farebox_domain::month::Month;
 use farebox_domain::price::PriceSchedule;
 use std::path::Path;
 use std::sync::Arc;
@@ -85,8 +87,10 @@ pub struct Given<'a> {
     pub clock: Clock,
     /// Where ids and secrets come from.
     pub secrets: Secrets,
-    /// The folder of the store.
+    /// The folder of what is this process's alone: the store too, unless a database is given.
     pub data_dir: &'a Path,
+    /// The PostgreSQL that holds the store, where replicas share one.
+    pub database: Option<DatabaseUrl>,
     /// The admin token, if the operator gives one.
     pub admin_token: Option<String>,
     /// How request lines look; they go to standard error.
@@ -136,22 +140,26 @@ impl App {
             clock,
             secrets,
             data_dir,
+            database,
             admin_token,
             request_log,
             read_env,
         } = given;
         let metrics = Arc::new(Metrics::new()?);
         let engines = set_up_engines(&settings, &clock, read_env)?;
-        let store = Store::open(data_dir).await?;
-        let embedded = Arc::new(SqliteLedger::open(&store).await?);
-        let ledger: Arc<dyn Ledger> = embedded.clone();
-        embedded.recover().await?;
+        let store = match &database {
+            Some(url) => Store::connect(data_dir, url).await?,
+            None => Store::open(data_dir).await?,
+        };
+        let Books { journal, ledger } = Books::open(&store).await?;
+        journal.recover().await?;
         let directory = Directory::load(
             store.accounts().await?,
             store.keys().await?,
             store.limits().await?,
         );
         let directory = Arc::new(directory);
+        load_wallets(&directory, &*ledger, Month::of_ms(clock.unix_ms())).await?;
         let registry = Arc::new(join_registry(&settings, engines, &store, &metrics, &clock).await?);
         let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
 
@@ -164,7 +172,7 @@ impl App {
             log: TaskTracker::new(),
         };
         let observer = Arc::new(CommitMetrics(Arc::clone(&metrics)));
-        let (settler, settling) = Settler::new(embedded, clock.clone(), observer);
+        let (settler, settling) = Settler::new(journal, clock.clone(), observer);
         background.settling.spawn(settling);
         let (abandoned, unsettled) = mpsc::unbounded_channel();
         let pipeline = Arc::new(Pipeline {
@@ -175,6 +183,7 @@ impl App {
             retry: settings.retry,
             timeouts: settings.timeouts,
             settler,
+            leases: None,
             in_flight: Default::default(),
             metrics: Arc::clone(&metrics),
             request_log: Arc::new(RequestLog::new(request_log)),
@@ -188,6 +197,10 @@ impl App {
         background
             .tasks
             .spawn(settle_abandoned(Arc::clone(&pipeline), unsettled, stop));
+        background.tasks.spawn(checkpoint_open(
+            Arc::clone(&pipeline),
+            background.stop_abandoned.clone(),
+        ));
         for engine in registry.engines() {
             background
                 .tasks
@@ -312,6 +325,24 @@ impl App {
             gauges.ledger_queued.with_label_values(&["sqlite"]).set(queued);
         })
     }
+}
+
+/// What was ever spent and adjusted, and what was spent in the months that a clock which jumps a day may find itself in.
+async fn load_wallets(directory: &Directory, ledger: &dyn Ledger, month: Month) -> Result<(), LedgerFault> {
+    for balance in ledger.balances().await? {
+        if let Some(account) = directory.account(&balance.account) {
+            account.wallet.load_balance(balance.spent, balance.adjusted);
+        }
+    }
+    for month in [month.previous(), month, month.next()] {
+        for of_key in ledger.spent_in(month).await? {
+            if let Some(account) = directory.account(&of_key.account) {
+                let key = &of_key.key;
+                account.wallet.load_month(Payer { key, month }, of_key.spent);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn set_up_engines(

@@ -115,6 +115,11 @@ impl EngineKind {
         matches!(self, Self::LlamaCpp)
     }
 
+    /// Whether a plain completion goes on to the end of the context where `max_tokens` is not given; OpenAI's API says 16.
+    pub const fn completes_without_end(self) -> bool {
+        matches!(self, Self::LlamaCpp | Self::Ollama)
+    }
+
     /// The path, under the engine's URL, that answers 200 when it can serve. Ollama and an unknown OpenAI
     /// server have no health route of their own: their model list stands for it.
     pub const fn health_path(self) -> &'static str {

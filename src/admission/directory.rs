@@ -2,6 +2,7 @@
 //! acts on the very next request.
 
 use crate::admission::concurrency::Gate;
+use crate::admission::wallet::Wallet;
 use crate::secrets::KEY_PREFIX;
 use crate::store::{AccountRow, KeyRow, LimitRow};
 use farebox_domain::ids::{AccountId, KeyId};
@@ -10,7 +11,7 @@ use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The SHA-256 of a key's secret: all that is kept of it.
 pub type KeyHash = [u8; 32];
@@ -31,6 +32,21 @@ pub struct Account {
     pub created_at_ms: u64,
     /// Its cap.
     pub gate: Arc<Gate>,
+    /// Its money.
+    pub wallet: Arc<Wallet>,
+    closed: AtomicBool,
+}
+
+impl Account {
+    /// Whether it is over. What it has in flight goes on, and is billed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends it: none of its keys holds any more.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
 }
 
 /// An API key, without its secret.
@@ -59,7 +75,9 @@ impl ApiKey {
     }
 
     fn holds(&self, now_ms: u64) -> bool {
-        self.revoked_at_ms().is_none() && self.expires_at_ms.is_none_or(|end| now_ms < end)
+        self.revoked_at_ms().is_none()
+            && self.expires_at_ms.is_none_or(|end| now_ms < end)
+            && !self.account.is_closed()
     }
 }
 
@@ -97,7 +115,11 @@ impl Directory {
             name: row.name,
             created_at_ms: row.created_at_ms,
             gate: Arc::default(),
+            wallet: Arc::default(),
+            closed: AtomicBool::new(row.closed_at_ms.is_some()),
         });
+        account.wallet.set_credit_limit(row.credit_limit);
+        account.wallet.set_monthly_limit(row.monthly_limit);
         self.accounts.write().insert(row.id, Arc::clone(&account));
         account
     }
@@ -105,6 +127,7 @@ impl Directory {
     /// Puts a new key in. A key whose account is not known is left out: it could not be billed.
     pub fn add_key(&self, row: KeyRow) -> Option<Arc<ApiKey>> {
         let account = self.account(&row.account)?;
+        account.wallet.set_key_monthly_limit(&row.id, row.monthly_limit);
         let key = Arc::new(ApiKey {
             id: row.id,
             account,

@@ -13,6 +13,7 @@ pub mod simulate;
 pub mod account;
 pub mod key;
 pub mod limit;
+pub mod credit;
 pub mod usage;
 pub mod ledger;
 pub mod engine;
@@ -54,6 +55,10 @@ pub enum Command {
     Key(key::KeyArgs),
     /// Show and set how many requests an account may have in flight.
     Limit(limit::LimitArgs),
+    /// Give accounts credit.
+    Credit(credit::CreditArgs),
+    /// Show an account's balance, what is held of it and what is left.
+    Balance(credit::BalanceArgs),
     /// Show what was used and what it costs.
     Usage(usage::UsageArgs),
     /// Check the ledger.
@@ -99,6 +104,8 @@ impl Command {
             Self::Account(args) => args.admin.json,
             Self::Key(args) => args.admin.json,
             Self::Limit(args) => args.admin.json,
+            Self::Credit(args) => args.admin.json,
+            Self::Balance(args) => args.admin.json,
             Self::Usage(args) => args.admin.json,
             Self::Ledger(args) => args.admin.json,
             Self::Engine(args) => args.admin.json,
@@ -118,6 +125,12 @@ impl Command {
             }),
             Self::Limit(args) => ask(args.admin.clone(), async |client| {
                 limit::run(args, client, out).await
+            }),
+            Self::Credit(args) => ask(args.admin.clone(), async |client| {
+                credit::run(args, client, out).await
+            }),
+            Self::Balance(args) => ask(args.admin.clone(), async |client| {
+                credit::balance(args, client, out).await
             }),
             Self::Usage(args) => ask(args.admin.clone(), async |client| {
                 usage::run(args, client, out).await

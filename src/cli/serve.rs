@@ -137,6 +137,7 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
         clock: Clock::system(),
         secrets: Secrets::from_system().map_err(|cause| fault(&cause))?,
         data_dir: &args.data,
+        database: None,
         // Set to nothing is not set: an empty token would be no secret.
         admin_token: args.admin_token.filter(|token| !token.trim().is_empty()),
         request_log: request_lines(args.log_format),
@@ -228,11 +229,7 @@ async fn greet_demo(app: &App, listening: SocketAddr) -> Result<(), CliError> {
         Some(account) => account.id.clone(),
         None => {
             let id = app.secrets.account_id();
-            let row = AccountRow {
-                id: id.clone(),
-                name: "demo".into(),
-                created_at_ms: now_ms,
-            };
+            let row = AccountRow::new(id.clone(), "demo".into(), now_ms);
             app.store
                 .create_account(&row)
                 .await
@@ -250,6 +247,7 @@ async fn greet_demo(app: &App, listening: SocketAddr) -> Result<(), CliError> {
         created_at_ms: now_ms,
         expires_at_ms: None,
         revoked_at_ms: None,
+        monthly_limit: None,
     };
     app.store.create_key(&row).await.map_err(|cause| fault(&cause))?;
     app.directory.add_key(row);

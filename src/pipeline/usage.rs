@@ -42,8 +42,18 @@ pub fn read_usage(text: &[u8]) -> Option<Usage> {
     Some(usage.with_reasoning(reasoning.unwrap_or(0)))
 }
 
-/// What a request used, by the best that is known of it.
+/// What a request used, by the best that is known of it. Of a stream that was ended at its ceiling, no more than the
+/// ceiling: what went beyond it was not shown.
 pub fn usage_of(progress: &Progress, choices: usize, completed: bool) -> (Usage, UsageSource) {
+    let (mut usage, source) = unclamped(progress, choices, completed);
+    if let Some(ceiling) = progress.ended_at_ceiling {
+        usage.completion_tokens = usage.completion_tokens.min(ceiling);
+        usage.reasoning_tokens = usage.reasoning_tokens.min(ceiling);
+    }
+    (usage, source)
+}
+
+fn unclamped(progress: &Progress, choices: usize, completed: bool) -> (Usage, UsageSource) {
     let Some(usage) = progress.usage.as_deref().and_then(read_usage) else {
         return match progress.deltas {
             0 => (Usage::default(), UsageSource::None),

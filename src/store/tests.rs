@@ -3,6 +3,7 @@
 
 use super::{AccountRow, KeyRow, LimitRow, PriceSource, Store, StoreFault};
 use farebox_domain::ids::{AccountId, ModelId};
+use farebox_domain::money::Picodollars;
 use farebox_domain::price::{Price, TokenPrice};
 use tempfile::TempDir;
 
@@ -13,11 +14,11 @@ async fn opened() -> (Store, TempDir) {
 }
 
 fn account(number: u64) -> AccountRow {
-    AccountRow {
-        id: format!("acct_{number:016x}").into(),
-        name: format!("account {number}"),
-        created_at_ms: 1_000 + number,
-    }
+    AccountRow::new(
+        format!("acct_{number:016x}").into(),
+        format!("account {number}"),
+        1_000 + number,
+    )
 }
 
 fn key(number: u8, account: &AccountId) -> KeyRow {
@@ -29,6 +30,7 @@ fn key(number: u8, account: &AccountId) -> KeyRow {
         created_at_ms: 2_000 + u64::from(number),
         expires_at_ms: (number == 1).then_some(9_000),
         revoked_at_ms: None,
+        monthly_limit: (number == 1).then_some(Picodollars::new(i64::MAX.into())),
     }
 }
 
@@ -168,6 +170,46 @@ async fn limits_are_set_changed_and_taken_away() {
         .await
         .unwrap_err();
     assert!(matches!(refused, StoreFault::NoSuchAccount), "{refused}");
+}
+
+#[tokio::test]
+async fn ceilings_are_set_changed_and_taken_away() {
+    let (store, _directory) = opened().await;
+    let mut owner = AccountRow {
+        credit_limit: Some(Picodollars::ZERO),
+        ..account(1)
+    };
+    let mut owned = key(1, &owner.id);
+    store.create_account(&owner).await.unwrap();
+    store.create_key(&owned).await.unwrap();
+    assert_eq!(store.accounts().await.unwrap(), [owner.clone()]);
+
+    let one = Some(Picodollars::new(1));
+    assert!(store.set_credit_limit(&owner.id, None).await.unwrap());
+    assert!(store.set_monthly_limit(&owner.id, one).await.unwrap());
+    assert!(store.set_key_monthly_limit(&owned.id, one).await.unwrap());
+    (owner.credit_limit, owner.monthly_limit, owned.monthly_limit) = (None, one, one);
+    assert_eq!(store.accounts().await.unwrap(), [owner.clone()]);
+    assert_eq!(store.keys().await.unwrap(), [owned]);
+
+    let beyond = Some(Picodollars::new(i128::from(i64::MAX) + 1));
+    let refused = store.set_credit_limit(&owner.id, beyond).await.unwrap_err();
+    assert!(matches!(refused, StoreFault::OutOfRange(_)), "{refused}");
+    assert!(!store.set_credit_limit(&"acct_x".into(), one).await.unwrap());
+    assert!(!store.set_monthly_limit(&"acct_x".into(), one).await.unwrap());
+    assert!(!store.set_key_monthly_limit(&"key_x".into(), one).await.unwrap());
+}
+
+#[tokio::test]
+async fn an_account_is_closed_once() {
+    let (store, _directory) = opened().await;
+    let mut owner = account(1);
+    store.create_account(&owner).await.unwrap();
+    assert!(store.close_account(&owner.id, 5_000).await.unwrap());
+    assert!(!store.close_account(&owner.id, 6_000).await.unwrap());
+    assert!(!store.close_account(&"acct_x".into(), 6_000).await.unwrap());
+    owner.closed_at_ms = Some(5_000);
+    assert_eq!(store.accounts().await.unwrap(), [owner]);
 }
 
 #[tokio::test]

@@ -355,6 +355,11 @@ fn bad_usage_ends_with_64_and_help_with_0() {
         "",
         "frobnicate",
         "limit set --account a",
+        "limit set --monthly-usd 5",
+        "limit set --account a --monthly-usd -5",
+        "limit set --key k --postpaid-usd 5",
+        "limit set --account a --model m --monthly-usd 5",
+        "credit add --account a --usd 5",
         "usage --by colour",
         "usage --csv --json",
         "account",
@@ -378,6 +383,8 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       account   Make and show accounts
       key       Make, list and revoke API keys
       limit     Show and set how many requests an account may have in flight
+      credit    Give accounts credit
+      balance   Show an account's balance, what is held of it and what is left
       usage     Show what was used and what it costs
       ledger    Check the ledger
       engine    Show the engines

@@ -13,7 +13,10 @@ mod shipper;
 pub use rows::Refused;
 pub use shipper::{Bookkeeper, Shipper};
 
-use super::writer::{BatchArguments, BatchSql, Writer, at_most_a_batch, checkpoints};
+use super::sql::batch;
+use super::sql::writer::Writer;
+use super::sqlite::batch::{BatchArguments, BatchSql};
+use super::sqlite::checkpoints;
 use super::{Journal, LedgerFault, Numbers};
 use crate::clock::Clock;
 use crate::store::file::{self, Check};
@@ -21,7 +24,7 @@ use crate::store::{DataDirectory, Form, StoreFault};
 use farebox_domain::ledger::{Entry, Settlement};
 use mark::{Mark, Standing};
 use parking_lot::Mutex;
-use sqlx::sqlite::{SqliteArguments, SqliteAutoVacuum, SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqlitePool};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
@@ -31,6 +34,9 @@ const FORMS: [Form; 1] = [(
     "init",
     include_str!("../../../migrations/outbox/0001_init.sql"),
 )];
+
+/// The batches', and those of reading, removing and checkpoints.
+const STATEMENTS: usize = BatchSql::STATEMENTS + 16;
 
 const COLUMNS: [&str; 2] = ["id", "body"];
 
@@ -75,7 +81,7 @@ pub struct Outbox {
     clock: Clock,
     sql: BatchSql,
     /// Records and removes.
-    writer: Writer,
+    writer: Writer<SqliteConnectOptions>,
     readers: SqlitePool,
     mark: Mutex<Mark>,
     /// Something was recorded.
@@ -102,7 +108,7 @@ impl Outbox {
         let outbox = Self {
             clock,
             sql: BatchSql::new("outbox", &COLUMNS),
-            writer: Writer::open(&options).await?,
+            writer: Writer::new(options.statement_cache_capacity(STATEMENTS)),
             readers,
             mark: Mutex::new(mark),
             arrived: Notify::new(),
@@ -153,12 +159,10 @@ impl Outbox {
         Ok(())
     }
 
-    /// Records settlements in one durable transaction, as [`Journal::record`] does entries.
-    pub async fn add(&self, settlements: &[Settlement]) -> Result<(), LedgerFault> {
-        if settlements.is_empty() {
+    async fn add(&self, settlements: &[Settlement]) -> Result<(), LedgerFault> {
+        let Some(settlements) = batch(settlements)? else {
             return Ok(());
-        }
-        at_most_a_batch(settlements.len())?;
+        };
         let arguments = arguments(settlements)?;
         let sql = self.sql.for_batch(settlements.len());
         self.writer
@@ -252,26 +256,22 @@ fn arguments(settlements: &[Settlement]) -> Result<SqliteArguments, LedgerFault>
     Ok(rows.finish())
 }
 
-/// What has no leases yet.
-fn unleased(entries: &[Entry]) -> Vec<Settlement> {
-    entries.iter().cloned().map(Settlement::unleased).collect()
-}
-
 #[async_trait::async_trait]
 impl Journal for Outbox {
-    async fn record(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
-        self.add(&unleased(entries)).await
+    async fn record(&self, settled: &[Settlement]) -> Result<(), LedgerFault> {
+        self.add(settled).await
     }
 
+    /// The lease that such a request used up is not known any more when it is recovered. It is booked without: its lease
+    /// returns with the others of the process that died.
     async fn checkpoint(&self, open: &[Entry]) -> Result<(), LedgerFault> {
-        checkpoints::keep(&self.writer, &unleased(open), |open| open.entry.id).await
+        let open: Vec<_> = open.iter().cloned().map(Settlement::unleased).collect();
+        checkpoints::keep(&self.writer, "outbox", &open, |open| open.entry.id).await
     }
 
     async fn recover(&self) -> Result<u64, LedgerFault> {
-        checkpoints::recover(&self.writer, |left: Vec<Settlement>| async move {
-            self.add(&left).await
-        })
-        .await
+        let record = |left: Vec<Settlement>| async move { self.add(&left).await };
+        checkpoints::recover(&self.writer, record).await
     }
 }
 

@@ -1,29 +1,21 @@
 //! An entry as a row: the arguments of a commit.
 
-use super::super::writer::BatchArguments;
-use super::super::writer::checkpoints::json;
+use super::super::sql::columns::{COLUMNS, units_json};
 use super::super::{LedgerFault, Numbers};
-use super::columns::COLUMNS;
+use super::batch::BatchArguments;
 use farebox_domain::ledger::Entry;
-use farebox_domain::units::Units;
 use sqlx::sqlite::SqliteArguments;
 use std::sync::Arc;
 
 /// The arguments that go with the text for these entries.
-pub(super) fn arguments(entries: &[Entry]) -> Result<SqliteArguments, LedgerFault> {
+pub(super) fn arguments<'e>(
+    entries: impl ExactSizeIterator<Item = &'e Entry>,
+) -> Result<SqliteArguments, LedgerFault> {
     let mut rows = BatchArguments::with_capacity(entries.len() * COLUMNS.len());
     for entry in entries {
         row(&mut rows, entry)?;
     }
     Ok(rows.finish())
-}
-
-/// `None` for an entry that has none, which is most of them.
-fn units_json(units: &Units) -> Result<Option<String>, LedgerFault> {
-    if units.is_empty() {
-        return Ok(None);
-    }
-    json(units).map(Some)
 }
 
 /// In the order of [`COLUMNS`].

@@ -1,7 +1,7 @@
 //! What is written besides entries and checkpoints: adjustments.
 
 use super::super::LedgerFault;
-use super::columns::ADJUSTMENT_COLUMNS;
+use super::super::sql::columns::{ADJUSTMENT_COLUMNS, numbers_of};
 use farebox_domain::ledger::Adjustment;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection};
@@ -17,12 +17,7 @@ pub(super) async fn adjust(
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
     let mut booked = Vec::new();
     for adjustment in adjustments {
-        let out_of_range = |column| LedgerFault::OutOfRange {
-            id: adjustment.id.to_string(),
-            column,
-        };
-        let amount = adjustment.amount.to_i64().map_err(|_| out_of_range("amount"))?;
-        let at = i64::try_from(adjustment.booked_at_ms).map_err(|_| out_of_range("booked_at_ms"))?;
+        let (amount, at) = numbers_of(adjustment)?;
         let inserted = sqlx::query(AssertSqlSafe(sql.as_str()))
             .bind(adjustment.id.as_bytes().as_slice())
             .bind(adjustment.account.as_str())

@@ -6,6 +6,7 @@ mod conservation;
 mod drain;
 mod edge;
 mod forwarding;
+mod money;
 
 use farebox::admission::directory::hash_secret;
 use farebox::app::{App, Given};
@@ -64,16 +65,13 @@ impl Gateway {
             clock: Clock::system(),
             secrets: Secrets::seeded(7),
             data_dir: data.path(),
+            database: None,
             admin_token: Some(ADMIN_TOKEN.to_owned()),
             request_log: farebox::telemetry::request_log::Style::Off,
             read_env: &|_| None,
         };
         let app = App::start(settings, given).await.unwrap().app;
-        let account = AccountRow {
-            id: ACCOUNT.into(),
-            name: "test".into(),
-            created_at_ms: 1,
-        };
+        let account = AccountRow::new(ACCOUNT.into(), "test".into(), 1);
         app.store.create_account(&account).await.unwrap();
         app.directory.add_account(account);
         let key = KeyRow {
@@ -84,6 +82,7 @@ impl Gateway {
             created_at_ms: 1,
             expires_at_ms: None,
             revoked_at_ms: None,
+            monthly_limit: None,
         };
         app.store.create_key(&key).await.unwrap();
         app.directory.add_key(key);

@@ -10,20 +10,20 @@ use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type};
 use std::sync::Arc;
 
 /// The texts, by the binary logarithm of the rows that they have room for.
-pub(in super::super) struct BatchSql(Vec<Arc<str>>);
+pub(in crate::ledger) struct BatchSql(Vec<Arc<str>>);
 
 impl BatchSql {
     /// How many texts there are.
-    pub(super) const STATEMENTS: usize = rank(MAX_BATCH) + 1;
+    pub(in crate::ledger) const STATEMENTS: usize = rank(MAX_BATCH) + 1;
 
     /// For rows of these columns, the first of which is `id`. A row whose id is there is left alone.
-    pub(in super::super) fn new(table: &str, columns: &[&str]) -> Self {
+    pub(in crate::ledger) fn new(table: &str, columns: &[&str]) -> Self {
         let of_rank = |rank: usize| text(table, columns, 1 << rank).into();
         Self((0..Self::STATEMENTS).map(of_rank).collect())
     }
 
     /// The text for so many rows, 1 to [`MAX_BATCH`].
-    pub(in super::super) fn for_batch(&self, rows: usize) -> AssertSqlSafe<Arc<str>> {
+    pub(in crate::ledger) fn for_batch(&self, rows: usize) -> AssertSqlSafe<Arc<str>> {
         AssertSqlSafe(Arc::clone(&self.0[rank(rows)]))
     }
 }
@@ -45,29 +45,29 @@ fn text(table: &str, columns: &[&str], rows: usize) -> String {
 }
 
 /// The values of a batch, row by row.
-pub(in super::super) struct BatchArguments(SqliteArguments);
+pub(in crate::ledger) struct BatchArguments(SqliteArguments);
 
 impl BatchArguments {
     /// With room for so many values.
-    pub(in super::super) fn with_capacity(values: usize) -> Self {
+    pub(in crate::ledger) fn with_capacity(values: usize) -> Self {
         let mut arguments = SqliteArguments::default();
         arguments.reserve(values, 0);
         Self(arguments)
     }
 
     /// As an `Arc<str>`, which sqlx takes over; a `&str` it would copy into an `Arc<String>`, two allocations.
-    pub(in super::super) fn text(&mut self, text: &str) -> Result<(), LedgerFault> {
+    pub(in crate::ledger) fn text(&mut self, text: &str) -> Result<(), LedgerFault> {
         self.add(Arc::<str>::from(text))
     }
 
-    pub(in super::super) fn add<'t>(
+    pub(in crate::ledger) fn add<'t>(
         &mut self,
         value: impl Encode<'t, Sqlite> + Type<Sqlite>,
     ) -> Result<(), LedgerFault> {
         self.0.add(value).map_err(LedgerFault::Database)
     }
 
-    pub(in super::super) fn finish(self) -> SqliteArguments {
+    pub(in crate::ledger) fn finish(self) -> SqliteArguments {
         self.0
     }
 }

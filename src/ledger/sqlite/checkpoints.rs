@@ -1,36 +1,43 @@
-//! What requests that are open would be booked as if farebox ended now: the table `checkpoints`, of any SQLite file
-//! that has one. The table's owner removes a checkpoint in a trigger of the insert that books its request.
+//! What requests that are open would be booked as if farebox ended now: the table `checkpoints`, in the embedded ledger
+//! and in a replica's outbox. A trigger of the insert that books a request removes its checkpoint.
 
+use super::super::sql::batch;
+use super::super::sql::writer::Writer;
 use super::super::{LedgerFault, MAX_BATCH};
-use super::{Writer, at_most_a_batch};
 use farebox_domain::ids::RequestId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::{Connection, Row};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, Row};
 
-/// Keeps these, durably, in place of earlier ones of the same requests. At most [`MAX_BATCH`].
-pub(in super::super) async fn keep<T: Serialize>(
-    writer: &Writer,
+/// Keeps these, durably, in place of earlier ones of the same requests, but for those whose row is in the table that
+/// requests are booked in. At most [`MAX_BATCH`].
+pub(in crate::ledger) async fn keep<T: Serialize>(
+    writer: &Writer<SqliteConnectOptions>,
+    booked_in: &'static str,
     open: &[T],
     id_of: fn(&T) -> RequestId,
 ) -> Result<(), LedgerFault> {
-    at_most_a_batch(open.len())?;
+    let Some(open) = batch(open)? else {
+        return Ok(());
+    };
     let rows: Vec<(Vec<u8>, String)> = open
         .iter()
         .map(|request| Ok((id_of(request).as_bytes().to_vec(), json(request)?)))
         .collect::<Result<_, LedgerFault>>()?;
+    let sql = format!(
+        "INSERT INTO checkpoints (id, entry) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM {booked_in} WHERE id = ?1)
+         ON CONFLICT (id) DO UPDATE SET entry = excluded.entry"
+    );
     writer
         .write(async |connection| {
             let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
             for (id, text) in rows {
-                sqlx::query(
-                    "INSERT INTO checkpoints (id, entry) VALUES (?, ?)
-                     ON CONFLICT (id) DO UPDATE SET entry = excluded.entry",
-                )
-                .bind(id)
-                .bind(text)
-                .execute(&mut *transaction)
-                .await?;
+                sqlx::query(AssertSqlSafe(sql.as_str()))
+                    .bind(id)
+                    .bind(text)
+                    .execute(&mut *transaction)
+                    .await?;
             }
             Ok(transaction.commit().await?)
         })
@@ -38,7 +45,7 @@ pub(in super::super) async fn keep<T: Serialize>(
 }
 
 /// What was left open, the oldest first.
-async fn left<T: DeserializeOwned>(writer: &Writer) -> Result<Vec<T>, LedgerFault> {
+async fn left<T: DeserializeOwned>(writer: &Writer<SqliteConnectOptions>) -> Result<Vec<T>, LedgerFault> {
     let texts: Vec<String> = writer
         .write(async |connection| {
             let rows = sqlx::query("SELECT entry FROM checkpoints ORDER BY id")
@@ -55,8 +62,8 @@ async fn left<T: DeserializeOwned>(writer: &Writer) -> Result<Vec<T>, LedgerFaul
 
 /// Books what was left open, and returns how many requests that was. A checkpoint that came after its request was
 /// booked stays behind until now, and says nothing any more.
-pub(in super::super) async fn recover<T, Booked>(
-    writer: &Writer,
+pub(in crate::ledger) async fn recover<T, Booked>(
+    writer: &Writer<SqliteConnectOptions>,
     book: impl Fn(Vec<T>) -> Booked,
 ) -> Result<u64, LedgerFault>
 where
@@ -81,6 +88,6 @@ where
 }
 
 /// A row's text.
-pub(in super::super) fn json(value: &impl Serialize) -> Result<String, LedgerFault> {
+pub(in crate::ledger) fn json(value: &impl Serialize) -> Result<String, LedgerFault> {
     serde_json::to_string(value).map_err(|fault| LedgerFault::Database(Box::new(fault)))
 }

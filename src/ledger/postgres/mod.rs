@@ -1,0 +1,95 @@
+//! The ledger in PostgreSQL, which replicas share.
+//!
+//! A commit is one statement, which is its own transaction: the entries as arrays, one for each column.
+//! `ON CONFLICT DO NOTHING` leaves alone what is booked, and triggers move roll-ups and spending with what was really
+//! added, once for the whole statement. Two replicas that commit the same entries at once wait for each other and never
+//! for ever: whatever takes a lock takes it in one order, entries by id, then roll-ups and then spending by their keys.
+
+mod insert;
+mod book;
+mod leases;
+
+pub use leases::PgLessor;
+
+use super::sql::writer::Writer;
+use super::sql::{SqlLedger, Write};
+use super::{Journal, Ledger, LedgerFault};
+use crate::store::Store;
+use crate::store::database::Database;
+use farebox_domain::ledger::{Adjustment, Entry, Settlement};
+use insert::InsertSql;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use std::time::Duration;
+
+/// How long PostgreSQL may take over a commit before it counts as away. What it was doing may still be done: the same
+/// commit again is then right.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The ledger of the store that replicas share.
+pub type PgLedger = SqlLedger<PgWriter>;
+
+/// Books in PostgreSQL.
+pub struct PgWriter {
+    sql: InsertSql,
+    writer: Writer<PgConnectOptions>,
+}
+
+impl PgLedger {
+    /// The ledger in this store. Errors: [`LedgerFault::OtherDatabase`].
+    pub async fn open(store: &Store) -> Result<Self, LedgerFault> {
+        let Database::Postgres(opened) = store.database() else {
+            return Err(LedgerFault::OtherDatabase("postgres"));
+        };
+        let writer = PgWriter {
+            sql: InsertSql::new(),
+            writer: Writer::new(opened.options.clone()),
+        };
+        Ok(Self {
+            store: store.clone(),
+            writer,
+        })
+    }
+}
+
+impl PgWriter {
+    /// Does this with the connection, or gives up.
+    async fn write<T>(
+        &self,
+        what: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerFault>,
+    ) -> Result<T, LedgerFault> {
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.writer.write(what)).await {
+            Ok(done) => done,
+            Err(elapsed) => Err(LedgerFault::Database(Box::new(elapsed))),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Write for PgWriter {
+    async fn commit(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
+        self.write(async |writer| self.sql.entries(writer, entries).await)
+            .await
+    }
+
+    async fn adjust(&self, adjustments: &[Adjustment]) -> Result<Vec<Adjustment>, LedgerFault> {
+        self.write(async |writer| self.sql.adjustments(writer, adjustments).await)
+            .await
+    }
+}
+
+/// A request that waits for the shared database itself. There is nothing here to keep checkpoints in.
+#[async_trait::async_trait]
+impl Journal for PgLedger {
+    async fn record(&self, settled: &[Settlement]) -> Result<(), LedgerFault> {
+        let entries: Vec<Entry> = settled.iter().map(|settled| settled.entry.clone()).collect();
+        self.commit(&entries).await
+    }
+
+    async fn checkpoint(&self, _open: &[Entry]) -> Result<(), LedgerFault> {
+        Ok(())
+    }
+
+    async fn recover(&self) -> Result<u64, LedgerFault> {
+        Ok(0)
+    }
+}
