@@ -1,7 +1,9 @@
 //! The ledger: one entry a request, booked durably and once, and balances that are the sum of their entries.
 //!
 //! [`Ledger`] is what a database must do, [`Journal`] what a request waits for; [`sqlite`] is both in the embedded
-//! store, [`postgres`] the first where replicas share a database, and [`sql`] what these two have in common. Requests call neither: they hand their entry to the [`settler`], which records many in one transaction.
+//! store. Where replicas share a database [`postgres`] is the first and an [`outbox`] the second. [`sql`] is what the
+//! two ledgers have in common. Requests call neither: they hand their entry to the [`settler`], which records many in
+//! one transaction.
 //! [`verify`] recomputes all of it.
 //! The policy is in docs/LEDGER.md.
 //!
@@ -13,10 +15,12 @@ pub mod verify;
 pub mod sql;
 pub mod sqlite;
 pub mod postgres;
+pub mod outbox;
 pub mod settler;
 pub mod lease;
 
 pub use lease::{LeaseAnswer, Lessor, Scope, Standing};
+pub use outbox::{Bookkeeper, Outbox, OutboxFault, Shipper};
 pub use postgres::{PgLedger, PgLessor};
 pub use settler::{SettleFault, Settler, SettlerObserver};
 pub use sqlite::SqliteLedger;
@@ -213,6 +217,30 @@ pub enum LedgerFault {
     /// The database refused, or is away. It may be there again later.
     #[error("the ledger's database refused")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// PostgreSQL's class of errors about a value itself ("data exception": a text with a NUL in it, a number out of range).
+const DATA_EXCEPTION: &str = "22";
+/// The length of PostgreSQL's codes; SQLite's are shorter.
+const SQLSTATE_LEN: usize = 5;
+
+impl LedgerFault {
+    /// Whether the same call may succeed later. The others are about what was asked, and stay what they are.
+    pub fn passes_with_time(&self) -> bool {
+        match self {
+            Self::OutOfRange { .. } | Self::TooMany(_) | Self::Overflow => false,
+            Self::Unreadable(_) | Self::OtherDatabase(_) => true,
+            Self::Database(cause) => !is_about_a_value(cause.as_ref()),
+        }
+    }
+}
+
+fn is_about_a_value(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    cause
+        .downcast_ref::<sqlx::Error>()
+        .and_then(sqlx::Error::as_database_error)
+        .and_then(|refused| refused.code())
+        .is_some_and(|code| code.len() == SQLSTATE_LEN && code.starts_with(DATA_EXCEPTION))
 }
 
 /// An entry's numbers as 64 signed bits, which is what databases have. That they fit is what makes an entry

@@ -1,4 +1,4 @@
-//! The store's forms, oldest first, built into the binary: `migrations/`, forward only.
+//! The forms of the store and of any other SQLite file, oldest first, built into the binary: `migrations/`, forward only.
 //!
 //! A SQLite file is one farebox's own, and is brought up to date when it is opened. A PostgreSQL is shared by replicas of
 //! perhaps two versions, so it is changed when an operator says so: `farebox migrate`.
@@ -11,14 +11,16 @@ use sqlx::sqlite::SqlitePool;
 use sqlx::{Connection, SqlSafeStr};
 use std::fmt;
 
-type Forms<const N: usize> = [(i64, &'static str, &'static str); N];
+/// A form's number, its name and the SQL that makes it of the one before.
+pub(crate) type Form = (i64, &'static str, &'static str);
 
-const SQLITE: Forms<2> = [
+/// The embedded store's.
+pub(super) const SQLITE: [Form; 2] = [
     (1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
     (2, "money", include_str!("../../migrations/sqlite/0002_money.sql")),
 ];
 
-const POSTGRES: Forms<1> = [(1, "init", include_str!("../../migrations/postgres/0001_init.sql"))];
+const POSTGRES: [Form; 1] = [(1, "init", include_str!("../../migrations/postgres/0001_init.sql"))];
 
 /// One step from a form to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,23 +37,23 @@ impl fmt::Display for Step {
     }
 }
 
-fn migrator<const N: usize>(forms: Forms<N>) -> Migrator {
-    let migrations = forms.map(|(version, name, sql)| {
+fn migrator(forms: &[Form]) -> Migrator {
+    let migrations = forms.iter().map(|(version, name, sql)| {
         Migration::new(
-            version,
-            name.into(),
+            *version,
+            (*name).into(),
             MigrationType::Simple,
             sql.into_sql_str(),
             false,
         )
     });
-    Migrator::with_migrations(migrations.into())
+    Migrator::with_migrations(migrations.collect())
 }
 
 /// Applies what is missing. A file that holds a form which this binary does not know, or one that was edited since,
 /// is refused and left as it is.
-pub(super) async fn run(pool: &SqlitePool) -> Result<(), StoreFault> {
-    Ok(migrator(SQLITE).run(pool).await?)
+pub(super) async fn run(pool: &SqlitePool, forms: &[Form]) -> Result<(), StoreFault> {
+    Ok(migrator(forms).run(pool).await?)
 }
 
 /// Brings a PostgreSQL to this version's form, up to and with the version `last`, and returns the steps that it took.
@@ -61,7 +63,7 @@ pub(super) async fn run(pool: &SqlitePool) -> Result<(), StoreFault> {
 /// what this binary knows under its number. It is left as it is.
 pub async fn migrate(url: &DatabaseUrl, last: Option<i64>) -> Result<Vec<Step>, StoreFault> {
     let mut connection = connect(url).await?;
-    let mut migrator = migrator(POSTGRES);
+    let mut migrator = migrator(&POSTGRES);
     // An advisory lock of the database, ours from before we look until after we changed. It ends with the connection.
     connection.lock().await?;
     migrator.set_locking(false);
@@ -90,7 +92,7 @@ pub(super) async fn require_current(url: &DatabaseUrl) -> Result<(), StoreFault>
 }
 
 async fn missing_in(connection: &mut PgConnection) -> Result<Vec<Step>, StoreFault> {
-    let migrator = migrator(POSTGRES);
+    let migrator = migrator(&POSTGRES);
     let table: &str = &migrator.table_name;
     let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
         .bind(table)

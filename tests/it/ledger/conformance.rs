@@ -154,12 +154,13 @@ pub(crate) async fn verify_counts_what_holds(bench: impl Bench) {
         "interrupted": 2
       },
       "usage_sources": {
-        "deltas": 2,
+        "deltas": 1,
         "engine": 2,
         "engine_continuous": 2,
         "engine_corrected": 2,
         "engine_partial": 2,
-        "none": 2
+        "none": 1,
+        "tokenizer": 2
       },
       "discrepancies_total": 0,
       "discrepancies": []
