@@ -14,3 +14,5 @@ mod config;
 mod crash;
 mod gateway;
 mod ledger;
+mod postgres;
+mod store;
