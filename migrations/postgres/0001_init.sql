@@ -36,7 +36,7 @@ CREATE TABLE settings (
 );
 
 -- Moves with every change above, so that a replica sees by one number that it must read again.
-CREATE TABLE revision (only boolean PRIMARY KEY CHECK (only), number bigint NOT NULL);
+CREATE TABLE revision (one boolean PRIMARY KEY CHECK (one), number bigint NOT NULL);
 INSERT INTO revision VALUES (true, 0);
 CREATE FUNCTION farebox_revise() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

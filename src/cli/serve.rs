@@ -2,6 +2,7 @@
 
 use crate::admission::directory::hash_secret;
 use crate::app::{App, Given, StartFault, Started};
+use crate::cli::database::DatabaseArg;
 use crate::cli::error::CliError;
 use crate::clock::Clock;
 use crate::config::{self, Faults, Settings};
@@ -31,7 +32,7 @@ pub struct ServeArgs {
         default_value = "models.yaml"
     )]
     pub config: PathBuf,
-    /// Where accounts, keys and the ledger are kept.
+    /// Where accounts, keys and the ledger are kept; with --database, what is this replica's alone.
     #[arg(
         long,
         value_name = "DIR",
@@ -39,6 +40,9 @@ pub struct ServeArgs {
         default_value = "./farebox-data"
     )]
     pub data: PathBuf,
+    /// Where replicas keep accounts, keys and the ledger together.
+    #[command(flatten)]
+    pub database: DatabaseArg,
     /// Where clients come in.
     #[arg(
         long,
@@ -138,7 +142,7 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
         clock: Clock::system(),
         secrets: Secrets::from_system().map_err(|cause| fault(&cause))?,
         data_dir: &args.data,
-        database: None,
+        database: args.database.url()?,
         // Set to nothing is not set: an empty token would be no secret.
         admin_token: args.admin_token.filter(|token| !token.trim().is_empty()),
         request_log: request_lines(args.log_format),

@@ -21,7 +21,7 @@ pub mod lease;
 
 pub use lease::{LeaseAnswer, Lessor, Scope, Standing};
 pub use outbox::{Bookkeeper, Outbox, OutboxFault, Shipper};
-pub use postgres::{PgLedger, PgLessor};
+pub use postgres::{PgLedger, PgLessor, ReplicaBooks};
 pub use settler::{SettleFault, Settler, SettlerObserver};
 pub use sqlite::SqliteLedger;
 pub use usage::{Bucket, GroupBy, UsageQuery, UsageRow};
@@ -101,27 +101,20 @@ pub trait Ledger: Send + Sync + 'static {
     async fn verify(&self) -> Result<Verification, LedgerFault>;
 }
 
-/// A journal and a ledger that belong together.
-pub struct Books {
-    /// What requests wait for.
-    pub journal: Arc<dyn Journal>,
-    /// Where it ends up.
-    pub ledger: Arc<dyn Ledger>,
+/// Where a store's entries are booked.
+pub enum Books {
+    /// In the file that is the store: journal and ledger in one.
+    Embedded(Arc<SqliteLedger>),
+    /// In the database that replicas share: each has an outbox for its journal.
+    Shared(Arc<PgLedger>),
 }
 
 impl Books {
     /// The books of this store.
     pub async fn open(store: &Store) -> Result<Self, LedgerFault> {
-        fn of<L: Journal + Ledger>(both: L) -> Books {
-            let both = Arc::new(both);
-            Books {
-                journal: both.clone(),
-                ledger: both,
-            }
-        }
         Ok(match store.database() {
-            Database::Sqlite(_) => of(SqliteLedger::open(store).await?),
-            Database::Postgres(_) => of(PgLedger::open(store).await?),
+            Database::Sqlite(_) => Self::Embedded(Arc::new(SqliteLedger::open(store).await?)),
+            Database::Postgres(_) => Self::Shared(Arc::new(PgLedger::open(store).await?)),
         })
     }
 }

@@ -98,6 +98,8 @@ fn server_options(url: &DatabaseUrl) -> PgConnectOptions {
         .options([
             ("synchronous_commit", "on"),
             ("plan_cache_mode", "force_custom_plan"),
+            // A migration says what it skips.
+            ("client_min_messages", "warning"),
         ])
         .disable_statement_logging()
 }

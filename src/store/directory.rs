@@ -28,6 +28,22 @@ impl DataDirectory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// The id under which a replica is known to those that it shares a database with: of its directory, so that a replica
+    /// that starts again is the same. `new` makes one where there is none.
+    pub fn replica_id(&self, new: impl FnOnce() -> String) -> Result<String, StoreFault> {
+        let unusable = |fault| StoreFault::Directory(self.path.clone(), fault);
+        let file = self.path.join("replica.id");
+        match std::fs::read_to_string(&file) {
+            Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+            Ok(_) => {}
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {}
+            Err(fault) => return Err(unusable(fault)),
+        }
+        let id = new();
+        std::fs::write(&file, &id).map_err(unusable)?;
+        Ok(id)
+    }
 }
 
 /// Makes the directory if need be (0700; one that exists keeps its mode) and locks `farebox.lock` in it. The lock

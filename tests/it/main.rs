@@ -15,3 +15,6 @@ mod crash;
 mod gateway;
 mod ledger;
 mod prompt;
+mod postgres;
+mod replicas;
+mod store;

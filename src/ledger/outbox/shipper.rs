@@ -176,14 +176,18 @@ impl Shipper {
         number: u64,
         fault: &LedgerFault,
     ) -> Result<(), LedgerFault> {
-        let cause: &(dyn std::error::Error + 'static) = fault;
-        tracing::error!(
-            ?settlement,
-            cause,
-            "the ledger refuses a settlement; it is put aside"
-        );
+        log_refused(settlement, fault);
         self.outbox.refuse(number, &fault.to_string()).await
     }
+}
+
+fn log_refused(settlement: &Settlement, fault: &LedgerFault) {
+    let cause: &(dyn std::error::Error + 'static) = fault;
+    tracing::error!(
+        ?settlement,
+        cause,
+        "the ledger refuses a settlement; it is put aside"
+    );
 }
 
 /// The wait after so many failures in a row.

@@ -1,5 +1,6 @@
 //! Booking what a replica settled: its entries, and out of its leases what they cost.
 
+use super::super::outbox::Bookkeeper;
 use super::super::{LedgerFault, Scope};
 use super::{PgLedger, PgWriter};
 use farebox_domain::ids::RequestId;
@@ -9,6 +10,7 @@ use farebox_domain::month::Month;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 impl PgLedger {
     /// Books settlements of this replica in one transaction. A settlement that is booked already is left as it is, and
@@ -18,6 +20,29 @@ impl PgLedger {
     /// had that money since. It is booked all the same, and what of it is beyond the account's balance is written off.
     pub async fn book(&self, replica: &str, settled: &[Settlement]) -> Result<(), LedgerFault> {
         self.writer.book(replica, settled).await
+    }
+}
+
+/// What a replica's shipper books with.
+pub struct ReplicaBooks {
+    ledger: Arc<PgLedger>,
+    replica: String,
+}
+
+impl ReplicaBooks {
+    /// In this ledger, for the replica with this id.
+    pub fn new(ledger: Arc<PgLedger>, replica: &str) -> Self {
+        Self {
+            ledger,
+            replica: replica.to_owned(),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Bookkeeper for ReplicaBooks {
+    async fn book(&self, batch: &[Settlement]) -> Result<(), LedgerFault> {
+        self.ledger.book(&self.replica, batch).await
     }
 }
 
