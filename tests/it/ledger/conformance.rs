@@ -25,11 +25,34 @@ pub(crate) trait Bench: Sized {
     fn version(&self) -> PriceVersion;
     /// Behind the ledger's back.
     async fn overwrite_cost(&self, id: RequestId, picodollars: i64);
+    /// From now on the database refuses the sample entry with this number, after others of its commit.
+    async fn refuse(&self, number: u64);
+    /// It no longer does.
+    async fn refuse_no_more(&self);
     /// Behind the ledger's back.
     async fn overwrite_rollups(&self, account: &str, picodollars: u32);
 }
 
 macro_rules! conformance {
+    ($bench:ty) => {
+        $crate::ledger::conformance::conformance! { $bench:
+            an_entry_reads_back_as_it_was_booked,
+            an_id_is_booked_once,
+            a_batch_of_any_size_is_booked_whole,
+            what_cannot_be_booked_books_nothing,
+            verify_counts_what_holds,
+            verify_finds_what_was_doctored,
+            verify_lists_some_and_counts_all,
+            sums_leave_64_bits_without_harm,
+            usage_is_cut_at_midnight_utc,
+            usage_is_summed_by_what_is_asked,
+            usage_of_any_span_is_the_fold,
+            a_month_is_what_was_admitted_in_it,
+            an_adjustment_is_booked_once,
+            pages_are_in_the_order_of_ids,
+            a_failed_commit_moves_nothing_and_the_next_one_is_right,
+        }
+    };
     ($bench:ty: $($promise:ident),* $(,)?) => {
         $(#[tokio::test]
         async fn $promise() {
@@ -188,11 +211,11 @@ pub(crate) async fn verify_finds_what_was_doctored(bench: impl Bench) {
     bench.overwrite_rollups("acct_b", 5).await;
 
     let verified = ledger.verify().await.unwrap();
-    // What counts against ceilings is in one of the databases only.
+    // What counts against ceilings, and roll-ups by day, are in one of the databases only.
     let lines: Vec<String> = verified
         .discrepancies
         .iter()
-        .filter(|found| !matches!(found, Discrepancy::Spending(_)))
+        .filter(|found| !matches!(found, Discrepancy::Spending(_) | Discrepancy::DayRollup { .. }))
         .map(|found| serde_json::to_string(found).unwrap())
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
@@ -582,6 +605,22 @@ pub(crate) async fn pages_are_in_the_order_of_ids(bench: impl Bench) {
         ..all_of_them
     };
     assert_eq!(page(about).await, [credit[3].clone()]);
+}
+
+pub(crate) async fn a_failed_commit_moves_nothing_and_the_next_one_is_right(bench: impl Bench) {
+    let ledger = bench.ledger();
+    let all = entries(0..10, "acct_a", bench.version());
+    ledger.commit(&all[..4]).await.unwrap();
+    bench.refuse(6).await;
+    ledger.commit(&all[4..]).await.unwrap_err();
+    ledger.commit(&all[4..]).await.unwrap_err();
+    assert_eq!(balance(ledger, "acct_a").await, (cost_sum(&all[..4]), 4));
+    ledger.commit(&all[4..6]).await.unwrap();
+
+    bench.refuse_no_more().await;
+    ledger.commit(&all[4..]).await.unwrap();
+    assert_eq!(balance(ledger, "acct_a").await, (cost_sum(&all), 10));
+    assert_eq!(ledger.verify().await.unwrap().discrepancies, []);
 }
 
 /// Random entries in random batches, ids repeated within and across them; the oracle is a fold in memory.

@@ -7,3 +7,4 @@ mod sqlite;
 mod postgres;
 mod settler;
 mod measure;
+mod measure_postgres;
