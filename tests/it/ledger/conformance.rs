@@ -169,6 +169,8 @@ pub(crate) async fn verify_counts_what_holds(bench: impl Bench) {
     }
     bench.ledger().commit(&all).await.unwrap();
     let verified = bench.ledger().verify().await.unwrap();
+    // Once for each database, in one process of `cargo test`.
+    insta::allow_duplicates! {
     insta::assert_snapshot!(serde_json::to_string_pretty(&verified).unwrap(), @r#"
     {
       "entries": 12,
@@ -195,6 +197,7 @@ pub(crate) async fn verify_counts_what_holds(bench: impl Bench) {
       "discrepancies": []
     }
     "#);
+    }
 }
 
 pub(crate) async fn verify_finds_what_was_doctored(bench: impl Bench) {
@@ -218,6 +221,8 @@ pub(crate) async fn verify_finds_what_was_doctored(bench: impl Bench) {
         .filter(|found| !matches!(found, Discrepancy::Spending(_) | Discrepancy::DayRollup { .. }))
         .map(|found| serde_json::to_string(found).unwrap())
         .collect();
+    // Once for each database, in one process of `cargo test`.
+    insta::allow_duplicates! {
     insta::assert_snapshot!(lines.join("\n"), @r#"
     {"kind":"cost","id":"req_019ab697e80000000000000000000003","booked":"7","expected":"14220000"}
     {"kind":"price_version","id":"req_019ab697e80000000000000000000008","booked":1001,"expected":"test/model-1"}
@@ -226,6 +231,7 @@ pub(crate) async fn verify_finds_what_was_doctored(bench: impl Bench) {
     {"kind":"rollup","group":{"account":"acct_b","key":"key_1","model":"test/model-1","endpoint":"chat_completions","price_version":1,"bucket_ms":1764000000000},"booked":{"requests":1,"prompt_tokens":103,"cached_tokens":10,"completion_tokens":20,"reasoning_tokens":0,"cost":"5"},"expected":{"requests":1,"prompt_tokens":103,"cached_tokens":10,"completion_tokens":20,"reasoning_tokens":0,"cost":"15900000"}}
     {"kind":"rollup","group":{"account":"acct_b","key":"key_2","model":"test/model-1","endpoint":"chat_completions","price_version":1,"bucket_ms":1764000000000},"booked":{"requests":1,"prompt_tokens":104,"cached_tokens":11,"completion_tokens":21,"reasoning_tokens":1,"cost":"5"},"expected":{"requests":1,"prompt_tokens":104,"cached_tokens":11,"completion_tokens":21,"reasoning_tokens":1,"cost":"16240000"}}
     "#);
+    }
     let listed = u64::try_from(verified.discrepancies.len()).unwrap();
     assert_eq!((lines.len(), verified.discrepancies_total), (6, listed));
 }
