@@ -1,6 +1,6 @@
 //! What the ledger does alike in both databases, which is all but booking.
 //!
-//! The statements are one text for both (`crate::store::database`); where sums of money differ, a [`Sums`] says how.
+//! The statements are one text for both (`crate::store::database`); where sums of money differ, a `Sums` says how.
 //! [`Write`] is what each does in its own way.
 
 pub(super) mod columns;
