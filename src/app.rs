@@ -2,14 +2,20 @@
 //!
 //! Clock, randomness, listeners and the signal to stop are given, so a test owns them all.
 
+mod refresh;
+mod replica;
+
+use self::replica::Replica;
 use crate::admission::directory::{Directory, hash_secret};
 use crate::admission::wallet::Payer;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Faults, Settings};
 use crate::engines::client::{Engine, EngineFault};
+use crate::engines::prompt::{self, PromptCounters};
 use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel};
 use crate::http;
-use crate::ledger::{Books, Ledger, LedgerFault, Settler, SettlerObserver};
+use crate::ledger::outbox::OutboxFault;
+use crate::ledger::{Books, Journal, Ledger, LedgerFault, Settler, SettlerObserver};
 use crate::pipeline::checkpoint::checkpoint_open;
 use crate::pipeline::{Pipeline, settle_abandoned};
 use crate::secrets::Secrets;
@@ -64,6 +70,8 @@ pub struct App {
     /// Cancelled when no new request is to be taken.
     pub draining: CancellationToken,
     background: Background,
+    /// What one of several replicas has besides.
+    replica: Option<Replica>,
 }
 
 /// Tasks that are not requests.
@@ -108,9 +116,21 @@ pub enum StartFault {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerFault),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] OutboxFault),
+    /// What an earlier process left could not be booked: the shared ledger does not take it.
+    #[error(
+        "{0} settlements of the last run are still in the outbox and the shared database does not take them; they are \
+         kept. Start again when it does"
+    )]
+    OutboxNotShipped(u64),
     /// Engines that could not be set up: all of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Engines(Vec<EngineFault>),
+    /// Tokenizers and chat templates of no use, each at the line that names it.
+    #[error(transparent)]
+    Prompts(#[from] Faults),
     /// The metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] MetricFault),
@@ -147,20 +167,35 @@ impl App {
         } = given;
         let metrics = Arc::new(Metrics::new()?);
         let engines = set_up_engines(&settings, &clock, read_env)?;
+        let counters = prompt::load_all(&settings, &clock)?;
         let store = match &database {
             Some(url) => Store::connect(data_dir, url).await?,
             None => Store::open(data_dir).await?,
         };
-        let Books { journal, ledger } = Books::open(&store).await?;
-        journal.recover().await?;
-        let directory = Directory::load(
+        let books = Books::open(&store).await?;
+        let directory = Arc::new(match &books {
+            Books::Embedded(_) => Directory::default(),
+            Books::Shared(_) => Directory::leased(),
+        });
+        directory.refresh(
             store.accounts().await?,
             store.keys().await?,
             store.limits().await?,
         );
-        let directory = Arc::new(directory);
-        load_wallets(&directory, &*ledger, Month::of_ms(clock.unix_ms())).await?;
-        let registry = Arc::new(join_registry(&settings, engines, &store, &metrics, &clock).await?);
+        let (journal, ledger, replica): (Arc<dyn Journal>, Arc<dyn Ledger>, _) = match books {
+            Books::Embedded(both) => {
+                both.recover().await?;
+                load_wallets(&directory, &*both, Month::of_ms(clock.unix_ms())).await?;
+                (both.clone(), both, None)
+            }
+            Books::Shared(ledger) => {
+                let new_id = || format!("replica_{}", secrets.random_hex(8));
+                let replica = Replica::open(&store, &ledger, &directory, &clock, new_id).await?;
+                (replica.outbox.clone(), ledger, Some(replica))
+            }
+        };
+        let registry =
+            Arc::new(join_registry(&settings, (engines, &counters), &store, &metrics, &clock).await?);
         let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
 
         let background = Background {
@@ -183,7 +218,7 @@ impl App {
             retry: settings.retry,
             timeouts: settings.timeouts,
             settler,
-            leases: None,
+            leases: replica.as_ref().map(|replica| Arc::clone(&replica.leases)),
             in_flight: Default::default(),
             metrics: Arc::clone(&metrics),
             request_log: Arc::new(RequestLog::new(request_log)),
@@ -221,7 +256,15 @@ impl App {
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             background,
+            replica,
         });
+        if let Some(replica) = &app.replica {
+            replica.run();
+            let stop = app.background.stop_probes.clone();
+            app.background
+                .tasks
+                .spawn(refresh::refresh(Arc::clone(&app), stop));
+        }
         Ok(Started { app, new_admin_token })
     }
 
@@ -280,6 +323,9 @@ impl App {
         } else {
             self.background.settling.close();
             self.background.settling.wait().await;
+        }
+        if let Some(replica) = &self.replica {
+            replica.stop().await;
         }
         self.background.stop_log.cancel();
         self.background.log.close();
@@ -366,7 +412,7 @@ fn set_up_engines(
 
 async fn join_registry(
     settings: &Settings,
-    engines: Vec<Arc<Engine>>,
+    (engines, counters): (Vec<Arc<Engine>>, &PromptCounters),
     store: &Store,
     metrics: &Metrics,
     clock: &Clock,
@@ -383,6 +429,7 @@ async fn join_registry(
             Arc::clone(model),
             Prices::new(schedule),
             deployments,
+            counters.get(&model.id).cloned(),
             metrics.of_model(&model.id),
         )));
     }

@@ -11,6 +11,7 @@
 //! or dropped is not.
 
 use farebox_domain::ids::KeyId;
+use farebox_domain::ledger::Leased;
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
 use farebox_domain::refusal::Ceiling;
@@ -468,10 +469,14 @@ impl Hold {
         self.under.any()
     }
 
-    /// The ceilings whose lease it uses up, for whoever books it: balance, account's month, key's month.
-    pub fn leased_from(&self) -> [bool; 3] {
+    /// The ceilings whose lease it uses up, for whoever books it.
+    pub fn leased(&self) -> Leased {
         let under = self.under;
-        [under.balance, under.account_month, under.key_month].map(|there_was| there_was && self.leased)
+        Leased {
+            credit: self.leased && under.balance,
+            account_month: self.leased && under.account_month,
+            key_month: self.leased && under.key_month,
+        }
     }
 
     /// Gives back what is above `amount`: the request can no longer cost more than that.

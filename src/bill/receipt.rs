@@ -86,6 +86,10 @@ const fn source_in_words(source: UsageSource) -> &'static str {
         UsageSource::EngineContinuous => {
             "The counts are the last that the engine reported before the answer ended early."
         }
+        UsageSource::Tokenizer => {
+            "The engine reported no counts: the prompt was counted by the model's own tokenizer, and one token for each \
+             piece of the answer that was delivered."
+        }
         UsageSource::Deltas => {
             "The engine reported no counts: one token is counted for each piece of the answer that was delivered, and none \
              for the prompt."

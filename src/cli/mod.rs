@@ -1,14 +1,17 @@
 //! The command line: one file for each group of commands. It alone reads the environment, and hands on values.
 //!
-//! - [`serve`], [`check`] and [`simulate`] work by themselves;
+//! - [`serve`], [`check`], [`count`], [`migrate`] and [`simulate`] work by themselves;
 //! - [`account`], [`key`], [`limit`], [`usage`], [`statement`], [`ledger`] and [`engine`] speak to a running gateway through
 //!   [`client`], so what they change acts on the very next request;
+//! - [`database`] is an argument that two of them have;
 //! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
 //!
 //! Architecture Invariant: no command prints: each writes to what it is given, so a test can read it.
 
 pub mod serve;
 pub mod check;
+pub mod count;
+pub mod migrate;
 pub mod simulate;
 pub mod account;
 pub mod key;
@@ -19,6 +22,7 @@ pub mod statement;
 pub mod ledger;
 pub mod engine;
 pub mod client;
+pub mod database;
 pub mod table;
 pub mod error;
 
@@ -38,8 +42,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies; 64 bad usage or a bad \
-                          configuration file.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, or `migrate --check` \
+                          an old form; 64 bad usage or a bad configuration file.";
 
 /// What farebox can do.
 #[derive(Debug, Subcommand)]
@@ -48,6 +52,10 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Check a configuration file and say everything that is wrong with it.
     Check(check::CheckArgs),
+    /// Say how many prompt tokens request bodies have, by a model's tokenizer and chat template.
+    Count(count::CountArgs),
+    /// Bring the PostgreSQL that replicas share to this version's form.
+    Migrate(migrate::MigrateArgs),
     /// Run a simulated engine: an engine, not a model, for a first look and for tests.
     Simulate(SimulateArgs),
     /// Make and show accounts.
@@ -102,8 +110,9 @@ fn tell_clap(told: &clap::Error, out: &mut dyn Write, err: &mut dyn Write) -> u8
 impl Command {
     fn as_json(&self) -> bool {
         match self {
-            Self::Serve(_) | Self::Simulate(_) => false,
+            Self::Serve(_) | Self::Migrate(_) | Self::Simulate(_) => false,
             Self::Check(args) => args.json,
+            Self::Count(args) => args.json,
             Self::Account(args) => args.admin.json,
             Self::Key(args) => args.admin.json,
             Self::Limit(args) => args.admin.json,
@@ -120,6 +129,8 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(args, out),
             Self::Check(args) => check::run(&args, out),
+            Self::Count(args) => count::run(&args, out),
+            Self::Migrate(args) => runtime()?.block_on(migrate::run(args, out)),
             Self::Simulate(args) => simulate::run(args),
             Self::Account(args) => ask(args.admin.clone(), async |client| {
                 account::run(args, client, out).await
@@ -152,15 +163,19 @@ impl Command {
     }
 }
 
-/// Runs a command that needs the gateway. One thread is enough: it asks one thing at a time.
+/// Runs a command that needs the gateway.
 fn ask(
     admin: AdminArgs,
     command: impl AsyncFnOnce(&AdminClient) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     let client = AdminClient::new(admin)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    runtime()?.block_on(command(&client))
+}
+
+/// One thread is enough for a command: it asks one thing at a time.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(CliError::Runtime)?;
-    runtime.block_on(command(&client))
+        .map_err(CliError::Runtime)
 }

@@ -9,7 +9,7 @@
 
 use super::{Journal, LedgerFault, MAX_BATCH, Numbers};
 use crate::clock::Clock;
-use farebox_domain::ledger::Entry;
+use farebox_domain::ledger::{Entry, Settlement};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ pub struct Settler {
 type Waiter = oneshot::Sender<Result<(), SettleFault>>;
 
 enum Message {
-    Settle(Box<Entry>, Option<Waiter>),
+    Settle(Box<Settlement>, Option<Waiter>),
     Checkpoint(Vec<Entry>),
     Close(oneshot::Sender<()>),
 }
@@ -98,15 +98,15 @@ impl Settler {
 
     /// Queues an entry. The receiver resolves once it is durable, or with the reason why that is not known; if it
     /// resolves to a `RecvError`, the loop was stopped with the entry in it, and it is not known either.
-    pub fn settle(&self, entry: Entry) -> oneshot::Receiver<Result<(), SettleFault>> {
+    pub fn settle(&self, settled: Settlement) -> oneshot::Receiver<Result<(), SettleFault>> {
         let (waiter, receipt) = oneshot::channel();
-        self.queue(entry, Some(waiter));
+        self.queue(settled, Some(waiter));
         receipt
     }
 
     /// Queues an entry that nobody waits for: the client is gone.
-    pub fn settle_unwaited(&self, entry: Entry) {
-        self.queue(entry, None);
+    pub fn settle_unwaited(&self, settled: Settlement) {
+        self.queue(settled, None);
     }
 
     /// Keeps what these open requests would be booked as if farebox ended now. Nobody waits for it, and a failure is
@@ -137,16 +137,16 @@ impl Settler {
         self.queued.load(Ordering::Relaxed)
     }
 
-    fn queue(&self, entry: Entry, waiter: Option<Waiter>) {
-        if let Err(fault) = Numbers::of(&entry) {
-            refuse(&entry, waiter, SettleFault::Unbookable, &fault);
+    fn queue(&self, settled: Settlement, waiter: Option<Waiter>) {
+        if let Err(fault) = Numbers::of(&settled.entry) {
+            refuse(&settled.entry, waiter, SettleFault::Unbookable, &fault);
             return;
         }
         self.queued.fetch_add(1, Ordering::Relaxed);
-        let sent = self.queue.send(Message::Settle(Box::new(entry), waiter));
+        let sent = self.queue.send(Message::Settle(Box::new(settled), waiter));
         if let Err(mpsc::error::SendError(Message::Settle(unsent, waiting))) = sent {
             self.queued.fetch_sub(1, Ordering::Relaxed);
-            refuse(&unsent, waiting, SettleFault::Closed, &SettleFault::Closed);
+            refuse(&unsent.entry, waiting, SettleFault::Closed, &SettleFault::Closed);
         }
     }
 }
@@ -188,7 +188,7 @@ struct Settling {
     /// Scratch: kept for its allocation.
     arrived: Vec<Message>,
     /// Not booked, the oldest first.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Settlement>,
     /// One for each of `entries`; `None` if nobody waits, or no longer.
     waiters: VecDeque<Option<Waiter>>,
     closers: Vec<oneshot::Sender<()>>,

@@ -2,6 +2,7 @@
 
 use crate::admission::concurrency::ConcurrencyPermit;
 use crate::admission::wallet::Payer;
+use crate::engines::prompt::QUICK_BYTES_AT_MOST;
 use crate::engines::registry::ServedModel;
 use crate::pipeline::authenticate::Caller;
 use crate::pipeline::hold::{Bounds, Terms, hold};
@@ -109,7 +110,8 @@ pub async fn admit(
         key: &caller.key.id,
         month: Month::of_ms(admitted_at_ms),
     };
-    let bounds = Bounds::of(&request, &served.model);
+    let counted = count_prompt(served, &request).await;
+    let bounds = Bounds::of(&request, &served.model, counted);
     let terms = Terms {
         payer,
         bounds,
@@ -125,6 +127,7 @@ pub async fn admit(
         choices: request.choices,
         service_tier,
         price,
+        prompt_tokens: counted,
         held,
         admitted_at: pipeline.clock.now(),
         admitted_at_ms,
@@ -149,6 +152,19 @@ pub async fn admit(
         },
         Arc::clone(served),
     ))
+}
+
+/// The prompt's tokens, where the operator has given the model's tokenizer and it can tell. A long body is counted where it
+/// holds up nobody.
+async fn count_prompt(served: &Arc<ServedModel>, request: &InferenceRequest) -> Option<u64> {
+    let counter = served.prompt.as_ref()?;
+    let (endpoint, body) = (request.endpoint, request.body.clone());
+    if body.len() <= QUICK_BYTES_AT_MOST {
+        return counter.count(endpoint, &body);
+    }
+    let counter = Arc::clone(counter);
+    let counting = tokio::task::spawn_blocking(move || counter.count(endpoint, &body));
+    counting.await.ok().flatten()
 }
 
 fn check_task(served: &ServedModel, request: &InferenceRequest) -> Result<(), Refusal> {

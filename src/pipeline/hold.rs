@@ -1,7 +1,7 @@
 //! What a request can cost at the most, and what of it is held before an engine is called.
 //!
-//! The prompt is counted from above: a token is at least a byte of text, a chat template adds a little to each message,
-//! and no engine reads more than the model's context. The answer is bounded by what the client asked for, by the
+//! The prompt is counted by the model's own tokenizer, where the operator gives it, and from above otherwise: a token is at
+//! least a byte of text, a chat template adds a little to each message, and no engine reads more than the model's context. The answer is bounded by what the client asked for, by the
 //! model's limit and by its context. Where a balance affords less than that and the client asked for no number, the
 //! answer is capped: the engine is told so, and ends it with `finish_reason: "length"`.
 
@@ -45,9 +45,11 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The bounds of a request to this model.
-    pub fn of(request: &InferenceRequest, model: &Model) -> Self {
-        let prompt_tokens = prompt_bound(request, u64::from(model.context_length));
+    /// The bounds of a request to this model. `counted` are its prompt's tokens, where the model's own tokenizer has
+    /// counted them.
+    pub fn of(request: &InferenceRequest, model: &Model, counted: Option<u64>) -> Self {
+        let bound = || prompt_bound(request, u64::from(model.context_length));
+        let prompt_tokens = counted.unwrap_or_else(bound);
         let choices = u64::try_from(request.choices).unwrap_or(u64::MAX);
         let context = u64::from(model.context_length);
         let most = u64::from(model.max_output_tokens);
@@ -284,6 +286,7 @@ mod tests {
                 serves: "m".into(),
             }],
             routing: Routing::LeastLoaded,
+            prompt: None,
         }
     }
 
@@ -300,6 +303,7 @@ mod tests {
         Bounds::of(
             &InferenceRequest::read(Endpoint::ChatCompletions, body).unwrap(),
             model,
+            None,
         )
     }
 

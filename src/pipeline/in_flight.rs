@@ -41,6 +41,8 @@ pub struct Live {
     pub service_tier: ServiceTier,
     /// The price that it was admitted under.
     pub price: VersionedPrice,
+    /// Its prompt's tokens, where the model's own tokenizer has counted them.
+    pub prompt_tokens: Option<u64>,
     /// What bounds its cost.
     pub bounds: Bounds,
     /// Tokens of completion, of all choices, at which the balance and not the model has ended the answer.
@@ -94,6 +96,8 @@ pub struct NewRequest {
     pub service_tier: ServiceTier,
     /// The price that it was admitted under.
     pub price: VersionedPrice,
+    /// Its prompt's tokens, where the model's own tokenizer has counted them.
+    pub prompt_tokens: Option<u64>,
     /// The money that it may cost.
     pub held: Held,
     /// When it was admitted.
@@ -122,6 +126,7 @@ impl Live {
             choices: request.choices,
             service_tier: request.service_tier,
             price: request.price,
+            prompt_tokens: request.prompt_tokens,
             bounds: held.bounds,
             capped_at: held.capped.then_some(tokens),
             admitted_at: request.admitted_at,

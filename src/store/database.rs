@@ -4,20 +4,24 @@
 //! done with it for each. What was rejected: a trait that each database implements, which says every statement twice,
 //! and sqlx's `Any`, which knows neither's settings nor their arrays.
 
+use super::file::{self, Check};
+use super::migrations::SQLITE;
 use super::{DatabaseUrl, StoreFault};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a statement waits for another connection's write to end.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Connections for reading and for administrators' writes; the ledger writes through one of its own.
 const POOL_CONNECTIONS: u32 = 4;
+
+/// Entries are too many to be looked through at every start: above a second's worth they are left to
+/// `farebox ledger verify`, which reads them all.
+const CHECK: Check = Check::Except {
+    above: 128 << 20,
+    tables: &["entries", "usage_rollups"],
+};
 
 /// How long PostgreSQL may take to give a connection before it is said to be away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,22 +62,12 @@ macro_rules! on {
 pub(crate) use on;
 
 impl Database {
-    /// The file, which is made if need be. A commit is on disk when it returns (WAL, `synchronous=FULL`).
+    /// The file, which is made if need be, checked and brought to this version's form.
     pub(super) async fn open_file(
         path: &Path,
     ) -> Result<Opened<SqlitePool, SqliteConnectOptions>, StoreFault> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true)
-            .disable_statement_logging();
-        let pool = SqlitePoolOptions::new()
-            .max_connections(POOL_CONNECTIONS)
-            .connect_with(options.clone())
-            .await?;
+        let options = file::options(path);
+        let pool = file::open(&options, POOL_CONNECTIONS, CHECK, &SQLITE).await?;
         Ok(Opened { pool, options })
     }
 
@@ -104,6 +98,10 @@ fn server_options(url: &DatabaseUrl) -> PgConnectOptions {
         .options([
             ("synchronous_commit", "on"),
             ("plan_cache_mode", "force_custom_plan"),
+            // A sum by account and day over months is made in memory.
+            ("work_mem", "32MB"),
+            // A migration says what it skips.
+            ("client_min_messages", "warning"),
         ])
         .disable_statement_logging()
 }

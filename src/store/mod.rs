@@ -4,7 +4,7 @@
 //! versions. All of it is read into memory at start; nothing here is asked before a request's first byte.
 //! The ledger keeps its tables in the same database, through a connection of its own (`crate::ledger`).
 //!
-//! [`database`] is the two of them, [`row`] how their rows are read alike; what is asked of them is written once.
+//! `database` is the two of them, `row` how their rows are read alike; what is asked of them is written once.
 //!
 //! Architecture invariant: `sqlx` is named under `store` and `ledger` only, and every fault of it ends as a
 //! [`StoreFault`] or a `LedgerFault`.
@@ -14,13 +14,16 @@ mod url;
 pub(crate) mod database;
 pub(crate) mod row;
 mod migrations;
+pub(crate) mod file;
 mod accounts;
 mod limits;
 pub(crate) mod prices;
 mod revision;
 
 pub use accounts::{AccountRow, KeyRow};
+pub use directory::DataDirectory;
 pub use limits::LimitRow;
+pub(crate) use migrations::Form;
 pub use migrations::{Step, migrate, missing};
 pub use prices::PriceSource;
 pub use revision::Changes;
@@ -29,7 +32,6 @@ pub use url::DatabaseUrl;
 use database::{Database, on};
 use row::ColumnFault;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,24 @@ pub enum StoreFault {
     /// A stored value that farebox would not have written.
     #[error("{0} cannot be read back from the store")]
     Unreadable(&'static str),
+    /// A file that SQLite cannot read as it wrote it.
+    #[error(
+        "the database file {} is damaged: {found}. Nothing was changed in it. Keep a copy of it and of its -wal file, \
+         then put back a sound copy, or make one with `sqlite3 {} .recover` (docs/LEDGER.md, A damaged file)",
+        .path.display(), .path.display()
+    )]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite says.
+        found: String,
+    },
+    /// A file that may not be written, or whose folder may not.
+    #[error(
+        "the database file {} cannot be opened for writing. Look at the owner and mode of it and of its folder, and \
+         whether the disk is mounted read-only", .0.display()
+    )]
+    NotWritable(PathBuf, #[source] sqlx::Error),
     /// The file was written by a newer farebox, or a migration failed.
     #[error("the store cannot be brought to this version's form: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -93,8 +113,7 @@ impl From<ColumnFault> for StoreFault {
 #[derive(Clone)]
 pub struct Store {
     database: Database,
-    /// Keeps the directory ours.
-    _lock: Arc<std::fs::File>,
+    directory: DataDirectory,
 }
 
 impl Store {
@@ -102,14 +121,13 @@ impl Store {
     ///
     /// Every commit is on disk when it returns.
     /// Errors: [`StoreFault::InUse`] where another process holds the directory; [`StoreFault::Directory`],
-    /// [`StoreFault::Migration`], [`StoreFault::Database`].
+    /// [`StoreFault::Damaged`], [`StoreFault::NotWritable`], [`StoreFault::Migration`], [`StoreFault::Database`].
     pub async fn open(data_dir: &Path) -> Result<Self, StoreFault> {
-        let lock = directory::claim(data_dir)?;
+        let directory = DataDirectory::claim(data_dir)?;
         let opened = Database::open_file(&data_dir.join("farebox.sqlite")).await?;
-        migrations::run(&opened.pool).await?;
         Ok(Self {
             database: Database::Sqlite(opened),
-            _lock: Arc::new(lock),
+            directory,
         })
     }
 
@@ -120,12 +138,17 @@ impl Store {
     /// Errors: [`StoreFault::InUse`], [`StoreFault::Directory`]; [`StoreFault::OldForm`], [`StoreFault::NewerForm`],
     /// [`StoreFault::Migration`] where the form is another; [`StoreFault::Away`], [`StoreFault::Database`].
     pub async fn connect(data_dir: &Path, url: &DatabaseUrl) -> Result<Self, StoreFault> {
-        let lock = directory::claim(data_dir)?;
+        let directory = DataDirectory::claim(data_dir)?;
         migrations::require_current(url).await?;
         Ok(Self {
             database: Database::Postgres(Database::open_server(url)),
-            _lock: Arc::new(lock),
+            directory,
         })
+    }
+
+    /// The directory that it keeps claimed.
+    pub fn directory(&self) -> &DataDirectory {
+        &self.directory
     }
 
     pub(crate) fn database(&self) -> &Database {

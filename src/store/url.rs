@@ -4,17 +4,18 @@ use super::StoreFault;
 use sqlx::postgres::PgConnectOptions;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with the parameters that libpq knows (`sslmode`, `sslrootcert`, ...).
 /// Shown without its password and its parameters.
 #[derive(Clone)]
 pub struct DatabaseUrl {
-    options: PgConnectOptions,
+    options: Arc<PgConnectOptions>,
 }
 
 impl DatabaseUrl {
     pub(super) fn options(&self) -> PgConnectOptions {
-        self.options.clone()
+        PgConnectOptions::clone(&self.options)
     }
 }
 
@@ -26,9 +27,10 @@ impl FromStr for DatabaseUrl {
             return Err(StoreFault::Url("it does not begin with postgres://".to_owned()));
         }
         // The parser's fault names what it did not understand, which may be a piece of a password.
-        let options = text.parse().map_err(|_| {
+        let options: PgConnectOptions = text.parse().map_err(|_| {
             StoreFault::Url("it is no postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned())
         })?;
+        let options = Arc::new(options);
         Ok(Self { options })
     }
 }

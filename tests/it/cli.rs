@@ -63,7 +63,7 @@ async fn farebox(line: &str, admin: SocketAddr, token: &str) -> String {
 }
 
 /// Output, errors and exit code, one after the other.
-fn plain(args: Vec<String>) -> String {
+pub(crate) fn plain(args: Vec<String>) -> String {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = cli::run(args.into_iter().map(Into::into), &mut out, &mut err);
     let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
@@ -432,6 +432,8 @@ fn bad_usage_ends_with_64_and_help_with_0() {
         "statement --account a",
         "statement --account a --month 2026-11 --csv --html",
         "account",
+        "count --model m",
+        "count body.json",
     ] {
         assert_eq!(code(line), "64", "{line}");
     }
@@ -448,6 +450,8 @@ fn bad_usage_ends_with_64_and_help_with_0() {
     Commands:
       serve      Run the gateway
       check      Check a configuration file and say everything that is wrong with it
+      count      Say how many prompt tokens request bodies have, by a model's tokenizer and chat template
+      migrate    Bring the PostgreSQL that replicas share to this version's form
       simulate   Run a simulated engine: an engine, not a model, for a first look and for tests
       account    Make and show accounts
       key        Make, list and revoke API keys
@@ -464,7 +468,7 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       -h, --help     Print help
       -V, --version  Print version
 
-    Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies; 64 bad usage or a bad configuration file.
+    Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, or `migrate --check` an old form; 64 bad usage or a bad configuration file.
     [0]
     ");
 }

@@ -15,3 +15,7 @@ mod crash;
 mod gateway;
 mod ledger;
 mod owner;
+mod prompt;
+mod postgres;
+mod replicas;
+mod store;

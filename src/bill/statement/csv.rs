@@ -89,7 +89,7 @@ pub fn csv(statement: &StatementView) -> String {
         &statement.until,
     ));
     for price in &statement.prices {
-        rows.extend(price_rows(price, &row));
+        rows.extend(price_rows(price, row));
     }
     let lines: String = rows.iter().map(Row::line).collect();
     header(&COLUMNS) + &lines

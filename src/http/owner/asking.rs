@@ -25,7 +25,10 @@ pub struct Asking {
 
 impl Asking {
     /// Lets the caller in, or has the answer that refuses it.
-    #[expect(clippy::result_large_err, reason = "the answer is on its way out, and moved once")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "the answer is on its way out, and moved once"
+    )]
     pub fn by(app: &App, headers: &HeaderMap) -> Result<Self, Response<Body>> {
         let (arrival, holds) = edge::arrival(app, headers);
         let caller = holds.and_then(|()| authenticate(&app.directory, headers, app.clock.unix_ms()));

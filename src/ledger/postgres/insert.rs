@@ -2,8 +2,9 @@
 
 use super::super::sql::columns::{ADJUSTMENT_COLUMNS, COLUMNS, numbers_of, units_json};
 use super::super::{LedgerFault, Numbers};
+use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::{Adjustment, Entry};
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ impl InsertSql {
             "account, reference",
         );
         Self {
-            entries: entries.into(),
+            entries: format!("{entries} RETURNING id").into(),
             adjustments: format!("{adjustments} RETURNING id").into(),
         }
     }
@@ -46,12 +47,21 @@ impl InsertSql {
         writer: &mut PgConnection,
         entries: &[Entry],
     ) -> Result<(), LedgerFault> {
+        self.new_entries(writer, entries).await.map(drop)
+    }
+
+    /// Books entries, and returns the ids of those that were not booked before.
+    pub(super) async fn new_entries(
+        &self,
+        writer: &mut PgConnection,
+        entries: &[Entry],
+    ) -> Result<HashSet<RequestId>, LedgerFault> {
         let numbers: Vec<Numbers> = entries.iter().map(Numbers::of).collect::<Result<_, _>>()?;
         let units: Vec<Option<String>> = entries
             .iter()
             .map(|entry| units_json(&entry.units))
             .collect::<Result<_, _>>()?;
-        sqlx::query(AssertSqlSafe(Arc::clone(&self.entries)))
+        let rows = sqlx::query(AssertSqlSafe(Arc::clone(&self.entries)))
             .bind(column(entries, |entry| entry.id.as_bytes().as_slice()))
             .bind(column(entries, |entry| entry.client_request_id.as_deref()))
             .bind(column(entries, |entry| entry.account.as_str()))
@@ -75,9 +85,14 @@ impl InsertSql {
             .bind(column(&numbers, |of| of.queue_us))
             .bind(column(&numbers, |of| of.ttft_us))
             .bind(column(&numbers, |of| of.total_us))
-            .execute(writer)
+            .fetch_all(writer)
             .await?;
-        Ok(())
+        let id_of = |row: &PgRow| {
+            let bytes: &[u8] = row.try_get("id")?;
+            let bytes = bytes.try_into().map_err(|_| LedgerFault::Unreadable("an id"))?;
+            Ok(RequestId::from_bytes(bytes))
+        };
+        rows.iter().map(id_of).collect()
     }
 
     /// Books adjustments, and returns those that were booked now, in the order of the batch.

@@ -6,10 +6,15 @@
 //! for ever: whatever takes a lock takes it in one order, entries by id, then roll-ups and then spending by their keys.
 
 mod insert;
+mod book;
+mod leases;
 
+pub use book::ReplicaBooks;
+pub use leases::PgLessor;
+
+use super::LedgerFault;
 use super::sql::writer::Writer;
 use super::sql::{SqlLedger, Write};
-use super::{Journal, Ledger, LedgerFault};
 use crate::store::Store;
 use crate::store::database::Database;
 use farebox_domain::ledger::{Adjustment, Entry};
@@ -70,21 +75,5 @@ impl Write for PgWriter {
     async fn adjust(&self, adjustments: &[Adjustment]) -> Result<Vec<Adjustment>, LedgerFault> {
         self.write(async |writer| self.sql.adjustments(writer, adjustments).await)
             .await
-    }
-}
-
-/// A request that waits for the shared database itself. There is nothing here to keep checkpoints in.
-#[async_trait::async_trait]
-impl Journal for PgLedger {
-    async fn record(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
-        self.commit(entries).await
-    }
-
-    async fn checkpoint(&self, _open: &[Entry]) -> Result<(), LedgerFault> {
-        Ok(())
-    }
-
-    async fn recover(&self) -> Result<u64, LedgerFault> {
-        Ok(0)
     }
 }

@@ -6,16 +6,19 @@
 //! statements a commit (twice the CPU time, as each one's end wakes the runtime), a way to find out which entries
 //! were there before, and a rule for what the memory is worth after a commit whose outcome was not seen.
 
+pub(super) mod batch;
+pub(super) mod checkpoints;
 mod insert;
 mod write;
 
+use super::sql::columns::COLUMNS;
 use super::sql::writer::Writer;
-use super::sql::{SqlLedger, Write, batch};
-use super::{Journal, Ledger, LedgerFault, MAX_BATCH};
+use super::sql::{self, SqlLedger, Write};
+use super::{Journal, Ledger, LedgerFault};
 use crate::store::Store;
 use crate::store::database::Database;
-use farebox_domain::ledger::{Adjustment, Entry};
-use insert::InsertSql;
+use batch::BatchSql;
+use farebox_domain::ledger::{Adjustment, Entry, Settlement};
 use sqlx::sqlite::SqliteConnectOptions;
 
 /// The ledger of the embedded store.
@@ -23,7 +26,7 @@ pub type SqliteLedger = SqlLedger<SqliteWriter>;
 
 /// Books in SQLite.
 pub struct SqliteWriter {
-    sql: InsertSql,
+    sql: BatchSql,
     writer: Writer<SqliteConnectOptions>,
 }
 
@@ -35,8 +38,8 @@ impl SqliteLedger {
         };
         let options = opened.options.clone();
         let writer = SqliteWriter {
-            sql: InsertSql::new(),
-            writer: Writer::new(options.statement_cache_capacity(InsertSql::STATEMENTS)),
+            sql: BatchSql::new("entries", &COLUMNS),
+            writer: Writer::new(options.statement_cache_capacity(BatchSql::STATEMENTS)),
         };
         Ok(Self {
             store: store.clone(),
@@ -45,17 +48,23 @@ impl SqliteLedger {
     }
 }
 
-#[async_trait::async_trait]
-impl Write for SqliteWriter {
-    async fn commit(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
-        let arguments = insert::arguments(entries)?;
+impl SqliteWriter {
+    async fn insert<'e>(&self, entries: impl ExactSizeIterator<Item = &'e Entry>) -> Result<(), LedgerFault> {
         let sql = self.sql.for_batch(entries.len());
+        let arguments = insert::arguments(entries)?;
         self.writer
             .write(async |writer| {
                 sqlx::query_with(sql, arguments).execute(writer).await?;
                 Ok(())
             })
             .await
+    }
+}
+
+#[async_trait::async_trait]
+impl Write for SqliteWriter {
+    async fn commit(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
+        self.insert(entries.iter()).await
     }
 
     async fn adjust(&self, adjustments: &[Adjustment]) -> Result<Vec<Adjustment>, LedgerFault> {
@@ -67,33 +76,24 @@ impl Write for SqliteWriter {
 
 #[async_trait::async_trait]
 impl Journal for SqliteLedger {
-    async fn record(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
-        self.commit(entries).await
+    async fn record(&self, settled: &[Settlement]) -> Result<(), LedgerFault> {
+        match sql::batch(settled)? {
+            // One process has no leases.
+            Some(settled) => {
+                self.writer
+                    .insert(settled.iter().map(|settled| &settled.entry))
+                    .await
+            }
+            None => Ok(()),
+        }
     }
 
     async fn checkpoint(&self, open: &[Entry]) -> Result<(), LedgerFault> {
-        let Some(open) = batch(open)? else {
-            return Ok(());
-        };
-        let writer = &self.writer.writer;
-        writer
-            .write(async |writer| write::checkpoint(writer, open).await)
-            .await
+        checkpoints::keep(&self.writer.writer, "entries", open, |entry| entry.id).await
     }
 
     async fn recover(&self) -> Result<u64, LedgerFault> {
-        let writer = &self.writer.writer;
-        let left = writer
-            .write(async |writer| write::checkpoints(writer).await)
-            .await?;
-        for batch in left.chunks(MAX_BATCH) {
-            self.commit(batch).await?;
-        }
-        if !left.is_empty() {
-            writer
-                .write(async |writer| write::drop_checkpoints(writer).await)
-                .await?;
-        }
-        Ok(u64::try_from(left.len()).unwrap_or(u64::MAX))
+        let book = |left: Vec<Entry>| async move { self.commit(&left).await };
+        checkpoints::recover(&self.writer.writer, book).await
     }
 }

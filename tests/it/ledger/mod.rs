@@ -1,8 +1,10 @@
 //! The ledger's promises: a conformance suite for any `Ledger`, what only SQLite does, and the grouped commit.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop on a fault")]
 
-mod samples;
+pub(crate) mod samples;
 mod conformance;
 mod sqlite;
+mod postgres;
 mod settler;
 mod measure;
+mod measure_postgres;

@@ -1,19 +1,47 @@
-//! The store's promises, on a real file.
-#![expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
+//! What the store does, whatever its database: `conformance!` runs all of it on a [`Bench`].
 
-use super::{AccountRow, KeyRow, LimitRow, PriceSource, Store, StoreFault};
+use farebox::store::{AccountRow, KeyRow, LimitRow, PriceSource, Store, StoreFault};
 use farebox_domain::ids::{AccountId, ModelId};
 use farebox_domain::money::Picodollars;
 use farebox_domain::price::{Price, TokenPrice};
-use tempfile::TempDir;
+use std::path::Path;
 
-async fn opened() -> (Store, TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(&directory.path().join("data")).await.unwrap();
-    (store, directory)
+/// A store of one kind, empty.
+pub(crate) trait Bench: Sized {
+    async fn open() -> Self;
+    fn store(&self) -> &Store;
+    /// Another store of the same database, in this data directory.
+    async fn open_in(&self, data_dir: &Path) -> Result<Store, StoreFault>;
 }
 
-fn account(number: u64) -> AccountRow {
+macro_rules! conformance {
+    ($bench:ty) => {
+        $crate::store::conformance::conformance! { $bench:
+            accounts_have_names_of_their_own,
+            a_key_is_revoked_once,
+            limits_are_set_changed_and_taken_away,
+            ceilings_are_set_changed_and_taken_away,
+            an_account_is_closed_once,
+            settings_read_back,
+            a_price_has_a_version_until_it_changes,
+            a_directory_belongs_to_one_farebox,
+            a_directory_that_cannot_be_made_is_named,
+            the_directory_is_private,
+        }
+    };
+    ($bench:ty: $($promise:ident),* $(,)?) => {
+        $(#[tokio::test]
+        async fn $promise() {
+            $crate::store::conformance::$promise(
+                <$bench as $crate::store::conformance::Bench>::open().await,
+            )
+            .await;
+        })*
+    };
+}
+pub(crate) use conformance;
+
+pub(crate) fn account(number: u64) -> AccountRow {
     AccountRow::new(
         format!("acct_{number:016x}").into(),
         format!("account {number}"),
@@ -21,7 +49,7 @@ fn account(number: u64) -> AccountRow {
     )
 }
 
-fn key(number: u8, account: &AccountId) -> KeyRow {
+pub(crate) fn key(number: u8, account: &AccountId) -> KeyRow {
     KeyRow {
         id: format!("key_{number:016x}").into(),
         account: account.clone(),
@@ -34,73 +62,8 @@ fn key(number: u8, account: &AccountId) -> KeyRow {
     }
 }
 
-#[tokio::test]
-async fn a_directory_belongs_to_one_farebox() {
-    let (store, directory) = opened().await;
-    let data = directory.path().join("data");
-    let refused = Store::open(&data).await.err().unwrap();
-    assert!(
-        matches!(&refused, StoreFault::InUse(dir) if *dir == data),
-        "{refused}"
-    );
-    assert!(refused.to_string().starts_with("another farebox uses"));
-    drop(store);
-    Store::open(&data).await.unwrap();
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn the_directory_is_private() {
-    use std::os::unix::fs::PermissionsExt;
-    let (_store, directory) = opened().await;
-    let mode = std::fs::metadata(directory.path().join("data"))
-        .unwrap()
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777, 0o700);
-}
-
-#[tokio::test]
-async fn a_directory_that_cannot_be_made_is_named() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("file");
-    std::fs::write(&file, "").unwrap();
-    let refused = Store::open(&file.join("data")).await.err().unwrap();
-    assert!(matches!(refused, StoreFault::Directory(..)), "{refused}");
-}
-
-#[tokio::test]
-async fn a_store_of_a_newer_farebox_is_refused() {
-    let (store, directory) = opened().await;
-    sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-         VALUES (9999, 'later', 1, x'00', 0)",
-    )
-    .execute(store.pool())
-    .await
-    .unwrap();
-    drop(store);
-    let refused = Store::open(&directory.path().join("data")).await.err().unwrap();
-    assert!(matches!(refused, StoreFault::Migration(_)), "{refused}");
-}
-
-#[tokio::test]
-async fn commits_reach_the_disk_before_they_return() {
-    let (store, _directory) = opened().await;
-    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
-        .fetch_one(store.pool())
-        .await
-        .unwrap();
-    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
-        .fetch_one(store.pool())
-        .await
-        .unwrap();
-    assert_eq!((synchronous, journal.as_str()), (2, "wal"));
-}
-
-#[tokio::test]
-async fn accounts_have_names_of_their_own() {
-    let (store, _directory) = opened().await;
+pub(crate) async fn accounts_have_names_of_their_own(bench: impl Bench) {
+    let store = bench.store();
     let (first, second) = (account(1), account(2));
     store.create_account(&second).await.unwrap();
     store.create_account(&first).await.unwrap();
@@ -119,9 +82,8 @@ async fn accounts_have_names_of_their_own() {
     assert_eq!(store.accounts().await.unwrap(), [first, second]);
 }
 
-#[tokio::test]
-async fn a_key_is_revoked_once() {
-    let (store, _directory) = opened().await;
+pub(crate) async fn a_key_is_revoked_once(bench: impl Bench) {
+    let store = bench.store();
     let owner = account(1);
     store.create_account(&owner).await.unwrap();
     let (mut first, second) = (key(1, &owner.id), key(2, &owner.id));
@@ -138,9 +100,8 @@ async fn a_key_is_revoked_once() {
     assert_eq!(store.keys().await.unwrap(), [first, second]);
 }
 
-#[tokio::test]
-async fn limits_are_set_changed_and_taken_away() {
-    let (store, _directory) = opened().await;
+pub(crate) async fn limits_are_set_changed_and_taken_away(bench: impl Bench) {
+    let store = bench.store();
     let owner = account(1);
     store.create_account(&owner).await.unwrap();
     let model = "test/model".into();
@@ -172,9 +133,8 @@ async fn limits_are_set_changed_and_taken_away() {
     assert!(matches!(refused, StoreFault::NoSuchAccount), "{refused}");
 }
 
-#[tokio::test]
-async fn ceilings_are_set_changed_and_taken_away() {
-    let (store, _directory) = opened().await;
+pub(crate) async fn ceilings_are_set_changed_and_taken_away(bench: impl Bench) {
+    let store = bench.store();
     let mut owner = AccountRow {
         credit_limit: Some(Picodollars::ZERO),
         ..account(1)
@@ -200,9 +160,8 @@ async fn ceilings_are_set_changed_and_taken_away() {
     assert!(!store.set_key_monthly_limit(&"key_x".into(), one).await.unwrap());
 }
 
-#[tokio::test]
-async fn an_account_is_closed_once() {
-    let (store, _directory) = opened().await;
+pub(crate) async fn an_account_is_closed_once(bench: impl Bench) {
+    let store = bench.store();
     let mut owner = account(1);
     store.create_account(&owner).await.unwrap();
     assert!(store.close_account(&owner.id, 5_000).await.unwrap());
@@ -212,18 +171,16 @@ async fn an_account_is_closed_once() {
     assert_eq!(store.accounts().await.unwrap(), [owner]);
 }
 
-#[tokio::test]
-async fn settings_read_back() {
-    let (store, _directory) = opened().await;
+pub(crate) async fn settings_read_back(bench: impl Bench) {
+    let store = bench.store();
     assert_eq!(store.setting("admin_token").await.unwrap(), None);
     store.set_setting("admin_token", &[0, 255]).await.unwrap();
     store.set_setting("admin_token", &[1]).await.unwrap();
     assert_eq!(store.setting("admin_token").await.unwrap(), Some(vec![1]));
 }
 
-#[tokio::test]
-async fn a_price_has_a_version_until_it_changes() {
-    let (store, _directory) = opened().await;
+pub(crate) async fn a_price_has_a_version_until_it_changes(bench: impl Bench) {
+    let store = bench.store();
     let (a, b) = ("test/a".into(), "test/b".into());
     let cheap = Price {
         input: TokenPrice::from_picodollars(1),
@@ -260,4 +217,36 @@ async fn a_price_has_a_version_until_it_changes() {
         [(1, Some(1)), (3, Some(9)), (4, Some(11)), (5, Some(12))]
     );
     assert_eq!(store.prices(&a).await.unwrap()[1].price, dear);
+}
+
+pub(crate) async fn a_directory_belongs_to_one_farebox(bench: impl Bench) {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let store = bench.open_in(&data).await.unwrap();
+    let refused = bench.open_in(&data).await.err().unwrap();
+    assert!(
+        matches!(&refused, StoreFault::InUse(dir) if *dir == data),
+        "{refused}"
+    );
+    assert!(refused.to_string().starts_with("another farebox uses"));
+    drop(store);
+    bench.open_in(&data).await.unwrap();
+}
+
+pub(crate) async fn a_directory_that_cannot_be_made_is_named(bench: impl Bench) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = bench.open_in(&file.join("data")).await.err().unwrap();
+    assert!(matches!(refused, StoreFault::Directory(..)), "{refused}");
+}
+
+#[cfg(unix)]
+pub(crate) async fn the_directory_is_private(bench: impl Bench) {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let _store = bench.open_in(&data).await.unwrap();
+    let mode = std::fs::metadata(data).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
 }
