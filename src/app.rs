@@ -7,9 +7,11 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engines::client::{Engine, EngineFault};
 use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel};
+use crate::export::receiver::ReceiverFault;
+use crate::export::{Exporter, Pauses};
 use crate::http;
 use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Journal, Ledger, LedgerFault, Settler, SettlerObserver};
+use crate::ledger::{ExportQueue, Journal, Ledger, LedgerFault, Settler, SettlerObserver};
 use crate::pipeline::{Pipeline, settle_abandoned};
 use crate::secrets::Secrets;
 use crate::store::{Store, StoreFault};
@@ -47,6 +49,10 @@ pub struct App {
     pub registry: Arc<Registry>,
     /// The bill.
     pub ledger: Arc<dyn Ledger>,
+    /// What a receiver is still to be told of it.
+    pub export_queue: Arc<dyn ExportQueue>,
+    /// Who tells it; `None` where models.yaml names no receiver.
+    pub exporter: Option<Arc<Exporter>>,
     /// What serves a request.
     pub pipeline: Arc<Pipeline>,
     /// Every metric.
@@ -107,6 +113,9 @@ pub enum StartFault {
     /// Engines that could not be set up: all of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Engines(Vec<EngineFault>),
+    /// The receiver of the export.
+    #[error(transparent)]
+    Export(#[from] ReceiverFault),
     /// The metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] MetricFault),
@@ -164,7 +173,7 @@ impl App {
             log: TaskTracker::new(),
         };
         let observer = Arc::new(CommitMetrics(Arc::clone(&metrics)));
-        let (settler, settling) = Settler::new(embedded, clock.clone(), observer);
+        let (settler, settling) = Settler::new(embedded.clone(), clock.clone(), observer);
         background.settling.spawn(settling);
         let (abandoned, unsettled) = mpsc::unbounded_channel();
         let pipeline = Arc::new(Pipeline {
@@ -193,6 +202,12 @@ impl App {
                 .tasks
                 .spawn(probe(Arc::clone(engine), background.stop_probes.clone()));
         }
+        let export_queue: Arc<dyn ExportQueue> = embedded.clone();
+        let exporter = set_up_export(&settings, &export_queue, &clock, &metrics, read_env).await?;
+        if let Some(exporter) = &exporter {
+            let delivering = Arc::clone(exporter).run(background.stop_probes.clone());
+            background.tasks.spawn(delivering);
+        }
         let app = Arc::new(Self {
             started_at_ms: clock.unix_ms(),
             clock,
@@ -201,6 +216,8 @@ impl App {
             directory,
             registry,
             ledger,
+            export_queue,
+            exporter,
             pipeline,
             metrics,
             secrets,
@@ -331,6 +348,32 @@ fn set_up_engines(
     } else {
         Err(StartFault::Engines(faults))
     }
+}
+
+/// Switches the export on where models.yaml names a receiver. Where it does not any more, what is booked waits on: a
+/// section that is taken out for an hour must not lose an hour.
+async fn set_up_export(
+    settings: &Settings,
+    queue: &Arc<dyn ExportQueue>,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+    read_env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Arc<Exporter>>, StartFault> {
+    let Some(export) = &settings.export else {
+        if queue.is_switched_on().await? {
+            log::export_unsent();
+        }
+        return Ok(None);
+    };
+    let exporter = Exporter::new(
+        export,
+        Arc::clone(queue),
+        Pauses::default(),
+        (clock.clone(), Arc::clone(metrics)),
+        read_env,
+    )?;
+    queue.switch_on().await?;
+    Ok(Some(Arc::new(exporter)))
 }
 
 async fn join_registry(

@@ -286,6 +286,66 @@ pub struct DiscrepancyView {
     pub expected: String,
 }
 
+/// `GET /admin/v1/export`: how the export stands.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ExportView {
+    /// Whether what is booked is kept to be delivered.
+    pub switched_on: bool,
+    /// The form in which models.yaml's receiver is told; `null` where it names none, and nothing is delivered.
+    pub format: Option<String>,
+    /// Entries and adjustments that are still to be delivered.
+    pub pending: u64,
+    /// Those that this process has delivered.
+    pub delivered: u64,
+    /// When it last did.
+    pub last_delivery: Option<String>,
+    /// When it last could not, and why.
+    pub last_failure: Option<ExportFailureView>,
+    /// Whether nothing was delivered since then.
+    pub failing: bool,
+    /// How many the receiver refused.
+    pub refused_total: u64,
+    /// The first twenty of them.
+    pub refused: Vec<RefusedEventView>,
+}
+
+/// A delivery that failed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ExportFailureView {
+    /// When.
+    pub at: String,
+    /// Why.
+    pub why: String,
+}
+
+/// An entry or adjustment that the receiver refused.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RefusedEventView {
+    /// `req_...` or `adj_...`.
+    pub id: String,
+    /// The receiver's HTTP status; 0 where it was not sent.
+    pub status: u16,
+    /// What the receiver said, the first of it.
+    pub reason: String,
+    /// When.
+    pub refused_at: String,
+}
+
+/// `POST /admin/v1/export/backfill`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportBackfill {
+    /// What was admitted or booked since then: a time, a date or a span of [`when`].
+    pub since: String,
+}
+
+/// The answer to `backfill`, `retry` and `off`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ExportChanged {
+    /// How many events were put into the queue, or with `off` taken out of it.
+    pub events: u64,
+}
+
 /// An engine. Its URL and its key are not told.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EngineView {

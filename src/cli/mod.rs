@@ -1,7 +1,7 @@
 //! The command line: one file for each group of commands. It alone reads the environment, and hands on values.
 //!
 //! - [`serve`], [`check`] and [`simulate`] work by themselves;
-//! - [`account`], [`key`], [`limit`], [`usage`], [`ledger`] and [`engine`] speak to a running gateway through
+//! - [`account`], [`key`], [`limit`], [`usage`], [`ledger`], [`export`] and [`engine`] speak to a running gateway through
 //!   [`client`], so what they change acts on the very next request;
 //! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
 //!
@@ -15,6 +15,7 @@ pub mod key;
 pub mod limit;
 pub mod usage;
 pub mod ledger;
+pub mod export;
 pub mod engine;
 pub mod client;
 pub mod table;
@@ -58,6 +59,8 @@ pub enum Command {
     Usage(usage::UsageArgs),
     /// Check the ledger.
     Ledger(ledger::LedgerArgs),
+    /// Show and steer what a receiver is told of entries.
+    Export(export::ExportArgs),
     /// Show the engines.
     Engine(engine::EngineArgs),
 }
@@ -101,6 +104,7 @@ impl Command {
             Self::Limit(args) => args.admin.json,
             Self::Usage(args) => args.admin.json,
             Self::Ledger(args) => args.admin.json,
+            Self::Export(args) => args.admin.json,
             Self::Engine(args) => args.admin.json,
         }
     }
@@ -124,6 +128,9 @@ impl Command {
             }),
             Self::Ledger(args) => ask(args.admin.clone(), async |client| {
                 ledger::run(args, client, out).await
+            }),
+            Self::Export(args) => ask(args.admin.clone(), async |client| {
+                export::run(args, client, out).await
             }),
             Self::Engine(args) => ask(args.admin.clone(), async |client| {
                 engine::run(args, client, out).await

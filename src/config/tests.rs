@@ -153,7 +153,7 @@ timeouts: { connect: "1 fortnight", total: 90h }
     models.yaml:22:53: models[2].engines[1].model: there is no such key here; the keys are engine, serves, lora
     models.yaml:24:27: engines[0].kind: expected one of vllm, sglang, llama.cpp, trtllm, ollama, tei, openai (any other server that speaks OpenAI's API), found `vlm`; did you mean `vllm`?
     models.yaml:24:37: engines[0].url: leave out the `/v1`, farebox adds it: `http://10.0.0.4:8000`
-    models.yaml:24:77: engines[0].api_key_env: expected the name of the environment variable that holds the engine's key, such as VLLM_A_KEY (letters, digits and `_`), not the key itself
+    models.yaml:24:77: engines[0].api_key_env: expected the name of the environment variable that holds the key, such as VLLM_A_KEY (letters, digits and `_`), not the key itself
     models.yaml:25:13: engines[1].name: the engine `vllm-a` is described twice; first on line 24
     models.yaml:25:78: engines[1].max_concurrent: expected a whole number from 1 to 1000000, found `-1`
     models.yaml:28:3: limits.concurrent_requests: this key is here twice; first on line 27
@@ -441,7 +441,7 @@ fn every_rule_says_what_is_wrong_and_where() {
     https://engines.example/other => engines.example
         20:42: engines[1].url: an engine's URL begins with http:// or https://, unlike `engines.example`
     VLLM_A_KEY => sk-s3cret
-        19:76: engines[0].api_key_env: expected the name of the environment variable that holds the engine's key, such as VLLM_A_KEY (letters, digits and `_`), not the key itself
+        19:76: engines[0].api_key_env: expected the name of the environment variable that holds the key, such as VLLM_A_KEY (letters, digits and `_`), not the key itself
     500ms => 0ms
         26:22: timeouts.connect: expected a time from 1ms to 24h, found `0ms`
     500ms => 1.5s

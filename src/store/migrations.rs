@@ -5,9 +5,14 @@ use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqlitePool;
 
-const FORMS: [(i64, &str, &str); 2] = [
+const FORMS: [(i64, &str, &str); 3] = [
     (1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
     (2, "money", include_str!("../../migrations/sqlite/0002_money.sql")),
+    (
+        3,
+        "export",
+        include_str!("../../migrations/sqlite/0003_export.sql"),
+    ),
 ];
 
 /// Applies what is missing. A file that holds a form which this binary does not know, or one that was edited since,

@@ -4,7 +4,8 @@
 //! - [`auth`] stands before every route, and before paths that there are not;
 //! - [`read`] turns bodies and queries into values, [`error`] turns what does not hold into answers;
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
-//! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`usage`], [`ledger`], [`serving`].
+//! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`usage`], [`ledger`], [`export`],
+//!   [`serving`].
 //!
 //! Architecture Invariant: there is one list of routes, [`routes`]. The router is made of it, and so is the test
 //! that tries each one without a token.
@@ -19,6 +20,7 @@ pub mod limits;
 pub mod usage;
 pub mod csv;
 pub mod ledger;
+pub mod export;
 pub mod serving;
 
 use crate::app::App;
@@ -49,6 +51,10 @@ pub fn routes() -> Vec<Route> {
         ("DELETE", "/admin/v1/keys/{key}", delete(keys::revoke)),
         ("GET", "/admin/v1/usage", get(usage::report)),
         ("POST", "/admin/v1/ledger/verify", post(ledger::verify)),
+        ("GET", "/admin/v1/export", get(export::show)),
+        ("POST", "/admin/v1/export/retry", post(export::retry)),
+        ("POST", "/admin/v1/export/backfill", post(export::backfill)),
+        ("POST", "/admin/v1/export/off", post(export::off)),
         ("GET", "/admin/v1/engines", get(serving::engines)),
         ("GET", "/admin/v1/models", get(serving::models)),
     ]

@@ -11,6 +11,7 @@ mod insert;
 mod write;
 mod query;
 mod usage;
+mod export;
 
 use super::{
     AdjustmentPage, Balance, EntryPage, Journal, KeySpending, Ledger, LedgerFault, MAX_BATCH, UsageQuery,
