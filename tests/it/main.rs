@@ -13,3 +13,4 @@ mod config;
 mod crash;
 mod gateway;
 mod ledger;
+mod export;
