@@ -11,8 +11,9 @@ use crate::export::receiver::ReceiverFault;
 use crate::export::{Exporter, Pauses};
 use crate::http;
 use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{ExportQueue, Journal, Ledger, LedgerFault, Settler, SettlerObserver};
+use crate::ledger::{EngineCounters, ExportQueue, Journal, Ledger, LedgerFault, Settler, SettlerObserver};
 use crate::pipeline::{Pipeline, settle_abandoned};
+use crate::reconcile;
 use crate::secrets::Secrets;
 use crate::store::{Store, StoreFault};
 use crate::telemetry::log;
@@ -49,6 +50,8 @@ pub struct App {
     pub registry: Arc<Registry>,
     /// The bill.
     pub ledger: Arc<dyn Ledger>,
+    /// What the engines said that they had counted.
+    pub counters: Arc<dyn EngineCounters>,
     /// What a receiver is still to be told of it.
     pub export_queue: Arc<dyn ExportQueue>,
     /// Who tells it; `None` where models.yaml names no receiver.
@@ -202,6 +205,13 @@ impl App {
                 .tasks
                 .spawn(probe(Arc::clone(engine), background.stop_probes.clone()));
         }
+        let counters: Arc<dyn EngineCounters> = embedded.clone();
+        background.tasks.spawn(reconcile::sample_always(
+            Arc::clone(&registry),
+            Arc::clone(&counters),
+            clock.clone(),
+            background.stop_probes.clone(),
+        ));
         let export_queue: Arc<dyn ExportQueue> = embedded.clone();
         let exporter = set_up_export(&settings, &export_queue, &clock, &metrics, read_env).await?;
         if let Some(exporter) = &exporter {
@@ -216,6 +226,7 @@ impl App {
             directory,
             registry,
             ledger,
+            counters,
             export_queue,
             exporter,
             pipeline,
@@ -285,6 +296,7 @@ impl App {
             self.background.settling.close();
             self.background.settling.wait().await;
         }
+        reconcile::sample(&self.registry, self.counters.as_ref(), &self.clock).await;
         self.background.stop_log.cancel();
         self.background.log.close();
         self.background.log.wait().await;

@@ -9,7 +9,8 @@
 //!
 //! [`http`] takes it in and is the only code that knows status codes; [`pipeline`] is the seven calls on one
 //! screen. [`admission`] decides who may come in and how many at once, [`engines`] is the upstream side, and
-//! [`ledger`] writes the bill, and [`export`] tells a receiver of it. [`store`] is the disk beneath. [`app`] puts them together; [`cli`] is the way in for
+//! [`ledger`] writes the bill, [`export`] tells a receiver of it, and
+//! [`reconcile`] holds it against what the engines counted. [`store`] is the disk beneath. [`app`] puts them together; [`cli`] is the way in for
 //! an operator, [`config`] reads models.yaml, [`telemetry`] defines every metric and log line, and [`simulate`] is
 //! an engine for tests, which knows nothing of the rest.
 //!
@@ -22,6 +23,7 @@ pub mod admission;
 pub mod engines;
 pub mod ledger;
 pub mod export;
+pub mod reconcile;
 pub mod store;
 pub mod config;
 pub mod telemetry;

@@ -286,6 +286,94 @@ pub struct DiscrepancyView {
     pub expected: String,
 }
 
+/// `POST /admin/v1/ledger/reconcile`
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reconcile {
+    /// From then on: a time, a date or a span of [`when`]. A day back, unless it is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Until then; until now, unless it is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// This engine alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+}
+
+/// The ledger held against the engines' own counters.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReconcileView {
+    /// Whether every difference is explained.
+    pub explained: bool,
+    /// Each engine.
+    pub data: Vec<ReconciledView>,
+}
+
+/// One engine's comparison.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReconciledView {
+    /// Which.
+    pub engine: EngineName,
+    /// What it is, by its name in models.yaml.
+    pub kind: String,
+    /// `null` where there are not two samples: an engine of this kind counts nothing, or it was not there.
+    pub span: Option<ReconciledSpan>,
+}
+
+/// What was compared.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReconciledSpan {
+    /// The first sample.
+    pub from: String,
+    /// The last one.
+    pub until: String,
+    /// How many there are.
+    pub samples: u64,
+    /// Times that the engine started anew.
+    pub restarts: u64,
+    /// Requests that the ledger has.
+    pub requests: u64,
+    /// Whether its prompt counter leaves cached tokens out, so that the ledger's are left out too.
+    pub prompt_excludes_cached: bool,
+    /// Prompt tokens.
+    pub prompt: ComparedView,
+    /// Tokens that were made.
+    pub generation: ComparedView,
+    /// Cached prompt tokens by the engine, `null` if it does not count them. Not judged.
+    pub cached_by_engine: Option<u64>,
+    /// The same by the ledger.
+    pub cached_by_ledger: Option<u64>,
+}
+
+/// One kind of tokens.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ComparedView {
+    /// By the engine.
+    pub engine: u64,
+    /// By the ledger.
+    pub ledger: u64,
+    /// Engine less ledger.
+    pub difference: i64,
+    /// Why they may differ.
+    pub reasons: Vec<ReasonView>,
+    /// What no reason explains: not from farebox, or counted wrongly.
+    pub unexplained: i64,
+}
+
+/// Why the two may differ.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReasonView {
+    /// `edges`, `open`, `cut_short`, `deltas`, `engine_corrected`, `engine_partial`, `failed_attempts` or `restart`.
+    pub why: String,
+    /// How many requests or tries it is about.
+    pub count: u64,
+    /// The least that it can come to, engine less ledger.
+    pub least: i64,
+    /// The most.
+    pub most: i64,
+}
+
 /// `GET /admin/v1/export`: how the export stands.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ExportView {

@@ -83,6 +83,9 @@ pub enum CliError {
     /// The ledger does not add up; what was found has been told.
     #[error("{} found", counted(usize::try_from(*.0).unwrap_or(usize::MAX), "discrepancy"))]
     Discrepancies(u64),
+    /// The ledger and an engine's counters differ, and nothing explains by how much; it has been told.
+    #[error("tokens that nothing explains: another client of the engine, or a fault in counting")]
+    Unexplained,
     /// No runtime.
     #[error("the runtime does not start: {0}")]
     Runtime(#[source] io::Error),
@@ -100,7 +103,7 @@ impl CliError {
         match self {
             Self::BadConfiguration { .. } | Self::BadUrl { .. } => EXIT_USAGE,
             Self::Refused(body) if body.code.as_deref() == Some("invalid_request_error") => EXIT_USAGE,
-            Self::Discrepancies(_) => EXIT_DISCREPANCIES,
+            Self::Discrepancies(_) | Self::Unexplained => EXIT_DISCREPANCIES,
             // Whoever read the output has read enough: `farebox usage | head`.
             Self::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::NoToken

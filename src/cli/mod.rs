@@ -15,6 +15,7 @@ pub mod key;
 pub mod limit;
 pub mod usage;
 pub mod ledger;
+pub mod reconcile;
 pub mod export;
 pub mod engine;
 pub mod client;
@@ -37,7 +38,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies; 64 bad usage or a bad \
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, or \
+                          `ledger reconcile` what it cannot explain; 64 bad usage or a bad \
                           configuration file.";
 
 /// What farebox can do.

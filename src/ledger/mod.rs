@@ -2,7 +2,8 @@
 //!
 //! [`Ledger`] is what a database must do, [`Journal`] what a request waits for; [`sqlite`] is both in the embedded
 //! store. Requests call neither: they hand their entry to the [`settler`], which records many in one transaction.
-//! [`verify`] recomputes all of it. [`export`] is the queue of what a receiver is still to be told.
+//! [`verify`] recomputes all of it. [`reconcile`] holds it against
+//! the engines' [`counters`]. [`export`] is the queue of what a receiver is still to be told.
 //! The policy is in docs/LEDGER.md.
 //!
 //! Architecture invariant: entries are only ever added. There is no call that changes or removes one, and the
@@ -11,9 +12,12 @@
 pub mod usage;
 pub mod verify;
 pub mod export;
+pub mod counters;
+pub mod reconcile;
 pub mod sqlite;
 pub mod settler;
 
+pub use counters::{CounterSample, EngineCounters};
 pub use export::{EventId, ExportItem, ExportQueue, QueueCounts, RefusedEvent};
 pub use settler::{SettleFault, Settler, SettlerObserver};
 pub use sqlite::SqliteLedger;

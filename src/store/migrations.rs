@@ -5,13 +5,18 @@ use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqlitePool;
 
-const FORMS: [(i64, &str, &str); 3] = [
+const FORMS: [(i64, &str, &str); 4] = [
     (1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
     (2, "money", include_str!("../../migrations/sqlite/0002_money.sql")),
     (
         3,
         "export",
         include_str!("../../migrations/sqlite/0003_export.sql"),
+    ),
+    (
+        4,
+        "counters",
+        include_str!("../../migrations/sqlite/0004_counters.sql"),
     ),
 ];
 

@@ -96,3 +96,8 @@ pub fn export_unsent() {
         "export is switched on and models.yaml names no receiver: events wait. `farebox export off` ends it"
     );
 }
+
+/// What the engines counted could not be kept; the next minute's can.
+pub fn counters_not_kept(cause: &dyn std::fmt::Display) {
+    tracing::warn!(%cause, "the engines' counters were not kept");
+}

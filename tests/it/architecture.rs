@@ -81,9 +81,14 @@ const RULES: &[Rule] = &[
         because: "the export reads the ledger's queue and is a part of nobody's request",
     },
     Rule {
-        who: Who::AllBut(&["export", "http", "app", "cli", "main", "lib"]),
-        may_not_name: What::Modules(&["export"]),
-        because: "nothing that serves a request waits for an export",
+        who: Who::These(&["reconcile"]),
+        may_not_name: What::ModulesBut(&["reconcile", "engines", "ledger", "clock", "telemetry"]),
+        because: "it holds the engines' counters against the ledger, and is a part of nobody's request",
+    },
+    Rule {
+        who: Who::AllBut(&["export", "reconcile", "http", "app", "cli", "main", "lib"]),
+        may_not_name: What::Modules(&["export", "reconcile"]),
+        because: "nothing that serves a request waits for an export or a report",
     },
     Rule {
         who: Who::These(&["simulate"]),

@@ -4,7 +4,7 @@
 //! - [`auth`] stands before every route, and before paths that there are not;
 //! - [`read`] turns bodies and queries into values, [`error`] turns what does not hold into answers;
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
-//! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`usage`], [`ledger`], [`export`],
+//! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`usage`], [`ledger`], [`reconcile`], [`export`],
 //!   [`serving`].
 //!
 //! Architecture Invariant: there is one list of routes, [`routes`]. The router is made of it, and so is the test
@@ -20,6 +20,7 @@ pub mod limits;
 pub mod usage;
 pub mod csv;
 pub mod ledger;
+pub mod reconcile;
 pub mod export;
 pub mod serving;
 
@@ -51,6 +52,7 @@ pub fn routes() -> Vec<Route> {
         ("DELETE", "/admin/v1/keys/{key}", delete(keys::revoke)),
         ("GET", "/admin/v1/usage", get(usage::report)),
         ("POST", "/admin/v1/ledger/verify", post(ledger::verify)),
+        ("POST", "/admin/v1/ledger/reconcile", post(reconcile::report)),
         ("GET", "/admin/v1/export", get(export::show)),
         ("POST", "/admin/v1/export/retry", post(export::retry)),
         ("POST", "/admin/v1/export/backfill", post(export::backfill)),

@@ -12,6 +12,7 @@ mod write;
 mod query;
 mod usage;
 mod export;
+mod counters;
 
 use super::{
     AdjustmentPage, Balance, EntryPage, Journal, KeySpending, Ledger, LedgerFault, MAX_BATCH, UsageQuery,
