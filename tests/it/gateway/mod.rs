@@ -6,6 +6,7 @@ mod conservation;
 mod drain;
 mod edge;
 mod forwarding;
+mod reconcile;
 
 use farebox::admission::directory::hash_secret;
 use farebox::app::{App, Given};

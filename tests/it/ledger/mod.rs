@@ -5,4 +5,5 @@ pub(crate) mod samples;
 mod conformance;
 mod sqlite;
 mod settler;
+mod reconcile;
 mod measure;
