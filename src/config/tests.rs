@@ -305,7 +305,7 @@ fn every_rule_says_what_is_wrong_and_where() {
     routing: round_robin => id: again
         12:5: models[0].id: this key is here twice; first on line 3
     retries: { => retry: {
-        27:1: retry: there is no such key here; the keys are models, engines, limits, server, timeouts, retries
+        27:1: retry: there is no such key here; the keys are models, engines, limits, server, timeouts, retries, export
     engines:\n  - { name: vllm-a => engine:\n  - { name: vllm-a
         2:1: engines: missing: the list of engines that serve the models
         18:1: engine: there is no such key; did you mean `engines`?
@@ -515,7 +515,7 @@ fn a_file_without_a_document_says_what_it_needs() {
     models.yaml:1:9: models: the list is empty
     models.yaml:2:1: engines: expected a list, found nothing
     "#);
-    insta::assert_snapshot!(faults_of("[1]"), @"models.yaml:1:1: expected a mapping with the keys models, engines, limits, server, timeouts, retries, found a list");
+    insta::assert_snapshot!(faults_of("[1]"), @"models.yaml:1:1: expected a mapping with the keys models, engines, limits, server, timeouts, retries, export, found a list");
 }
 
 #[test]

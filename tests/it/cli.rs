@@ -380,6 +380,7 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       limit     Show and set how many requests an account may have in flight
       usage     Show what was used and what it costs
       ledger    Check the ledger
+      export    Show and steer what a receiver is told of entries
       engine    Show the engines
       help      Print this message or the help of the given subcommand(s)
 
@@ -387,7 +388,7 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       -h, --help     Print help
       -V, --version  Print version
 
-    Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies; 64 bad usage or a bad configuration file.
+    Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, or `ledger reconcile` what it cannot explain; 64 bad usage or a bad configuration file.
     [0]
     ");
 }
