@@ -120,7 +120,7 @@ impl Engine {
             completions: url("/v1/completions")?,
             embeddings: url("/v1/embeddings")?,
             health_url: url(spec.kind.health_path())?,
-            metrics_url: url("/metrics")?,
+            metrics_url: url(counters::metrics_path(spec.kind))?,
             authorization: bearer(spec, read_env)?,
             in_flight: AtomicU32::new(0),
             failed_attempts: AtomicU64::new(0),

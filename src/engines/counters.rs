@@ -2,7 +2,8 @@
 //!
 //! Which counters those are, and what they count, by engine (llama.cpp: tried with build 11434):
 //! vLLM's and SGLang's prompt counter has cached tokens in it, llama.cpp's has not; each generation counter has every
-//! choice in it. TensorRT-LLM, TEI, Ollama and unknown servers have no counters of tokens that are known here.
+//! choice in it. TensorRT-LLM's are named as its source of 2026 does and were not tried. TEI, Ollama and unknown servers
+//! have no counters of tokens that are known here.
 
 use farebox_domain::catalog::EngineKind;
 
@@ -44,13 +45,26 @@ const fn names(kind: EngineKind) -> Option<Names> {
             generation: "llamacpp:tokens_predicted_total",
             cached: "llamacpp:prompt_tokens_cached_total",
         }),
-        EngineKind::Trtllm | EngineKind::Ollama | EngineKind::Tei | EngineKind::Openai => None,
+        EngineKind::Trtllm => Some(Names {
+            prompt: "trtllm_prompt_tokens_total",
+            generation: "trtllm_generation_tokens_total",
+            cached: "trtllm_prompt_cached_tokens_total",
+        }),
+        EngineKind::Ollama | EngineKind::Tei | EngineKind::Openai => None,
     }
 }
 
 /// Whether an engine of this kind counts tokens in a way that is known.
 pub const fn has_counters(kind: EngineKind) -> bool {
     names(kind).is_some()
+}
+
+/// Where its counters are, under the engine's URL.
+pub const fn metrics_path(kind: EngineKind) -> &'static str {
+    match kind {
+        EngineKind::Trtllm => "/prometheus/metrics",
+        _ => "/metrics",
+    }
 }
 
 /// Whether its prompt counter leaves cached tokens out.

@@ -144,6 +144,8 @@ struct Sum {
 pub struct Reconciler {
     rule: CountingRule,
     samples: Vec<CounterSample>,
+    /// From the last sample before a restart to the first one after it, in milliseconds since 1970.
+    restarts: Vec<(u64, u64)>,
     /// The most of any model that the engine serves.
     widest: ModelBounds,
     sums: [Sum; Why::ALL.len()],
@@ -158,9 +160,15 @@ pub struct Reconciler {
 impl Reconciler {
     /// For these samples of one engine, by time; `None` where they are fewer than two.
     pub fn new(samples: Vec<CounterSample>, rule: CountingRule, widest: ModelBounds) -> Option<Self> {
+        let restarts = samples
+            .windows(2)
+            .filter(|pair| pair[1].is_restarted_since(&pair[0]))
+            .map(|pair| (pair[0].at_ms, pair[1].at_ms))
+            .collect();
         (samples.len() > 1).then_some(Self {
             rule,
             samples,
+            restarts,
             widest,
             sums: Default::default(),
             requests: 0,
@@ -240,9 +248,10 @@ impl Reconciler {
 
     /// A request that was there between the last sample before a restart and the first one after it may not be counted.
     fn note_restarts(&mut self, began: u64, counted: u64, prompt: u64, generation: u64) {
-        let lost = self.samples.windows(2).any(|pair| {
-            pair[1].is_restarted_since(&pair[0]) && began <= pair[1].at_ms && counted > pair[0].at_ms
-        });
+        let lost = self
+            .restarts
+            .iter()
+            .any(|&(before, after)| began <= after && counted > before);
         if lost {
             let (p, g) = (i128::from(prompt), i128::from(generation));
             self.add(Why::Restart, (-p, 0), (-g, 0));
@@ -278,11 +287,6 @@ impl Reconciler {
         let open = in_flight.saturating_sub(self.at_the_end);
         self.add_times(Why::Open, open, prompt, completion);
         self.add_times(Why::FailedAttempts, attempts.max(self.failed), prompt, completion);
-        let restarts = self
-            .samples
-            .windows(2)
-            .filter(|pair| pair[1].is_restarted_since(&pair[0]))
-            .count();
         let cached = counted(&self.samples, |sample| sample.cached_tokens);
         let tolerance = TOLERANCE_A_REQUEST * i128::from(self.requests);
         let compare = |engine: Option<u64>, ledger: u64, of: fn(&Sum) -> (i128, i128)| {
@@ -292,7 +296,7 @@ impl Reconciler {
             from_ms,
             until_ms,
             samples: u64::try_from(self.samples.len()).unwrap_or(u64::MAX),
-            restarts: u64::try_from(restarts).unwrap_or(u64::MAX),
+            restarts: u64::try_from(self.restarts.len()).unwrap_or(u64::MAX),
             requests: self.requests,
             prompt: compare(
                 counted(&self.samples, |sample| Some(sample.prompt_tokens)),
