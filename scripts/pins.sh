@@ -24,6 +24,10 @@ MODEL_HOME=$CACHE/smollm2-$MODEL_VERSION
 TEST_HOME=$CACHE/sdk-$(sha256sum <"$PYTHON_PINS" | cut -c1-8)
 TOOLS_HOME=$CACHE/cargo-tools-$NEXTEST_VERSION-$DENY_VERSION
 
+# PostgreSQL's own programs, initdb among them: Debian keeps each version's apart and off the PATH. Empty: not installed.
+PG_BIN=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort --version-sort | tail -n 1 || true)
+if [[ -z $PG_BIN ]] && command -v initdb >/dev/null; then PG_BIN=$(dirname -- "$(command -v initdb)"); fi
+
 LLAMA_SERVER=$ENGINE_HOME/llama-server
 MODEL=$MODEL_HOME/SmolLM2-135M-Instruct.Q4_1.gguf
 PYTHON=$TEST_HOME/venv/bin/python

@@ -2,24 +2,34 @@
 //!
 //! Clock, randomness, listeners and the signal to stop are given, so a test owns them all.
 
+mod refresh;
+mod replica;
+
+use self::replica::Replica;
 use crate::admission::directory::{Directory, hash_secret};
+use crate::admission::wallet::Payer;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Faults, Settings};
 use crate::engines::client::{Engine, EngineFault};
+use crate::engines::prompt::{self, PromptCounters};
 use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel};
 use crate::export::receiver::ReceiverFault;
 use crate::export::{Exporter, Pauses};
 use crate::http;
-use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{EngineCounters, ExportQueue, Journal, Ledger, LedgerFault, Settler, SettlerObserver};
+use crate::ledger::outbox::OutboxFault;
+use crate::ledger::{
+    Books, EngineCounters, ExportQueue, Journal, Ledger, LedgerFault, Settler, SettlerObserver,
+};
+use crate::pipeline::checkpoint::checkpoint_open;
 use crate::pipeline::{Pipeline, settle_abandoned};
-use crate::reconcile;
+use crate::reconcile::Sampler;
 use crate::secrets::Secrets;
-use crate::store::{Store, StoreFault};
+use crate::store::{DatabaseUrl, Store, StoreFault};
 use crate::telemetry::log;
 use crate::telemetry::metrics::{MetricFault, Metrics};
 use crate::telemetry::request_log::{RequestLog, Style};
 use farebox_domain::catalog::Model;
+use farebox_domain::month::Month;
 use farebox_domain::price::PriceSchedule;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,6 +62,8 @@ pub struct App {
     pub ledger: Arc<dyn Ledger>,
     /// What the engines said that they had counted.
     pub counters: Arc<dyn EngineCounters>,
+    /// Asks them.
+    pub sampler: Arc<Sampler>,
     /// What a receiver is still to be told of it.
     pub export_queue: Arc<dyn ExportQueue>,
     /// Who tells it; `None` where models.yaml names no receiver.
@@ -71,6 +83,8 @@ pub struct App {
     /// Cancelled when no new request is to be taken.
     pub draining: CancellationToken,
     background: Background,
+    /// What one of several replicas has besides.
+    replica: Option<Replica>,
 }
 
 /// Tasks that are not requests.
@@ -94,8 +108,10 @@ pub struct Given<'a> {
     pub clock: Clock,
     /// Where ids and secrets come from.
     pub secrets: Secrets,
-    /// The folder of the store.
+    /// The folder of what is this process's alone: the store too, unless a database is given.
     pub data_dir: &'a Path,
+    /// The PostgreSQL that holds the store, where replicas share one.
+    pub database: Option<DatabaseUrl>,
     /// The admin token, if the operator gives one.
     pub admin_token: Option<String>,
     /// How request lines look; they go to standard error.
@@ -113,9 +129,21 @@ pub enum StartFault {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerFault),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] OutboxFault),
+    /// What an earlier process left could not be booked: the shared ledger does not take it.
+    #[error(
+        "{0} settlements of the last run are still in the outbox and the shared database does not take them; they are \
+         kept. Start again when it does"
+    )]
+    OutboxNotShipped(u64),
     /// Engines that could not be set up: all of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Engines(Vec<EngineFault>),
+    /// Tokenizers and chat templates of no use, each at the line that names it.
+    #[error(transparent)]
+    Prompts(#[from] Faults),
     /// The receiver of the export.
     #[error(transparent)]
     Export(#[from] ReceiverFault),
@@ -148,23 +176,43 @@ impl App {
             clock,
             secrets,
             data_dir,
+            database,
             admin_token,
             request_log,
             read_env,
         } = given;
         let metrics = Arc::new(Metrics::new()?);
         let engines = set_up_engines(&settings, &clock, read_env)?;
-        let store = Store::open(data_dir).await?;
-        let embedded = Arc::new(SqliteLedger::open(&store).await?);
-        let ledger: Arc<dyn Ledger> = embedded.clone();
-        embedded.recover().await?;
-        let directory = Directory::load(
+        let counters = prompt::load_all(&settings, &clock)?;
+        let store = match &database {
+            Some(url) => Store::connect(data_dir, url).await?,
+            None => Store::open(data_dir).await?,
+        };
+        let books = Books::open(&store).await?;
+        let directory = Arc::new(match &books {
+            Books::Embedded(_) => Directory::default(),
+            Books::Shared(_) => Directory::leased(),
+        });
+        directory.refresh(
             store.accounts().await?,
             store.keys().await?,
             store.limits().await?,
         );
-        let directory = Arc::new(directory);
-        let registry = Arc::new(join_registry(&settings, engines, &store, &metrics, &clock).await?);
+        let (export_queue, engine_counters) = books.beside();
+        let (journal, ledger, replica): (Arc<dyn Journal>, Arc<dyn Ledger>, _) = match books {
+            Books::Embedded(both) => {
+                both.recover().await?;
+                load_wallets(&directory, &*both, Month::of_ms(clock.unix_ms())).await?;
+                (both.clone(), both, None)
+            }
+            Books::Shared(ledger) => {
+                let new_id = || format!("replica_{}", secrets.random_hex(8));
+                let replica = Replica::open(&store, &ledger, &directory, &clock, new_id).await?;
+                (replica.outbox.clone(), ledger, Some(replica))
+            }
+        };
+        let registry =
+            Arc::new(join_registry(&settings, (engines, &counters), &store, &metrics, &clock).await?);
         let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
 
         let background = Background {
@@ -176,7 +224,7 @@ impl App {
             log: TaskTracker::new(),
         };
         let observer = Arc::new(CommitMetrics(Arc::clone(&metrics)));
-        let (settler, settling) = Settler::new(embedded.clone(), clock.clone(), observer);
+        let (settler, settling) = Settler::new(journal, clock.clone(), observer);
         background.settling.spawn(settling);
         let (abandoned, unsettled) = mpsc::unbounded_channel();
         let pipeline = Arc::new(Pipeline {
@@ -187,6 +235,7 @@ impl App {
             retry: settings.retry,
             timeouts: settings.timeouts,
             settler,
+            leases: replica.as_ref().map(|replica| Arc::clone(&replica.leases)),
             in_flight: Default::default(),
             metrics: Arc::clone(&metrics),
             request_log: Arc::new(RequestLog::new(request_log)),
@@ -200,19 +249,25 @@ impl App {
         background
             .tasks
             .spawn(settle_abandoned(Arc::clone(&pipeline), unsettled, stop));
+        background.tasks.spawn(checkpoint_open(
+            Arc::clone(&pipeline),
+            background.stop_abandoned.clone(),
+        ));
         for engine in registry.engines() {
             background
                 .tasks
                 .spawn(probe(Arc::clone(engine), background.stop_probes.clone()));
         }
-        let counters: Arc<dyn EngineCounters> = embedded.clone();
-        background.tasks.spawn(reconcile::sample_always(
+        let sampler = Arc::new(Sampler::new(
             Arc::clone(&registry),
-            Arc::clone(&counters),
+            Arc::clone(&engine_counters),
             clock.clone(),
-            background.stop_probes.clone(),
+            replica
+                .as_ref()
+                .map_or_else(String::new, |replica| replica.id.clone()),
         ));
-        let export_queue: Arc<dyn ExportQueue> = embedded.clone();
+        let sampling = Arc::clone(&sampler).run(background.stop_probes.clone());
+        background.tasks.spawn(sampling);
         let exporter = set_up_export(&settings, &export_queue, &clock, &metrics, read_env).await?;
         if let Some(exporter) = &exporter {
             let delivering = Arc::clone(exporter).run(background.stop_probes.clone());
@@ -226,7 +281,8 @@ impl App {
             directory,
             registry,
             ledger,
-            counters,
+            counters: engine_counters,
+            sampler,
             export_queue,
             exporter,
             pipeline,
@@ -236,7 +292,15 @@ impl App {
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             background,
+            replica,
         });
+        if let Some(replica) = &app.replica {
+            replica.run();
+            let stop = app.background.stop_probes.clone();
+            app.background
+                .tasks
+                .spawn(refresh::refresh(Arc::clone(&app), stop));
+        }
         Ok(Started { app, new_admin_token })
     }
 
@@ -296,7 +360,10 @@ impl App {
             self.background.settling.close();
             self.background.settling.wait().await;
         }
-        reconcile::sample(&self.registry, self.counters.as_ref(), &self.clock).await;
+        if let Some(replica) = &self.replica {
+            replica.stop().await;
+        }
+        self.sampler.sample().await;
         self.background.stop_log.cancel();
         self.background.log.close();
         self.background.log.wait().await;
@@ -305,6 +372,11 @@ impl App {
     /// Whether requests should be sent here: not while draining, nor while no engine is up.
     pub fn is_ready(&self) -> bool {
         !self.draining.is_cancelled() && self.registry.any_engine_up()
+    }
+
+    /// How many settlements the outbox still has, which the ledger lacks; `None` where there is no outbox.
+    pub fn in_outbox(&self) -> Option<u64> {
+        self.replica.as_ref().map(|replica| replica.outbox.pending())
     }
 
     /// The text that Prometheus scrapes. Gauges are read from their sources now.
@@ -341,6 +413,24 @@ impl App {
             gauges.ledger_queued.with_label_values(&["sqlite"]).set(queued);
         })
     }
+}
+
+/// What was ever spent and adjusted, and what was spent in the months that a clock which jumps a day may find itself in.
+async fn load_wallets(directory: &Directory, ledger: &dyn Ledger, month: Month) -> Result<(), LedgerFault> {
+    for balance in ledger.balances().await? {
+        if let Some(account) = directory.account(&balance.account) {
+            account.wallet.load_balance(balance.spent, balance.adjusted);
+        }
+    }
+    for month in [month.previous(), month, month.next()] {
+        for of_key in ledger.spent_in(month).await? {
+            if let Some(account) = directory.account(&of_key.account) {
+                let key = &of_key.key;
+                account.wallet.load_month(Payer { key, month }, of_key.spent);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn set_up_engines(
@@ -390,7 +480,7 @@ async fn set_up_export(
 
 async fn join_registry(
     settings: &Settings,
-    engines: Vec<Arc<Engine>>,
+    (engines, counters): (Vec<Arc<Engine>>, &PromptCounters),
     store: &Store,
     metrics: &Metrics,
     clock: &Clock,
@@ -407,6 +497,7 @@ async fn join_registry(
             Arc::clone(model),
             Prices::new(schedule),
             deployments,
+            counters.get(&model.id).cloned(),
             metrics.of_model(&model.id),
         )));
     }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two samples.
 const SAMPLE_EVERY: Duration = Duration::from_secs(60);
-/// An entry's id is older than its admission by this at most (`ledger::sqlite::query`).
+/// An entry's id is older than its admission by this at most (`ledger::sql::pages`).
 const ADMISSION_MS: u64 = 3_600_000;
 
 /// What is compared.
@@ -46,43 +46,73 @@ pub struct EngineReport {
     pub reconciled: Option<Reconciled>,
 }
 
-/// Samples each minute until it is told to stop, beginning now.
-pub async fn sample_always(
+/// Asks the engines what they have counted, and keeps it.
+pub struct Sampler {
     registry: Arc<Registry>,
     counters: Arc<dyn EngineCounters>,
     clock: Clock,
-    stop: CancellationToken,
-) {
-    loop {
-        sample(&registry, counters.as_ref(), &clock).await;
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SAMPLE_EVERY) => {}
+    /// This replica's id; empty where there is one farebox alone.
+    replica: String,
+}
+
+impl Sampler {
+    /// For these engines.
+    pub fn new(
+        registry: Arc<Registry>,
+        counters: Arc<dyn EngineCounters>,
+        clock: Clock,
+        replica: String,
+    ) -> Self {
+        Self {
+            registry,
+            counters,
+            clock,
+            replica,
         }
     }
-}
 
-/// Asks every engine what it has counted, and keeps the answers.
-pub async fn sample(registry: &Registry, counters: &dyn EngineCounters, clock: &Clock) {
-    let asked = registry.engines().iter().map(|engine| sample_of(engine, clock));
-    let samples: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
-    if let Err(fault) = counters.keep_counters(&samples).await {
-        log::counters_not_kept(&fault);
+    /// Samples each minute until it is told to stop, beginning now.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            self.sample().await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SAMPLE_EVERY) => {}
+            }
+        }
     }
-}
 
-async fn sample_of(engine: &Engine, clock: &Clock) -> Option<CounterSample> {
-    let read = engine.read_counters().await?;
-    Some(CounterSample {
-        engine: engine.name.clone(),
-        at_ms: clock.unix_ms(),
-        prompt_tokens: read.prompt_tokens,
-        generation_tokens: read.generation_tokens,
-        cached_tokens: read.cached_tokens,
-        started_at_s: read.started_at_s,
-        in_flight: u64::from(engine.in_flight()),
-        failed_attempts: engine.take_failed_attempts(),
-    })
+    /// Samples every engine once. One that does not answer has none. Tries that failed are told by the next sample if this
+    /// one cannot be kept.
+    pub async fn sample(&self) {
+        let engines = self.registry.engines();
+        let asked = engines.iter().map(|engine| self.sample_of(engine));
+        let samples: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        let Err(fault) = self.counters.keep_counters(&samples).await else {
+            return;
+        };
+        log::counters_not_kept(&fault);
+        for sample in &samples {
+            if let Some(engine) = engines.iter().find(|engine| engine.name == sample.engine) {
+                engine.attempts_failed(sample.failed_attempts);
+            }
+        }
+    }
+
+    async fn sample_of(&self, engine: &Engine) -> Option<CounterSample> {
+        let read = engine.read_counters().await?;
+        Some(CounterSample {
+            engine: engine.name.clone(),
+            at_ms: self.clock.unix_ms(),
+            replica: self.replica.clone(),
+            prompt_tokens: read.prompt_tokens,
+            generation_tokens: read.generation_tokens,
+            cached_tokens: read.cached_tokens,
+            started_at_s: read.started_at_s,
+            in_flight: u64::from(engine.in_flight()),
+            failed_attempts: engine.take_failed_attempts(),
+        })
+    }
 }
 
 /// Holds the ledger against the samples.

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use farebox_domain::ids::{AccountId, KeyId, RequestId};
+use farebox_domain::ids::{AccountId, AdjustmentId, KeyId, RequestId};
 use parking_lot::Mutex;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
@@ -65,15 +65,23 @@ impl Secrets {
         format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random))
     }
 
-    /// A new request's id: the milliseconds since 1970, and 74 random bits (RFC 9562, UUID version 7).
+    /// A new request's id.
     pub fn request_id(&self, unix_ms: u64) -> RequestId {
+        RequestId::from_bytes(self.time_id(unix_ms))
+    }
+
+    /// A new adjustment's id.
+    pub fn adjustment_id(&self, unix_ms: u64) -> AdjustmentId {
+        AdjustmentId::from_bytes(self.time_id(unix_ms))
+    }
+
+    /// The milliseconds since 1970, and 74 random bits (RFC 9562, UUID version 7).
+    fn time_id(&self, unix_ms: u64) -> [u8; 16] {
         let mut random = [0; 10];
         self.fill(&mut random);
-        RequestId::from_bytes(
-            *uuid::Builder::from_unix_timestamp_millis(unix_ms, &random)
-                .as_uuid()
-                .as_bytes(),
-        )
+        *uuid::Builder::from_unix_timestamp_millis(unix_ms, &random)
+            .as_uuid()
+            .as_bytes()
     }
 }
 

@@ -115,6 +115,11 @@ impl EngineKind {
         matches!(self, Self::LlamaCpp)
     }
 
+    /// Whether a plain completion goes on to the end of the context where `max_tokens` is not given; OpenAI's API says 16.
+    pub const fn completes_without_end(self) -> bool {
+        matches!(self, Self::LlamaCpp | Self::Ollama)
+    }
+
     /// The path, under the engine's URL, that answers 200 when it can serve. Ollama and an unknown OpenAI
     /// server have no health route of their own: their model list stands for it.
     pub const fn health_path(self) -> &'static str {
@@ -151,6 +156,15 @@ pub struct Deployment {
     pub serves: String,
 }
 
+/// The files with which a model's prompts are counted before an engine has seen them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PromptFiles {
+    /// The path of a Hugging Face `tokenizer.json`.
+    pub tokenizer: String,
+    /// The path of the Jinja template that makes one text of a chat's messages.
+    pub chat_template: Option<String>,
+}
+
 /// A model that is sold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
@@ -170,6 +184,8 @@ pub struct Model {
     pub deployments: Vec<Deployment>,
     /// How one of them is chosen.
     pub routing: Routing,
+    /// What its prompts are counted with, where the operator gives it.
+    pub prompt: Option<PromptFiles>,
 }
 
 /// Something that does not hold between parts of a catalog that are each well formed.
@@ -358,6 +374,7 @@ mod tests {
                 serves: id.into(),
             }],
             routing: Routing::LeastLoaded,
+            prompt: None,
         }
     }
 

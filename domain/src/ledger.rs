@@ -158,6 +158,39 @@ impl Entry {
     }
 }
 
+/// From which leases a request's hold was taken. A replica that shares its ledger with others has a part of each
+/// ceiling to itself, its lease; what a request cost is counted against these when it is booked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Leased {
+    /// The account's credit.
+    pub credit: bool,
+    /// What the account may spend in the month.
+    pub account_month: bool,
+    /// What the key may spend in the month.
+    pub key_month: bool,
+}
+
+/// What a replica keeps of a request until the ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// What is booked.
+    pub entry: Entry,
+    /// What it was held against.
+    #[serde(default)]
+    pub leased: Leased,
+}
+
+impl Settlement {
+    /// A request that no lease was needed for.
+    pub fn unleased(entry: Entry) -> Self {
+        Self {
+            entry,
+            leased: Leased::default(),
+        }
+    }
+}
+
 /// Why money moved that no request moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

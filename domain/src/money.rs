@@ -43,6 +43,16 @@ impl Picodollars {
         self.0.checked_sub(other.0).map(Self).ok_or(OutOfRange)
     }
 
+    /// The sum, held at the ends of 128 bits: for what is compared and not booked.
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// The difference, held at the ends of 128 bits: for what is compared and not booked.
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// This amount, `count` times.
     pub fn checked_mul(self, count: u64) -> Result<Self, OutOfRange> {
         self.0.checked_mul(i128::from(count)).map(Self).ok_or(OutOfRange)
@@ -51,6 +61,27 @@ impl Picodollars {
     /// For a ledger entry's 64-bit column (at most 9.2 million USD).
     pub fn to_i64(self) -> Result<i64, OutOfRange> {
         i64::try_from(self.0).map_err(|_| OutOfRange)
+    }
+
+    /// Reads USD: a decimal with at most twelve places, such as `20` or `-0.5`.
+    pub fn parse_usd(text: &str) -> Option<Self> {
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (whole, fraction) = match digits.split_once('.') {
+            Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
+            Some(_) => return None,
+            None => (digits, ""),
+        };
+        let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || fraction.len() > 12 || !all_digits(whole) || !all_digits(fraction) {
+            return None;
+        }
+        let whole: i128 = whole.parse().ok()?;
+        let fraction: i128 = alloc::format!("{fraction:0<12}").parse().ok()?;
+        let magnitude = whole.checked_mul(PICODOLLARS_PER_USD)?.checked_add(fraction)?;
+        Some(Self(if negative { -magnitude } else { magnitude }))
     }
 
     /// Reads whole picodollars from decimal digits.
@@ -107,6 +138,27 @@ mod tests {
         assert_eq!(Picodollars::new(1).to_string(), "0.000000000001");
         assert_eq!(Picodollars::new(-1_500_000_000_000).to_string(), "-1.5");
         assert_eq!(Picodollars::new(20_000_000_000_000).to_string(), "20");
+    }
+
+    #[test]
+    fn dollars_read_back() {
+        for text in ["0", "20", "0.5", "-1.5", "0.000000000001", "9223372.036854775807"] {
+            assert_eq!(Picodollars::parse_usd(text).unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "-",
+            ".5",
+            "1.",
+            "1e3",
+            "+1",
+            " 1",
+            "1,5",
+            "0.0000000000001",
+            "1.-1",
+        ] {
+            assert_eq!(Picodollars::parse_usd(text), None, "{text}");
+        }
     }
 
     #[test]

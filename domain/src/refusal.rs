@@ -1,6 +1,8 @@
 //! Every way to say no to a client. The status, the headers and the JSON are made of it in `http/error.rs`.
 
 use crate::ids::ModelId;
+use crate::money::Picodollars;
+use crate::month::Month;
 use alloc::borrow::Cow;
 use alloc::string::String;
 use core::time::Duration;
@@ -79,6 +81,24 @@ pub enum Refusal {
         /// `this account`, or `this account on <model>`.
         scope: String,
     },
+    /// What the request could cost does not fit under a ceiling on money.
+    #[error("{}", ceiling.explain(*could_cost, *available, *allowed))]
+    CeilingReached {
+        /// Which ceiling.
+        ceiling: Ceiling,
+        /// What it could cost at the most.
+        could_cost: Picodollars,
+        /// What is left.
+        available: Picodollars,
+        /// Where the ceiling is.
+        allowed: Picodollars,
+    },
+    /// Entries cannot be written, so nothing is served that would have to be.
+    #[error("the ledger cannot be written, so that nothing can be billed; try again in {} s", retry_after.as_secs())]
+    LedgerUnavailable {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// Every engine of the model has as much as it may be given.
     #[error("Model busy, retry later")]
     EngineOverloaded {
@@ -119,6 +139,41 @@ pub enum Refusal {
     /// A fault of farebox's own. The cause is logged with the request's id; the client is told the id alone.
     #[error("internal error; quote the request id {0} to your administrator")]
     Internal(String),
+}
+
+/// A ceiling on money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ceiling {
+    /// The account's balance: what was paid in, and what may be owed.
+    Balance,
+    /// What the account may spend in a calendar month.
+    AccountMonth(Month),
+    /// What the key may spend in a calendar month.
+    KeyMonth(Month),
+}
+
+impl Ceiling {
+    fn explain(self, could_cost: Picodollars, available: Picodollars, allowed: Picodollars) -> String {
+        let shown = if available < Picodollars::ZERO {
+            Picodollars::ZERO
+        } else {
+            available
+        };
+        let could = alloc::format!("this request could cost up to {could_cost} USD");
+        let of_month = |whose, month: Month| {
+            alloc::format!(
+                "{could}, and {shown} USD are left of the {allowed} USD that {whose} may spend in {month} (UTC). Ask for \
+                 fewer `max_tokens`, or ask your administrator for a higher limit."
+            )
+        };
+        match self {
+            Self::Balance => alloc::format!(
+                "{could}, and the account has {shown} USD available. Ask for fewer `max_tokens`, or add credit."
+            ),
+            Self::AccountMonth(month) => of_month("the account", month),
+            Self::KeyMonth(month) => of_month("this API key", month),
+        }
+    }
 }
 
 /// What is wrong with a key. The text never says whether a key exists.
@@ -172,6 +227,12 @@ impl Refusal {
             Self::RequestTooLarge { .. } => "request_too_large",
             Self::RequestTimeout(_) => "request_timeout",
             Self::ConcurrencyLimit { .. } => "concurrency_limit_exceeded",
+            Self::CeilingReached {
+                ceiling: Ceiling::Balance,
+                ..
+            } => "insufficient_balance",
+            Self::CeilingReached { .. } => "spending_limit_reached",
+            Self::LedgerUnavailable { .. } => "ledger_unavailable",
             Self::EngineOverloaded { .. } => "engine_overloaded",
             Self::EngineRefused { .. } => "engine_refused",
             Self::EngineError(_) => "engine_error",

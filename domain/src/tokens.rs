@@ -71,6 +71,9 @@ pub enum UsageSource {
     EnginePartial,
     /// The running usage of the last event that came before the stream ended early.
     EngineContinuous,
+    /// The engine gave none: the prompt was counted by the model's own tokenizer, and one token for each delta that was
+    /// passed on.
+    Tokenizer,
     /// The engine gave none: one token for each delta that was passed on; the prompt is unknown.
     Deltas,
     /// Nothing is known: nothing was delivered.
@@ -79,11 +82,12 @@ pub enum UsageSource {
 
 impl UsageSource {
     /// Every source, for metrics and for `verify`'s counts.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Engine,
         Self::EngineCorrected,
         Self::EnginePartial,
         Self::EngineContinuous,
+        Self::Tokenizer,
         Self::Deltas,
         Self::None,
     ];
@@ -95,6 +99,7 @@ impl UsageSource {
             Self::EngineCorrected => "engine_corrected",
             Self::EnginePartial => "engine_partial",
             Self::EngineContinuous => "engine_continuous",
+            Self::Tokenizer => "tokenizer",
             Self::Deltas => "deltas",
             Self::None => "none",
         }
@@ -119,6 +124,7 @@ mod tests {
                 | UsageSource::EngineCorrected
                 | UsageSource::EnginePartial
                 | UsageSource::EngineContinuous
+                | UsageSource::Tokenizer
                 | UsageSource::Deltas
                 | UsageSource::None => assert_eq!(UsageSource::parse(source.as_str()), Some(source)),
             }

@@ -1,18 +1,11 @@
 -- Events (entries and adjustments) that are still to be delivered to the receiver of models.yaml's `export`, and those
 -- that it refused.
---
--- Several replicas deliver. Each takes rows for a time, skipping those that another is about to take:
---
---   UPDATE undelivered SET taken_until = clock_timestamp() + $2 WHERE id IN (
---       SELECT id FROM undelivered WHERE taken_until <= clock_timestamp() ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
---   RETURNING id
---
--- so no transaction stays open while the receiver is waited for, and what a replica took that died is free again when
--- its time is over. Delivered: DELETE. Given back: taken_until = '-infinity'.
+-- Every replica delivers. Each takes rows for a time, past those that another is taking (FOR UPDATE SKIP LOCKED); what a
+-- replica took that died is free again when its time is over.
 
 CREATE TABLE undelivered (
     id          bytea PRIMARY KEY CHECK (length(id) = 16), -- of an entry or of an adjustment; both sort by time
-    taken_until timestamptz NOT NULL DEFAULT '-infinity'
+    taken_until timestamptz NOT NULL DEFAULT '-infinity' -- by this database's clock
 );
 
 CREATE TABLE export_refused (
@@ -24,7 +17,7 @@ CREATE TABLE export_refused (
 
 CREATE FUNCTION farebox_export() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO undelivered (id) SELECT id FROM added ON CONFLICT DO NOTHING;
+    INSERT INTO undelivered (id) SELECT id FROM added ORDER BY id ON CONFLICT DO NOTHING;
     RETURN NULL;
 END $$;
 CREATE TRIGGER entries_are_exported AFTER INSERT ON entries REFERENCING NEW TABLE AS added

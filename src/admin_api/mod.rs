@@ -1,10 +1,11 @@
 //! The admin API's words: the JSON that the gateway answers with and the CLI reads, each described once.
 //!
-//! - [`when`] reads points in time as people write them;
+//! - [`when`] reads points in time as people write them; [`money`] is what accounts pay in, may owe and may spend;
 //! - lists come as `{"data": [...]}`; times are RFC 3339 in UTC; money is given twice, in whole picodollars and in
 //!   USD, both as decimal strings, as JSON's numbers would round them.
 
 pub mod when;
+pub mod money;
 
 use farebox_domain::ids::{AccountId, EngineName, KeyId, ModelId};
 use farebox_domain::money::Picodollars;
@@ -88,7 +89,10 @@ pub struct AccountView {
     pub concurrent_requests: u32,
     /// Whether that is models.yaml's number, and not its own.
     pub is_default: bool,
-    /// What it owes for everything until now.
+    /// Whether it is over: its keys open nothing.
+    #[serde(default)]
+    pub closed: bool,
+    /// What it owes for everything until now: costs, less what was paid in, given back or corrected.
     pub owed: Money,
 }
 
@@ -306,6 +310,9 @@ pub struct Reconcile {
 pub struct ReconcileView {
     /// Whether every difference is explained.
     pub explained: bool,
+    /// Settlements that wait in the outbox of the replica that was asked: the ledger does not have their tokens yet. `null`
+    /// where there is no outbox.
+    pub in_outbox: Option<u64>,
     /// Each engine.
     pub data: Vec<ReconciledView>,
 }

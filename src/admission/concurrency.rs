@@ -104,6 +104,17 @@ impl Gate {
         }
     }
 
+    /// Sets every model's limit: those that are not named have none.
+    pub fn set_model_limits(&self, limits: BTreeMap<ModelId, u32>) {
+        let mut counts = self.counts.lock();
+        for count in counts.models.values_mut() {
+            count.limit = None;
+        }
+        for (model, limit) in limits {
+            counts.models.entry(model).or_default().limit = Some(limit);
+        }
+    }
+
     /// What is in flight and what may be.
     pub fn read(&self, default: u32) -> GateReading {
         let counts = self.counts.lock();

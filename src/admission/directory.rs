@@ -2,6 +2,7 @@
 //! acts on the very next request.
 
 use crate::admission::concurrency::Gate;
+use crate::admission::wallet::Wallet;
 use crate::secrets::KEY_PREFIX;
 use crate::store::{AccountRow, KeyRow, LimitRow};
 use farebox_domain::ids::{AccountId, KeyId};
@@ -10,7 +11,7 @@ use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The SHA-256 of a key's secret: all that is kept of it.
 pub type KeyHash = [u8; 32];
@@ -31,6 +32,29 @@ pub struct Account {
     pub created_at_ms: u64,
     /// Its cap.
     pub gate: Arc<Gate>,
+    /// Its money.
+    pub wallet: Arc<Wallet>,
+    closed: AtomicBool,
+}
+
+impl Account {
+    /// Whether it is over. What it has in flight goes on, and is billed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn refresh(&self, row: &AccountRow) {
+        self.wallet.set_credit_limit(row.credit_limit);
+        self.wallet.set_monthly_limit(row.monthly_limit);
+        if row.closed_at_ms.is_some() {
+            self.close();
+        }
+    }
+
+    /// Ends it: none of its keys holds any more.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
 }
 
 /// An API key, without its secret.
@@ -58,14 +82,27 @@ impl ApiKey {
         Some(self.revoked_at_ms.load(Ordering::Acquire)).filter(|&at| at != NOT_REVOKED)
     }
 
+    fn refresh(&self, row: &KeyRow) {
+        self.account
+            .wallet
+            .set_key_monthly_limit(&self.id, row.monthly_limit);
+        if let Some(at_ms) = row.revoked_at_ms {
+            self.revoked_at_ms.fetch_min(at_ms, Ordering::AcqRel);
+        }
+    }
+
     fn holds(&self, now_ms: u64) -> bool {
-        self.revoked_at_ms().is_none() && self.expires_at_ms.is_none_or(|end| now_ms < end)
+        self.revoked_at_ms().is_none()
+            && self.expires_at_ms.is_none_or(|end| now_ms < end)
+            && !self.account.is_closed()
     }
 }
 
 /// The accounts and keys that there are.
 #[derive(Debug, Default)]
 pub struct Directory {
+    /// Whether wallets allow only what was granted: this process is one of several.
+    leased: bool,
     accounts: RwLock<BTreeMap<AccountId, Arc<Account>>>,
     keys: RwLock<HashMap<KeyHash, Arc<ApiKey>>>,
 }
@@ -90,6 +127,44 @@ impl Directory {
         directory
     }
 
+    /// The same for one of several replicas: its wallets allow only what was granted.
+    pub fn leased() -> Self {
+        Self {
+            leased: true,
+            ..Self::default()
+        }
+    }
+
+    /// Takes over what the store holds now: what is new, and what was changed of the rest. What is in flight goes on.
+    pub fn refresh(&self, accounts: Vec<AccountRow>, keys: Vec<KeyRow>, limits: Vec<LimitRow>) {
+        for row in accounts {
+            match self.account(&row.id) {
+                Some(account) => account.refresh(&row),
+                None => drop(self.add_account(row)),
+            }
+        }
+        for row in keys {
+            let known = self.keys.read().get(&row.hash).cloned();
+            match known {
+                Some(key) => key.refresh(&row),
+                None => drop(self.add_key(row)),
+            }
+        }
+        for account in self.accounts() {
+            let of_account = |limit: &&LimitRow| limit.account == account.id;
+            let own: Vec<_> = limits.iter().filter(of_account).collect();
+            let whole = own.iter().find(|limit| limit.model.is_none());
+            account
+                .gate
+                .set_limit(None, whole.map(|limit| limit.concurrent_requests));
+            let of_models = own.iter().filter_map(|limit| {
+                let model = limit.model.clone()?;
+                Some((model, limit.concurrent_requests))
+            });
+            account.gate.set_model_limits(of_models.collect());
+        }
+    }
+
     /// Puts a new account in.
     pub fn add_account(&self, row: AccountRow) -> Arc<Account> {
         let account = Arc::new(Account {
@@ -97,7 +172,14 @@ impl Directory {
             name: row.name,
             created_at_ms: row.created_at_ms,
             gate: Arc::default(),
+            wallet: Arc::default(),
+            closed: AtomicBool::new(row.closed_at_ms.is_some()),
         });
+        if self.leased {
+            account.wallet.lease();
+        }
+        account.wallet.set_credit_limit(row.credit_limit);
+        account.wallet.set_monthly_limit(row.monthly_limit);
         self.accounts.write().insert(row.id, Arc::clone(&account));
         account
     }
@@ -105,6 +187,7 @@ impl Directory {
     /// Puts a new key in. A key whose account is not known is left out: it could not be billed.
     pub fn add_key(&self, row: KeyRow) -> Option<Arc<ApiKey>> {
         let account = self.account(&row.account)?;
+        account.wallet.set_key_monthly_limit(&row.id, row.monthly_limit);
         let key = Arc::new(ApiKey {
             id: row.id,
             account,

@@ -1,4 +1,4 @@
-//! `farebox account create|list|show`
+//! `farebox account create|list|show|close`
 
 use crate::admin_api::{AccountView, List, NewAccount};
 use crate::cli::client::{AdminArgs, AdminClient};
@@ -34,6 +34,11 @@ pub enum AccountCommand {
         /// Its id or name.
         account: String,
     },
+    /// Close an account: its keys end at once, what it has in flight goes on and is billed, its entries stay.
+    Close {
+        /// Its id or name.
+        account: String,
+    },
 }
 
 /// Runs the command.
@@ -49,6 +54,13 @@ pub async fn run(args: AccountArgs, client: &AdminClient, out: &mut dyn Write) -
             let answer = client.get(&["accounts"]).await?;
             client.show(&answer, out, |list: &List<AccountView>, out| {
                 listed(&list.data, out)
+            })
+        }
+        AccountCommand::Close { account } => {
+            let answer = client.post(&["accounts", &account, "close"]).await?;
+            client.show(&answer, out, |account: &AccountView, out| {
+                writeln!(out, "Account {} ({}) is closed.\n", account.name, account.id)?;
+                listed(std::slice::from_ref(account), out)
             })
         }
         AccountCommand::Show { account } => {
@@ -88,7 +100,11 @@ fn listed(accounts: &[AccountView], out: &mut dyn Write) -> io::Result<()> {
     for account in accounts {
         table.row([
             account.id.to_string(),
-            account.name.clone(),
+            if account.closed {
+                format!("{} (closed)", account.name)
+            } else {
+                account.name.clone()
+            },
             account.created_at.clone(),
             account.in_flight.to_string(),
             account.concurrent_requests.to_string(),

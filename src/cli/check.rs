@@ -2,7 +2,9 @@
 
 use crate::cli::error::CliError;
 use crate::cli::table::counted;
+use crate::clock::Clock;
 use crate::config::{self, Faults, Settings};
+use crate::engines::prompt;
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
@@ -26,7 +28,7 @@ pub struct CheckArgs {
 /// Runs the command. The faults are its answer: they go where answers go, as lines that editors make links of.
 pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let file = args.config.display().to_string();
-    let checked = config::load(&args.config);
+    let checked = config::load(&args.config).and_then(with_its_files);
     if args.json {
         let text = as_json(&file, &checked).map_err(std::io::Error::from)?;
         writeln!(out, "{text}")?;
@@ -41,6 +43,12 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<(), CliError> {
             faults: faults.as_slice().len(),
         }),
     }
+}
+
+/// The tokenizers and templates that it names are read as they are when the gateway starts.
+fn with_its_files(settings: Settings) -> Result<Settings, Faults> {
+    prompt::load_all(&settings, &Clock::system())?;
+    Ok(settings)
 }
 
 fn as_text(file: &str, checked: &Result<Settings, Faults>) -> String {

@@ -2,11 +2,12 @@
 
 use crate::admin_api::{ErrorAnswer, ErrorBody};
 use crate::cli::table::counted;
+use crate::store::StoreFault;
 use std::io::{self, Write};
 
 /// A fault.
 pub const EXIT_FAULT: u8 = 1;
-/// `ledger verify` found discrepancies.
+/// `ledger verify` found discrepancies, or `migrate --check` an old form.
 pub const EXIT_DISCREPANCIES: u8 = 2;
 /// Bad usage: BSD's `EX_USAGE`.
 pub const EXIT_USAGE: u8 = 64;
@@ -21,6 +22,30 @@ pub enum CliError {
         file: String,
         /// How many faults it has.
         faults: usize,
+    },
+    /// A model that the configuration file does not have.
+    #[error("{file} has no model `{model}`; give an id or an alias")]
+    NoSuchModel {
+        /// The configuration file.
+        file: String,
+        /// What was asked for.
+        model: String,
+    },
+    /// A model without a tokenizer.
+    #[error("`{model}` has no `tokenizer` in {file}, so its tokens cannot be counted")]
+    NoTokenizer {
+        /// The configuration file.
+        file: String,
+        /// The model.
+        model: String,
+    },
+    /// A file that was named on the command line.
+    #[error("{file} cannot be read: {cause}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// What the system said.
+        cause: io::Error,
     },
     /// No admin token.
     #[error(
@@ -86,6 +111,15 @@ pub enum CliError {
     /// The ledger and an engine's counters differ, and nothing explains by how much; it has been told.
     #[error("tokens that nothing explains: another client of the engine, or a fault in counting")]
     Unexplained,
+    /// No database where there must be one.
+    #[error("no database. Set FAREBOX_DATABASE_URL to postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
+    NoDatabase,
+    /// What was given names no database.
+    #[error("{0}")]
+    BadDatabase(#[source] StoreFault),
+    /// The database is of an older farebox; what it lacks has been told.
+    #[error("{} missing. Run `farebox migrate`", counted(*.0, "migration"))]
+    OldDatabase(usize),
     /// No runtime.
     #[error("the runtime does not start: {0}")]
     Runtime(#[source] io::Error),
@@ -101,9 +135,15 @@ impl CliError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::BadConfiguration { .. } | Self::BadUrl { .. } => EXIT_USAGE,
+            Self::BadConfiguration { .. }
+            | Self::BadUrl { .. }
+            | Self::NoDatabase
+            | Self::BadDatabase(_)
+            | Self::NoSuchModel { .. }
+            | Self::NoTokenizer { .. }
+            | Self::Unreadable { .. } => EXIT_USAGE,
             Self::Refused(body) if body.code.as_deref() == Some("invalid_request_error") => EXIT_USAGE,
-            Self::Discrepancies(_) | Self::Unexplained => EXIT_DISCREPANCIES,
+            Self::Discrepancies(_) | Self::Unexplained | Self::OldDatabase(_) => EXIT_DISCREPANCIES,
             // Whoever read the output has read enough: `farebox usage | head`.
             Self::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::NoToken

@@ -1,10 +1,13 @@
 //! `farebox limit show|set`
 
+use crate::admin_api::money::{KeySpendingChange, KeySpendingView, SpendingChange};
 use crate::admin_api::{LimitChange, LimitsView};
 use crate::cli::client::{AdminArgs, AdminClient};
+use crate::cli::credit::balance_shown;
 use crate::cli::error::CliError;
 use crate::cli::table::{Align, Table};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
+use farebox_domain::money::Picodollars;
 use reqwest::Method;
 use std::io::{self, Write};
 
@@ -28,18 +31,47 @@ pub enum LimitCommand {
         #[arg(long)]
         account: String,
     },
-    /// Change what an account may have in flight. It holds for the very next request.
-    Set {
-        /// The account's id or name.
-        #[arg(long)]
-        account: String,
-        /// Only for this model: its id or an alias.
-        #[arg(long)]
-        model: Option<String>,
-        /// How many requests, or `default` for what models.yaml says (for a model: no number of its own).
-        #[arg(long, value_name = "N|default", value_parser = parse_count)]
-        concurrent_requests: Count,
-    },
+    /// Change what an account may have in flight, may owe or may spend in a month, or what a key may spend. It holds for
+    /// the very next request.
+    Set(SetArgs),
+}
+
+/// Arguments of `farebox limit set`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["concurrent_requests", "postpaid_usd", "monthly_usd"])))]
+pub struct SetArgs {
+    /// The account's id or name.
+    #[arg(long, required_unless_present = "key")]
+    pub account: Option<String>,
+    /// A key's id: its monthly limit is set, not its account's.
+    #[arg(long, conflicts_with_all = ["account", "model", "concurrent_requests", "postpaid_usd"])]
+    pub key: Option<String>,
+    /// Only for this model: its id or an alias. Goes with --concurrent-requests.
+    #[arg(long, requires = "concurrent_requests", conflicts_with_all = ["postpaid_usd", "monthly_usd"])]
+    pub model: Option<String>,
+    /// How many requests, or `default` for what models.yaml says (for a model: no number of its own).
+    #[arg(long, value_name = "N|default", value_parser = parse_count)]
+    pub concurrent_requests: Option<Count>,
+    /// What the account may owe at the most: 0 is prepaid, `none` is without a ceiling.
+    #[arg(long, value_name = "USD|none", value_parser = parse_usd)]
+    pub postpaid_usd: Option<Usd>,
+    /// What may be spent in a calendar month (UTC).
+    #[arg(long, value_name = "USD|none", value_parser = parse_usd)]
+    pub monthly_usd: Option<Usd>,
+}
+
+/// An amount, or no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usd(pub Option<String>);
+
+fn parse_usd(text: &str) -> Result<Usd, String> {
+    if text == "none" {
+        return Ok(Usd(None));
+    }
+    match Picodollars::parse_usd(text) {
+        Some(amount) if amount >= Picodollars::ZERO => Ok(Usd(Some(text.into()))),
+        _ => Err("write USD such as 20 or 0.5, or `none`".into()),
+    }
 }
 
 /// A number of requests, or the default.
@@ -63,24 +95,59 @@ pub async fn run(args: LimitArgs, client: &AdminClient, out: &mut dyn Write) -> 
             let answer = client.get(&["accounts", &account, "limits"]).await?;
             client.show(&answer, out, shown)
         }
-        LimitCommand::Set {
-            account,
-            model,
-            concurrent_requests,
-        } => {
-            let change = LimitChange {
-                model,
-                concurrent_requests: concurrent_requests.0,
-            };
-            let answer = client
-                .send_json(Method::PUT, &["accounts", &account, "limits"], &change)
-                .await?;
-            client.show(&answer, out, |limits, out| {
-                writeln!(out, "Changed; the very next request is held to it.\n")?;
-                shown(limits, out)
-            })
-        }
+        LimitCommand::Set(args) => set(args, client, out).await,
     }
+}
+
+const CHANGED: &str = "Changed; the very next request is held to it.\n";
+
+async fn set(args: SetArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
+    if let Some(key) = args.key {
+        let monthly_usd = args.monthly_usd.and_then(|usd| usd.0);
+        let change = KeySpendingChange { monthly_usd };
+        let answer = client
+            .send_json(Method::PUT, &["keys", &key, "spending"], &change)
+            .await?;
+        return client.show(&answer, out, |key: &KeySpendingView, out| {
+            let limit = key
+                .month
+                .limit
+                .map_or("no limit".into(), |limit| format!("{} USD", limit.0));
+            writeln!(out, "{CHANGED}")?;
+            let (month, spent) = (&key.month.month, key.month.spent.0);
+            writeln!(
+                out,
+                "Key {}: {limit} a month; spent in {month}: {spent} USD.",
+                key.key
+            )
+        });
+    }
+    let account = args.account.unwrap_or_default();
+    if let Some(count) = args.concurrent_requests {
+        let change = LimitChange {
+            model: args.model,
+            concurrent_requests: count.0,
+        };
+        let path = ["accounts", &account, "limits"];
+        let answer = client.send_json(Method::PUT, &path, &change).await?;
+        client.show(&answer, out, |limits, out| {
+            writeln!(out, "{CHANGED}")?;
+            shown(limits, out)
+        })?;
+    }
+    if args.postpaid_usd.is_some() || args.monthly_usd.is_some() {
+        let change = SpendingChange {
+            postpaid_usd: args.postpaid_usd.map(|usd| usd.0),
+            monthly_usd: args.monthly_usd.map(|usd| usd.0),
+        };
+        let path = ["accounts", &account, "spending"];
+        let answer = client.send_json(Method::PUT, &path, &change).await?;
+        client.show(&answer, out, |balance, out| {
+            writeln!(out, "{CHANGED}")?;
+            balance_shown(balance, out)
+        })?;
+    }
+    Ok(())
 }
 
 fn shown(limits: &LimitsView, out: &mut dyn Write) -> io::Result<()> {

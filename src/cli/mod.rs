@@ -1,24 +1,29 @@
 //! The command line: one file for each group of commands. It alone reads the environment, and hands on values.
 //!
-//! - [`serve`], [`check`] and [`simulate`] work by themselves;
+//! - [`serve`], [`check`], [`count`], [`migrate`] and [`simulate`] work by themselves;
 //! - [`account`], [`key`], [`limit`], [`usage`], [`ledger`], [`export`] and [`engine`] speak to a running gateway through
 //!   [`client`], so what they change acts on the very next request;
+//! - [`database`] is an argument that two of them have;
 //! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
 //!
 //! Architecture Invariant: no command prints: each writes to what it is given, so a test can read it.
 
 pub mod serve;
 pub mod check;
+pub mod count;
+pub mod migrate;
 pub mod simulate;
 pub mod account;
 pub mod key;
 pub mod limit;
+pub mod credit;
 pub mod usage;
 pub mod ledger;
 pub mod reconcile;
 pub mod export;
 pub mod engine;
 pub mod client;
+pub mod database;
 pub mod table;
 pub mod error;
 
@@ -38,9 +43,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, or \
-                          `ledger reconcile` what it cannot explain; 64 bad usage or a bad \
-                          configuration file.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, `ledger reconcile` what \
+                          it cannot explain, or `migrate --check` an old form; 64 bad usage or a bad configuration file.";
 
 /// What farebox can do.
 #[derive(Debug, Subcommand)]
@@ -49,6 +53,10 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Check a configuration file and say everything that is wrong with it.
     Check(check::CheckArgs),
+    /// Say how many prompt tokens request bodies have, by a model's tokenizer and chat template.
+    Count(count::CountArgs),
+    /// Bring the PostgreSQL that replicas share to this version's form.
+    Migrate(migrate::MigrateArgs),
     /// Run a simulated engine: an engine, not a model, for a first look and for tests.
     Simulate(SimulateArgs),
     /// Make and show accounts.
@@ -57,6 +65,10 @@ pub enum Command {
     Key(key::KeyArgs),
     /// Show and set how many requests an account may have in flight.
     Limit(limit::LimitArgs),
+    /// Give accounts credit.
+    Credit(credit::CreditArgs),
+    /// Show an account's balance, what is held of it and what is left.
+    Balance(credit::BalanceArgs),
     /// Show what was used and what it costs.
     Usage(usage::UsageArgs),
     /// Check the ledger.
@@ -99,11 +111,14 @@ fn tell_clap(told: &clap::Error, out: &mut dyn Write, err: &mut dyn Write) -> u8
 impl Command {
     fn as_json(&self) -> bool {
         match self {
-            Self::Serve(_) | Self::Simulate(_) => false,
+            Self::Serve(_) | Self::Migrate(_) | Self::Simulate(_) => false,
             Self::Check(args) => args.json,
+            Self::Count(args) => args.json,
             Self::Account(args) => args.admin.json,
             Self::Key(args) => args.admin.json,
             Self::Limit(args) => args.admin.json,
+            Self::Credit(args) => args.admin.json,
+            Self::Balance(args) => args.admin.json,
             Self::Usage(args) => args.admin.json,
             Self::Ledger(args) => args.admin.json,
             Self::Export(args) => args.admin.json,
@@ -115,6 +130,8 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(args, out),
             Self::Check(args) => check::run(&args, out),
+            Self::Count(args) => count::run(&args, out),
+            Self::Migrate(args) => runtime()?.block_on(migrate::run(args, out)),
             Self::Simulate(args) => simulate::run(args),
             Self::Account(args) => ask(args.admin.clone(), async |client| {
                 account::run(args, client, out).await
@@ -124,6 +141,12 @@ impl Command {
             }),
             Self::Limit(args) => ask(args.admin.clone(), async |client| {
                 limit::run(args, client, out).await
+            }),
+            Self::Credit(args) => ask(args.admin.clone(), async |client| {
+                credit::run(args, client, out).await
+            }),
+            Self::Balance(args) => ask(args.admin.clone(), async |client| {
+                credit::balance(args, client, out).await
             }),
             Self::Usage(args) => ask(args.admin.clone(), async |client| {
                 usage::run(args, client, out).await
@@ -141,15 +164,19 @@ impl Command {
     }
 }
 
-/// Runs a command that needs the gateway. One thread is enough: it asks one thing at a time.
+/// Runs a command that needs the gateway.
 fn ask(
     admin: AdminArgs,
     command: impl AsyncFnOnce(&AdminClient) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     let client = AdminClient::new(admin)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    runtime()?.block_on(command(&client))
+}
+
+/// One thread is enough for a command: it asks one thing at a time.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(CliError::Runtime)?;
-    runtime.block_on(command(&client))
+        .map_err(CliError::Runtime)
 }

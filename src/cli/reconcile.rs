@@ -42,6 +42,13 @@ fn shown(found: &ReconcileView, out: &mut dyn Write) -> io::Result<()> {
             )?,
         }
     }
+    if let Some(waiting) = found.in_outbox.filter(|waiting| *waiting > 0) {
+        let waiting = plural(waiting, "settlement");
+        writeln!(
+            out,
+            "\n{waiting} in this replica's outbox: not in the ledger yet, so their tokens are missing from it"
+        )?;
+    }
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! `farebox serve`: what the gateway is started with.
 
 use crate::admission::directory::hash_secret;
-use crate::app::{App, Given, Started};
+use crate::app::{App, Given, StartFault, Started};
+use crate::cli::database::DatabaseArg;
 use crate::cli::error::CliError;
 use crate::clock::Clock;
-use crate::config::{self, Settings};
+use crate::config::{self, Faults, Settings};
 use crate::secrets::Secrets;
 use crate::simulate;
 use crate::store::{AccountRow, KeyRow};
@@ -31,7 +32,7 @@ pub struct ServeArgs {
         default_value = "models.yaml"
     )]
     pub config: PathBuf,
-    /// Where accounts, keys and the ledger are kept.
+    /// Where accounts, keys and the ledger are kept; with --database, what is this replica's alone.
     #[arg(
         long,
         value_name = "DIR",
@@ -39,6 +40,9 @@ pub struct ServeArgs {
         default_value = "./farebox-data"
     )]
     pub data: PathBuf,
+    /// Where replicas keep accounts, keys and the ledger together.
+    #[command(flatten)]
+    pub database: DatabaseArg,
     /// Where clients come in.
     #[arg(
         long,
@@ -124,26 +128,31 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
         Some((url, _)) => Settings::demo(url),
         None => config::load(&args.config),
     };
-    let settings = settings.map_err(|faults| {
+    let refuse = |faults: Faults| {
         let _ = writeln!(io::stderr(), "{faults}");
         CliError::BadConfiguration {
             file: args.config.display().to_string(),
             faults: faults.as_slice().len(),
         }
-    })?;
+    };
+    let settings = settings.map_err(refuse)?;
     let public = bind(args.listen).await?;
     let admin = bind(args.admin_listen).await?;
     let given = Given {
         clock: Clock::system(),
         secrets: Secrets::from_system().map_err(|cause| fault(&cause))?,
         data_dir: &args.data,
+        database: args.database.url()?,
         // Set to nothing is not set: an empty token would be no secret.
         admin_token: args.admin_token.filter(|token| !token.trim().is_empty()),
         request_log: request_lines(args.log_format),
         read_env: &read_env,
     };
-    let Started { app, new_admin_token } =
-        App::start(settings, given).await.map_err(|cause| fault(&cause))?;
+    let started = App::start(settings, given).await.map_err(|cause| match cause {
+        StartFault::Prompts(faults) => refuse(faults),
+        cause => fault(&cause),
+    });
+    let Started { app, new_admin_token } = started?;
     if let Some(token) = new_admin_token {
         let _ = writeln!(
             io::stderr(),
@@ -228,11 +237,7 @@ async fn greet_demo(app: &App, listening: SocketAddr) -> Result<(), CliError> {
         Some(account) => account.id.clone(),
         None => {
             let id = app.secrets.account_id();
-            let row = AccountRow {
-                id: id.clone(),
-                name: "demo".into(),
-                created_at_ms: now_ms,
-            };
+            let row = AccountRow::new(id.clone(), "demo".into(), now_ms);
             app.store
                 .create_account(&row)
                 .await
@@ -250,6 +255,7 @@ async fn greet_demo(app: &App, listening: SocketAddr) -> Result<(), CliError> {
         created_at_ms: now_ms,
         expires_at_ms: None,
         revoked_at_ms: None,
+        monthly_limit: None,
     };
     app.store.create_key(&row).await.map_err(|cause| fault(&cause))?;
     app.directory.add_key(row);

@@ -7,6 +7,7 @@
 use super::fault::{Collector, LISTED_AT_MOST, Position, quoted};
 use super::model;
 use super::names;
+use super::prompt::PromptKeys;
 use super::reader::{Fields, Item, Place};
 use super::suggest::did_you_mean;
 use farebox_domain::catalog::{Catalog, CatalogFault, EngineKind, EngineSpec, Model};
@@ -28,7 +29,7 @@ fn is_unread(name: &str) -> bool {
 }
 
 /// Reads the three keys of the document.
-pub(super) fn read(document: &Fields<'_>, faults: &mut Collector) -> Option<Catalog> {
+pub(super) fn read(document: &Fields<'_>, faults: &mut Collector) -> Option<(Catalog, PromptKeys)> {
     let models = read_models(document, faults);
     let engines = read_engines(document, faults);
     let limits = read_limits(document, faults);
@@ -45,7 +46,11 @@ pub(super) fn read(document: &Fields<'_>, faults: &mut Collector) -> Option<Cata
         engines_are_whole: engines.are_whole,
     };
     match Catalog::new(models, engines.specs, limits) {
-        Ok(catalog) => Some(catalog),
+        Ok(catalog) => {
+            let places = sources.models.into_iter().map(|places| places.prompt);
+            let keys = PromptKeys::new(faults.file(), catalog.models().iter().zip(places));
+            Some((catalog, keys))
+        }
         Err(found) => {
             sources.place_all(&found, faults);
             None

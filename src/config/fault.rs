@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use std::fmt;
+use std::path::Path;
 
 /// Faults that are listed; a file with more than these is told to start there.
 pub(super) const LISTED_AT_MOST: usize = 200;
@@ -60,6 +61,12 @@ fn lines(faults: &[Fault]) -> String {
 }
 
 impl Faults {
+    /// Faults that were found after the file was read, in its order; `None` if there are none.
+    pub fn of(mut faults: Vec<Fault>) -> Option<Self> {
+        faults.sort_by_key(|fault| (fault.line, fault.column));
+        (!faults.is_empty()).then_some(Self(faults))
+    }
+
     /// The faults, in the file's order.
     pub fn as_slice(&self) -> &[Fault] {
         &self.0
@@ -103,6 +110,19 @@ impl Collector {
             file: file.to_owned(),
             faults: Vec::new(),
             left_off: false,
+        }
+    }
+
+    /// What the file is called.
+    pub(super) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Where a path that the file names leads: it is taken from the file's own folder.
+    pub(super) fn beside(&self, path: &str) -> String {
+        match Path::new(&self.file).parent() {
+            Some(folder) => folder.join(path).display().to_string(),
+            None => path.to_owned(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! models.yaml: text -> domain values, or every fault at once, each with its path, line and column.
 //!
 //! [`parse`] reads the text into a tree that knows where everything stands (`yaml`), walks it without stopping at a
-//! fault (`reader`), makes models and engines of it (`model`, `catalog`) and the settings of the server
+//! fault (`reader`), makes models and engines of it (`model`, `prompt`, `catalog`) and the settings of the server
 //! (`serving`) and of the export (`export`), and lets the catalog check that the parts hold together. What it gives back either holds, or is
 //! the list of what does not.
 //!
@@ -13,6 +13,7 @@ mod yaml;
 mod suggest;
 mod reader;
 mod names;
+mod prompt;
 mod model;
 mod catalog;
 mod serving;
@@ -26,7 +27,9 @@ pub use serving::{ServerSettings, Timeouts};
 
 use farebox_domain::attempt::RetryBudget;
 use farebox_domain::catalog::Catalog;
+use farebox_domain::ids::ModelId;
 use fault::{Collector, Position};
+use prompt::PromptKeys;
 use reader::Item;
 use std::fs::File;
 use std::io::Read;
@@ -51,6 +54,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Who is told of every entry, if anybody is.
     pub export: Option<ExportSettings>,
+    /// Where the files of the models' prompts are named.
+    prompt_keys: PromptKeys,
 }
 
 impl Settings {
@@ -60,6 +65,12 @@ impl Settings {
         let quoted_url = serde_json::Value::from(engine_url).to_string();
         let written = DEMO.replace("\"http://127.0.0.1:8000\"", &quoted_url);
         parse(&written, "demo.yaml")
+    }
+
+    /// What is wrong with a model's tokenizer or chat template, at the key that names it. The files themselves are
+    /// read by who uses them; a fault in one is told like a fault in models.yaml.
+    pub fn prompt_fault(&self, model: &ModelId, about_template: bool, message: String) -> Fault {
+        self.prompt_keys.fault(model, about_template, message)
     }
 }
 
@@ -134,9 +145,10 @@ fn read_document(document: &Item<'_>, faults: &mut Collector) -> Option<Settings
     let timeouts = serving::timeouts(&fields, faults);
     let retry = serving::retries(&fields, faults);
     let export = export::read(&fields, faults);
-    let catalog = catalog::read(&fields, faults)?;
+    let (catalog, prompt_keys) = catalog::read(&fields, faults)?;
     Some(Settings {
         catalog,
+        prompt_keys,
         server,
         retry,
         timeouts,

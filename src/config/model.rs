@@ -3,6 +3,7 @@
 use super::catalog::{known_even_if_wrong, one_of, unread_name};
 use super::fault::{Collector, quoted};
 use super::names;
+use super::prompt;
 use super::reader::{Fields, Item, Place};
 use super::suggest::did_you_mean;
 use farebox_domain::catalog::{Deployment, Model, Routing, Task};
@@ -24,11 +25,13 @@ pub(super) struct Places {
     pub(super) deployments: Vec<Place>,
     /// `max_output_tokens`
     pub(super) max_output_tokens: Place,
+    /// `tokenizer` and `chat_template`
+    pub(super) prompt: prompt::Places,
 }
 
 /// Reads a model; nothing if it is not a mapping.
 pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Places)> {
-    const KEYS: [&str; 8] = [
+    const KEYS: [&str; 10] = [
         "id",
         "aliases",
         "task",
@@ -37,6 +40,8 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         "price",
         "engines",
         "routing",
+        "tokenizer",
+        "chat_template",
     ];
     let fields = item.mapping(&KEYS, faults)?;
     let ((id, aliases), names) = read_names(&fields, faults);
@@ -55,12 +60,14 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
     let routing = fields
         .optional("routing")
         .and_then(|routing| routing.checked(read_routing, faults));
+    let (prompt, prompt_places) = prompt::read(&fields, task, faults);
     let place_of = |key| fields.optional(key).map_or(&fields.place, |item| &item.place);
     let places = Places {
         names,
         engines: place_of("engines").clone(),
         deployments: deployment_places,
         max_output_tokens: place_of("max_output_tokens").clone(),
+        prompt: prompt_places,
     };
     let unread = Price {
         input: TokenPrice::MAX,
@@ -76,6 +83,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         price: price.unwrap_or(unread),
         deployments,
         routing: routing.unwrap_or_default(),
+        prompt,
     };
     Some((model, places))
 }

@@ -12,6 +12,8 @@ const MODEL_NAME_BYTES: usize = 200;
 const NAME_BYTES: usize = 100;
 /// Bytes of what an engine calls a model: for some it is a path.
 const SERVED_NAME_BYTES: usize = 1000;
+/// Bytes of a file's path.
+const PATH_BYTES: usize = 4000;
 
 /// A model's id or alias: printable ASCII without a space, so that it passes through URLs, headers and logs.
 pub(super) fn model(text: &str) -> Result<String, String> {
@@ -46,6 +48,17 @@ pub(super) fn served(text: &str) -> Result<String, String> {
     }
     Err(format!(
         "what an engine calls a model is 1 to {SERVED_NAME_BYTES} bytes without control characters"
+    ))
+}
+
+/// The path of a file.
+pub(super) fn path(text: &str) -> Result<String, String> {
+    let holds = !text.is_empty() && text.len() <= PATH_BYTES && !text.chars().any(char::is_control);
+    if holds {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "a path is 1 to {PATH_BYTES} bytes without control characters"
     ))
 }
 

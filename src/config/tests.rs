@@ -297,9 +297,9 @@ fn every_rule_says_what_is_wrong_and_where() {
     routing: round_robin => Routing: round_robin
         12:5: models[0].Routing: there is no such key; did you mean `routing`?
     routing: round_robin => colour: red
-        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing
+        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, tokenizer, chat_template
     routing: round_robin => \"a\\nb\": red
-        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing
+        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, tokenizer, chat_template
     routing: round_robin => ? [a]\n    : b
         12:7: models[0]: a key is a text
     routing: round_robin => id: again
@@ -486,7 +486,7 @@ fn faults_between_parts_keep_the_places_of_the_file() {
         &format!("{engine},\n {engine}"),
     );
     insta::assert_snapshot!(said, @r#"
-    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, found a number
+    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, tokenizer, chat_template, found a number
     models.yaml:2:98: models[1].engines[0].engine: there is no engine `e` under `engines`
     models.yaml:3:8: models[2].id: `a` already names another model, on line 2
     models.yaml:3:98: models[2].engines[0].engine: there is no engine `e` under `engines`
@@ -496,6 +496,51 @@ fn faults_between_parts_keep_the_places_of_the_file() {
     insta::assert_snapshot!(of(model, &format!("8,\n {engine},\n {engine}")), @r#"
     models.yaml:2:11: engines[0]: expected a mapping with the keys name, kind, url, api_key_env, max_concurrent, found a number
     models.yaml:4:10: engines[2].name: the engine `f` is described twice; first on line 3
+    "#);
+}
+
+#[test]
+fn a_tokenizer_and_a_template_are_paths_beside_the_file() {
+    let keys = "routing: round_robin\n    tokenizer: a/tokenizer.json\n    chat_template: /b/chat.jinja";
+    let text = GOOD.replace("routing: round_robin", keys);
+    let settings = parse(&text, "/etc/farebox/models.yaml").unwrap();
+    let model = settings.catalog.find("a").unwrap();
+    let files = model.prompt.as_ref().unwrap();
+    assert_eq!(files.tokenizer, "/etc/farebox/a/tokenizer.json");
+    assert_eq!(
+        files.chat_template.as_deref(),
+        Some("/b/chat.jinja"),
+        "it is whole already"
+    );
+    assert_eq!(settings.catalog.find("org/embedder").unwrap().prompt, None);
+    let fault = |about_template| {
+        settings
+            .prompt_fault(&model.id, about_template, "it is empty".into())
+            .to_string()
+    };
+    assert_eq!(
+        fault(false),
+        "/etc/farebox/models.yaml:13:16: models[0].tokenizer: it is empty"
+    );
+    assert_eq!(
+        fault(true),
+        "/etc/farebox/models.yaml:14:20: models[0].chat_template: it is empty"
+    );
+}
+
+#[test]
+fn a_template_needs_a_chat_and_a_tokenizer() {
+    let alone = GOOD
+        .replace("routing: round_robin", "chat_template: chat.jinja")
+        .replace(
+            "context_length: 512",
+            "context_length: 512\n    tokenizer: \"\"\n    chat_template: [chat.jinja]",
+        );
+    insta::assert_snapshot!(faults_of(&alone), @r#"
+    models.yaml:12:20: models[0].chat_template: a template makes a text, and it takes a tokenizer to count it: name the model's tokenizer.json in `tokenizer`
+    models.yaml:16:16: models[1].tokenizer: a path is 1 to 4000 bytes without control characters
+    models.yaml:17:20: models[1].chat_template: expected a text, found a list
+    models.yaml:17:20: models[1].chat_template: an embedding model has no chats; leave it out
     "#);
 }
 

@@ -175,9 +175,9 @@ impl Engine {
         }
     }
 
-    /// A try at it failed; it may have made tokens for nobody.
-    pub fn attempt_failed(&self) {
-        self.failed_attempts.fetch_add(1, Ordering::Relaxed);
+    /// So many tries at it failed; it may have made tokens for nobody.
+    pub fn attempts_failed(&self, count: u64) {
+        self.failed_attempts.fetch_add(count, Ordering::Relaxed);
     }
 
     /// The tries that failed since this was asked before.

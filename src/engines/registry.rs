@@ -1,6 +1,7 @@
 //! What is sold, joined to the engines that serve it now.
 
 use crate::engines::client::Engine;
+use crate::engines::prompt::PromptCounter;
 use crate::telemetry::metrics::ModelMetrics;
 use farebox_domain::catalog::Model;
 use farebox_domain::price::{PriceSchedule, VersionedPrice};
@@ -49,6 +50,8 @@ pub struct ServedModel {
     pub prices: Prices,
     /// Who serves it.
     pub deployments: Vec<ServedDeployment>,
+    /// Counts its prompts, where the operator gives its tokenizer.
+    pub prompt: Option<Arc<PromptCounter>>,
     /// Its metrics.
     pub metrics: ModelMetrics,
     turn: AtomicUsize,
@@ -60,12 +63,14 @@ impl ServedModel {
         model: Arc<Model>,
         prices: Prices,
         deployments: Vec<ServedDeployment>,
+        prompt: Option<Arc<PromptCounter>>,
         metrics: ModelMetrics,
     ) -> Self {
         Self {
             model,
             prices,
             deployments,
+            prompt,
             metrics,
             turn: AtomicUsize::new(0),
         }

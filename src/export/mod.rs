@@ -79,6 +79,8 @@ enum Round {
     Idle,
     /// All that was taken from the queue has left it.
     Done,
+    /// It was told to stop.
+    Stopped,
     /// Something has not: at the soonest after this time.
     Failed(Option<Duration>),
 }
@@ -127,15 +129,13 @@ impl Exporter {
         self.progress.lock().clone()
     }
 
-    /// Delivers until it is told to stop. What is under way then is left as it is: it will be delivered again.
+    /// Delivers until it is told to stop. What is under way then is given back: it will be delivered again, by another
+    /// replica or by the next process.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut failures = 0_u32;
         loop {
-            let round = tokio::select! {
-                () = stop.cancelled() => return,
-                round = self.round() => round,
-            };
-            let pause = match round {
+            let pause = match self.round(&stop).await {
+                Round::Stopped => return,
                 Round::Done => {
                     failures = 0;
                     continue;
@@ -157,7 +157,10 @@ impl Exporter {
         }
     }
 
-    async fn round(&self) -> Round {
+    async fn round(&self, stop: &CancellationToken) -> Round {
+        if stop.is_cancelled() {
+            return Round::Stopped;
+        }
         let items = match self.queue.undelivered(self.batch, self.hold).await {
             Ok(items) => items,
             Err(fault) => return self.failed(&Hindrance::Queue(fault)),
@@ -169,9 +172,17 @@ impl Exporter {
         if items.is_empty() {
             return Round::Idle;
         }
-        match self.deliver(items).await {
-            Ok(()) => Round::Done,
-            Err(hindrance) => self.failed(&hindrance),
+        let taken = ids(&items);
+        tokio::select! {
+            () = stop.cancelled() => {
+                // Some of it may have left the queue. If this fails, the rest is free again when its time is over.
+                let _ = self.queue.give_back(&taken).await;
+                Round::Stopped
+            }
+            delivered = self.deliver(items) => match delivered {
+                Ok(()) => Round::Done,
+                Err(hindrance) => self.failed(&hindrance),
+            },
         }
     }
 

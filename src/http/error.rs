@@ -9,6 +9,7 @@ use farebox_domain::refusal::Refusal;
 use std::time::Duration;
 
 static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 static LIMIT_CONCURRENT: HeaderName = HeaderName::from_static("x-ratelimit-limit-concurrent");
 static REMAINING_CONCURRENT: HeaderName = HeaderName::from_static("x-ratelimit-remaining-concurrent");
 /// When a client over its cap may come back: a request of its own must end first, and nobody knows when.
@@ -19,6 +20,7 @@ pub fn status_of(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::InvalidRequest { .. } | Refusal::ContextLengthExceeded { .. } => StatusCode::BAD_REQUEST,
         Refusal::InvalidApiKey(_) => StatusCode::UNAUTHORIZED,
+        Refusal::CeilingReached { .. } => StatusCode::PAYMENT_REQUIRED,
         Refusal::ModelNotFound(_) | Refusal::UnknownPath { .. } => StatusCode::NOT_FOUND,
         Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::RequestTimeout(_) => StatusCode::REQUEST_TIMEOUT,
@@ -29,19 +31,23 @@ pub fn status_of(refusal: &Refusal) -> StatusCode {
             StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST)
         }
         Refusal::EngineError(_) => StatusCode::BAD_GATEWAY,
-        Refusal::NoEngineAvailable { .. } | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::NoEngineAvailable { .. } | Refusal::LedgerUnavailable { .. } | Refusal::ShuttingDown => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Refusal::EngineTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
         Refusal::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-/// The `type` of a refusal. `engine_overloaded` has DeepInfra's (FACTS.md).
+/// The `type` of a refusal. `engine_overloaded` has DeepInfra's (FACTS.md); money that is out, OpenAI's.
 fn type_of(refusal: &Refusal) -> &str {
     match refusal {
         Refusal::EngineRefused { kind: Some(kind), .. } => kind,
         Refusal::ConcurrencyLimit { .. } => "rate_limit_error",
+        Refusal::CeilingReached { .. } => "insufficient_quota",
         Refusal::EngineError(_)
         | Refusal::NoEngineAvailable { .. }
+        | Refusal::LedgerUnavailable { .. }
         | Refusal::EngineTimeout(_)
         | Refusal::ShuttingDown
         | Refusal::Internal(_) => "api_error",
@@ -72,9 +78,9 @@ fn param_of(refusal: &Refusal) -> Option<&str> {
 fn retry_after(refusal: &Refusal) -> Option<Duration> {
     match refusal {
         Refusal::ConcurrencyLimit { .. } => Some(CAP_RETRY_AFTER),
-        Refusal::EngineOverloaded { retry_after } | Refusal::NoEngineAvailable { retry_after, .. } => {
-            Some(*retry_after)
-        }
+        Refusal::EngineOverloaded { retry_after }
+        | Refusal::LedgerUnavailable { retry_after }
+        | Refusal::NoEngineAvailable { retry_after, .. } => Some(*retry_after),
         Refusal::ShuttingDown => Some(CAP_RETRY_AFTER),
         _ => None,
     }
@@ -116,6 +122,9 @@ pub fn response_of(refusal: &Refusal) -> Response<Body> {
                 REMAINING_CONCURRENT.clone(),
                 HeaderValue::from(limit.saturating_sub(*in_flight)),
             );
+        }
+        Refusal::CeilingReached { .. } => {
+            headers.insert(SHOULD_RETRY.clone(), HeaderValue::from_static("false"));
         }
         Refusal::MethodNotAllowed { allowed, .. } => {
             headers.insert(header::ALLOW, HeaderValue::from_static(allowed));

@@ -13,6 +13,8 @@ pub struct CounterSample {
     pub engine: EngineName,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
+    /// The id of the replica that asked it; empty where there is one farebox alone.
+    pub replica: String,
     /// Prompt tokens since it started, as the engine counts them.
     pub prompt_tokens: u64,
     /// Tokens made since it started.
@@ -23,7 +25,7 @@ pub struct CounterSample {
     pub started_at_s: Option<u64>,
     /// Requests that were there from here.
     pub in_flight: u64,
-    /// Tries at it that failed since this farebox's sample before.
+    /// Tries at it that failed since this replica's sample before.
     pub failed_attempts: u64,
 }
 
@@ -40,12 +42,12 @@ impl CounterSample {
     }
 }
 
-/// Where samples are kept.
+/// Where samples are kept. Every replica samples every engine: only it knows what it has there and which of its tries failed.
 #[async_trait::async_trait]
 pub trait EngineCounters: Send + Sync + 'static {
     /// Keeps samples, and forgets those that are [`KEPT_MS`] older than the newest of them.
     async fn keep_counters(&self, samples: &[CounterSample]) -> Result<(), LedgerFault>;
 
-    /// The samples from one moment to another, both included, by engine and time.
+    /// The samples from one moment to another, both included, by engine, time and replica.
     async fn counters(&self, since_ms: u64, until_ms: u64) -> Result<Vec<CounterSample>, LedgerFault>;
 }

@@ -1,9 +1,11 @@
 //! The ledger: one entry a request, booked durably and once, and balances that are the sum of their entries.
 //!
 //! [`Ledger`] is what a database must do, [`Journal`] what a request waits for; [`sqlite`] is both in the embedded
-//! store. Requests call neither: they hand their entry to the [`settler`], which records many in one transaction.
-//! [`verify`] recomputes all of it. [`reconcile`] holds it against
-//! the engines' [`counters`]. [`export`] is the queue of what a receiver is still to be told.
+//! store. Where replicas share a database [`postgres`] is the first and an [`outbox`] the second. [`sql`] is what the
+//! two ledgers have in common. Requests call neither: they hand their entry to the [`settler`], which records many in
+//! one transaction.
+//! [`verify`] recomputes all of it. [`reconcile`] holds it against the engines' [`counters`]. [`export`] is the queue of
+//! what a receiver is still to be told.
 //! The policy is in docs/LEDGER.md.
 //!
 //! Architecture invariant: entries are only ever added. There is no call that changes or removes one, and the
@@ -14,21 +16,31 @@ pub mod verify;
 pub mod export;
 pub mod counters;
 pub mod reconcile;
+pub mod sql;
 pub mod sqlite;
+pub mod postgres;
+pub mod outbox;
 pub mod settler;
+pub mod lease;
 
 pub use counters::{CounterSample, EngineCounters};
 pub use export::{EventId, ExportItem, ExportQueue, QueueCounts, RefusedEvent};
+pub use lease::{LeaseAnswer, Lessor, Scope, Standing};
+pub use outbox::{Bookkeeper, Outbox, OutboxFault, Shipper};
+pub use postgres::{PgLedger, PgLessor, ReplicaBooks};
 pub use settler::{SettleFault, Settler, SettlerObserver};
 pub use sqlite::SqliteLedger;
 pub use usage::{Bucket, GroupBy, UsageQuery, UsageRow};
-pub use verify::{Discrepancy, Verification};
+pub use verify::{Discrepancy, SpendingRow, Verification};
 
+use crate::store::Store;
+use crate::store::database::Database;
 use farebox_domain::ids::{AccountId, AdjustmentId, KeyId, RequestId};
-use farebox_domain::ledger::{Adjustment, Entry};
+use farebox_domain::ledger::{Adjustment, Entry, Settlement};
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The most entries that one commit takes.
 pub const MAX_BATCH: usize = 512;
@@ -40,11 +52,11 @@ pub const MAX_PAGE: u32 = 10_000;
 /// store it is the ledger itself.
 #[async_trait::async_trait]
 pub trait Journal: Send + Sync + 'static {
-    /// Records entries in one durable transaction: all of it or nothing. An id that is already there is left as it is,
+    /// Records settlements in one durable transaction: all of it or nothing. An id that is already there is left as it is,
     /// so that repeating it is harmless. The checkpoints of what is recorded are gone with it.
     ///
     /// At most [`MAX_BATCH`] entries. Errors: as [`Ledger::commit`].
-    async fn record(&self, entries: &[Entry]) -> Result<(), LedgerFault>;
+    async fn record(&self, settled: &[Settlement]) -> Result<(), LedgerFault>;
 
     /// Keeps, durably, what requests that are still open would be booked as if farebox ended now; a later checkpoint
     /// of the same request replaces it. At most [`MAX_BATCH`].
@@ -94,6 +106,35 @@ pub trait Ledger: Send + Sync + 'static {
     /// meanwhile.
     async fn verify(&self) -> Result<Verification, LedgerFault>;
 }
+
+/// Where a store's entries are booked.
+pub enum Books {
+    /// In the file that is the store: journal and ledger in one.
+    Embedded(Arc<SqliteLedger>),
+    /// In the database that replicas share: each has an outbox for its journal.
+    Shared(Arc<PgLedger>),
+}
+
+impl Books {
+    /// The books of this store.
+    pub async fn open(store: &Store) -> Result<Self, LedgerFault> {
+        Ok(match store.database() {
+            Database::Sqlite(_) => Self::Embedded(Arc::new(SqliteLedger::open(store).await?)),
+            Database::Postgres(_) => Self::Shared(Arc::new(PgLedger::open(store).await?)),
+        })
+    }
+
+    /// What is kept in the same database.
+    pub fn beside(&self) -> Beside {
+        match self {
+            Self::Embedded(ledger) => (ledger.clone(), ledger.clone()),
+            Self::Shared(ledger) => (ledger.clone(), ledger.clone()),
+        }
+    }
+}
+
+/// What is kept beside a ledger: the export's queue and the engines' counters.
+pub type Beside = (Arc<dyn ExportQueue>, Arc<dyn EngineCounters>);
 
 /// What an account's entries and adjustments come to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -180,9 +221,36 @@ pub enum LedgerFault {
     /// A stored value that the ledger would not have written.
     #[error("{0} cannot be read back from the ledger")]
     Unreadable(&'static str),
+    /// The store is not in the database that this ledger is for.
+    #[error("the store is not in {0}")]
+    OtherDatabase(&'static str),
     /// The database refused, or is away. It may be there again later.
     #[error("the ledger's database refused")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// PostgreSQL's class of errors about a value itself ("data exception": a text with a NUL in it, a number out of range).
+const DATA_EXCEPTION: &str = "22";
+/// The length of PostgreSQL's codes; SQLite's are shorter.
+const SQLSTATE_LEN: usize = 5;
+
+impl LedgerFault {
+    /// Whether the same call may succeed later. The others are about what was asked, and stay what they are.
+    pub fn passes_with_time(&self) -> bool {
+        match self {
+            Self::OutOfRange { .. } | Self::TooMany(_) | Self::Overflow => false,
+            Self::Unreadable(_) | Self::OtherDatabase(_) => true,
+            Self::Database(cause) => !is_about_a_value(cause.as_ref()),
+        }
+    }
+}
+
+fn is_about_a_value(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    cause
+        .downcast_ref::<sqlx::Error>()
+        .and_then(sqlx::Error::as_database_error)
+        .and_then(|refused| refused.code())
+        .is_some_and(|code| code.len() == SQLSTATE_LEN && code.starts_with(DATA_EXCEPTION))
 }
 
 /// An entry's numbers as 64 signed bits, which is what databases have. That they fit is what makes an entry

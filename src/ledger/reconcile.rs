@@ -9,11 +9,14 @@ use super::counters::CounterSample;
 use farebox_domain::ids::ModelId;
 use farebox_domain::ledger::{Entry, EntryState};
 use farebox_domain::tokens::UsageSource;
+use std::collections::BTreeMap;
 
 /// An engine counts what it has just sent within this time.
 const COUNTED_WITHIN_MS: u64 = 2_000;
 /// OpenAI's and llama.cpp's most choices of a request.
 const CHOICES: i128 = 128;
+/// A replica that has no sample within so long is not there. It samples each minute, and clocks of two differ by less.
+const GONE_AFTER_MS: u64 = 150_000;
 /// Engines differ over whether the token that begins or ends a sequence is counted: one of each kind a request.
 const TOLERANCE_A_REQUEST: i128 = 1;
 
@@ -44,7 +47,7 @@ pub enum Why {
     Open,
     /// The client, the engine, the ceiling or a shutdown ended them: the engine may have made more than was delivered.
     CutShort,
-    /// The engine reported no usage: deltas were counted, and the prompt is unknown.
+    /// The engine reported no usage: deltas were counted, and the prompt is unknown or the tokenizer's.
     Deltas,
     /// The engine reported one choice of several, and the others were counted by their deltas.
     Corrected,
@@ -143,7 +146,12 @@ struct Sum {
 #[derive(Debug)]
 pub struct Reconciler {
     rule: CountingRule,
+    /// One replica's at a time ([`series`]).
     samples: Vec<CounterSample>,
+    /// Requests of every replica that were there at the end.
+    in_flight: u64,
+    /// Tries of every replica.
+    failed_attempts: u64,
     /// From the last sample before a restart to the first one after it, in milliseconds since 1970.
     restarts: Vec<(u64, u64)>,
     /// The most of any model that the engine serves.
@@ -158,8 +166,13 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// For these samples of one engine, by time; `None` where they are fewer than two.
-    pub fn new(samples: Vec<CounterSample>, rule: CountingRule, widest: ModelBounds) -> Option<Self> {
+    /// For these samples of one engine by every replica, by time; `None` where they are fewer than two.
+    pub fn new(all: Vec<CounterSample>, rule: CountingRule, widest: ModelBounds) -> Option<Self> {
+        let in_flight = in_flight_at_the_end(&all);
+        let samples = series(&all);
+        let from_ms = samples.first().map_or(0, |first| first.at_ms);
+        let later = all.iter().filter(|sample| sample.at_ms > from_ms);
+        let failed_attempts = later.map(|sample| sample.failed_attempts).sum();
         let restarts = samples
             .windows(2)
             .filter(|pair| pair[1].is_restarted_since(&pair[0]))
@@ -168,6 +181,8 @@ impl Reconciler {
         (samples.len() > 1).then_some(Self {
             rule,
             samples,
+            in_flight,
+            failed_attempts,
             restarts,
             widest,
             sums: Default::default(),
@@ -227,15 +242,20 @@ impl Reconciler {
         let all_choices = (i128::from(bounds.completion) * CHOICES - g).max(0);
         let prompt_is_unknown = matches!(entry.usage_source, UsageSource::Deltas | UsageSource::None);
         let prompt_most = if prompt_is_unknown { more_prompt } else { 0 };
+        // The tokenizer does not know how much of the prompt was cached.
+        let cached_is_unknown =
+            entry.usage_source == UsageSource::Tokenizer && self.rule.prompt_excludes_cached;
+        let prompt_least = if cached_is_unknown { -p } else { 0 };
         match (entry.state, entry.usage_source) {
             (EntryState::Failed, _) => self.failed += 1,
             (EntryState::Cancelled | EntryState::Interrupted | EntryState::Capped, _) => {
                 let least = |booked: i128| if self.rule.may_skip_aborted { -booked } else { 0 };
-                self.add(Why::CutShort, (least(p), prompt_most), (least(g), more));
+                let prompt_least = prompt_least.min(least(p));
+                self.add(Why::CutShort, (prompt_least, prompt_most), (least(g), more));
             }
             (EntryState::Completed, UsageSource::Engine | UsageSource::EngineContinuous) => {}
-            (EntryState::Completed, UsageSource::Deltas | UsageSource::None) => {
-                self.add(Why::Deltas, (0, prompt_most), (0, all_choices));
+            (EntryState::Completed, UsageSource::Tokenizer | UsageSource::Deltas | UsageSource::None) => {
+                self.add(Why::Deltas, (prompt_least, prompt_most), (0, all_choices));
             }
             (EntryState::Completed, UsageSource::EngineCorrected) => {
                 self.add(Why::Corrected, (0, 0), (0, all_choices));
@@ -279,14 +299,16 @@ impl Reconciler {
     /// What came of it.
     pub fn finish(mut self) -> Reconciled {
         let (from_ms, until_ms) = self.span_ms();
-        let after_first = self.samples.get(1..).unwrap_or_default();
-        let attempts: u64 = after_first.iter().map(|sample| sample.failed_attempts).sum();
-        let in_flight = self.samples.last().map_or(0, |last| last.in_flight);
         let any = |most: u64| (0, i128::from(most));
         let (prompt, completion) = (any(self.widest.prompt), any(self.widest.completion));
-        let open = in_flight.saturating_sub(self.at_the_end);
+        let open = self.in_flight.saturating_sub(self.at_the_end);
         self.add_times(Why::Open, open, prompt, completion);
-        self.add_times(Why::FailedAttempts, attempts.max(self.failed), prompt, completion);
+        self.add_times(
+            Why::FailedAttempts,
+            self.failed_attempts.max(self.failed),
+            prompt,
+            completion,
+        );
         let cached = counted(&self.samples, |sample| sample.cached_tokens);
         let tolerance = TOLERANCE_A_REQUEST * i128::from(self.requests);
         let compare = |engine: Option<u64>, ledger: u64, of: fn(&Sum) -> (i128, i128)| {
@@ -318,6 +340,36 @@ impl Reconciled {
     pub fn is_explained(&self) -> bool {
         self.prompt.unexplained == 0 && self.generation.unexplained == 0
     }
+}
+
+/// Samples whose counters can be held against each other: those of one replica for as long as it is there, beginning with
+/// the last. Between samples of two, a counter may seem to fall that did not, since their clocks differ.
+fn series(all: &[CounterSample]) -> Vec<CounterSample> {
+    let mut latest_first: Vec<CounterSample> = Vec::new();
+    for sample in all.iter().rev() {
+        let belongs = latest_first.last().is_none_or(|later| {
+            later.replica == sample.replica || later.at_ms.saturating_sub(sample.at_ms) > GONE_AFTER_MS
+        });
+        if belongs {
+            latest_first.push(sample.clone());
+        }
+    }
+    latest_first.reverse();
+    latest_first
+}
+
+/// The last sample's, and of each other replica that is there the most that it lately had: how many it has now it does
+/// not say before its minute is over.
+fn in_flight_at_the_end(all: &[CounterSample]) -> u64 {
+    let Some(last) = all.last() else { return 0 };
+    let mut others: BTreeMap<&str, u64> = BTreeMap::new();
+    for sample in all {
+        if sample.replica != last.replica && last.at_ms.saturating_sub(sample.at_ms) <= GONE_AFTER_MS {
+            let most = others.entry(&sample.replica).or_default();
+            *most = sample.in_flight.max(*most);
+        }
+    }
+    others.values().sum::<u64>().saturating_add(last.in_flight)
 }
 
 /// What a counter went up by, over restarts: after one, it begins at zero.

@@ -9,11 +9,11 @@
 
 use super::{Journal, LedgerFault, MAX_BATCH, Numbers};
 use crate::clock::Clock;
-use farebox_domain::ledger::Entry;
+use farebox_domain::ledger::{Entry, Settlement};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -54,12 +54,14 @@ impl SettlerObserver for () {
 pub struct Settler {
     queue: mpsc::UnboundedSender<Message>,
     queued: Arc<AtomicUsize>,
+    failing: Arc<AtomicBool>,
 }
 
 type Waiter = oneshot::Sender<Result<(), SettleFault>>;
 
 enum Message {
-    Settle(Box<Entry>, Option<Waiter>),
+    Settle(Box<Settlement>, Option<Waiter>),
+    Checkpoint(Vec<Entry>),
     Close(oneshot::Sender<()>),
 }
 
@@ -75,6 +77,7 @@ impl Settler {
         let settler = Self {
             queue,
             queued: Arc::new(AtomicUsize::new(0)),
+            failing: Arc::new(AtomicBool::new(false)),
         };
         let settling = Settling {
             journal,
@@ -82,6 +85,8 @@ impl Settler {
             observer,
             incoming,
             queued: Arc::clone(&settler.queued),
+            failing: Arc::clone(&settler.failing),
+            checkpoints: Vec::new(),
             arrived: Vec::with_capacity(MAX_BATCH),
             entries: VecDeque::with_capacity(MAX_BATCH),
             waiters: VecDeque::with_capacity(MAX_BATCH),
@@ -93,15 +98,27 @@ impl Settler {
 
     /// Queues an entry. The receiver resolves once it is durable, or with the reason why that is not known; if it
     /// resolves to a `RecvError`, the loop was stopped with the entry in it, and it is not known either.
-    pub fn settle(&self, entry: Entry) -> oneshot::Receiver<Result<(), SettleFault>> {
+    pub fn settle(&self, settled: Settlement) -> oneshot::Receiver<Result<(), SettleFault>> {
         let (waiter, receipt) = oneshot::channel();
-        self.queue(entry, Some(waiter));
+        self.queue(settled, Some(waiter));
         receipt
     }
 
     /// Queues an entry that nobody waits for: the client is gone.
-    pub fn settle_unwaited(&self, entry: Entry) {
-        self.queue(entry, None);
+    pub fn settle_unwaited(&self, settled: Settlement) {
+        self.queue(settled, None);
+    }
+
+    /// Keeps what these open requests would be booked as if farebox ended now. Nobody waits for it, and a failure is
+    /// followed by the next checkpoint.
+    pub fn checkpoint(&self, open: Vec<Entry>) {
+        // After the loop's end there is nothing that could be lost.
+        let _ = self.queue.send(Message::Checkpoint(open));
+    }
+
+    /// Whether the last attempt to record failed, and entries wait for the next one. New requests are then refused.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
     }
 
     /// Ends the loop once everything that is queued is booked; what comes after is refused. While the ledger fails
@@ -114,22 +131,22 @@ impl Settler {
         }
     }
 
-    /// Entries that are not booked yet. It has no bound of its own: whoever admits requests looks at it, and
-    /// refuses new ones while the ledger is away.
+    /// Entries that are not booked yet. It has no bound of its own: while the ledger is away no new requests are let in
+    /// ([`Settler::is_failing`]), so it grows by those in flight at most.
     pub fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
 
-    fn queue(&self, entry: Entry, waiter: Option<Waiter>) {
-        if let Err(fault) = Numbers::of(&entry) {
-            refuse(&entry, waiter, SettleFault::Unbookable, &fault);
+    fn queue(&self, settled: Settlement, waiter: Option<Waiter>) {
+        if let Err(fault) = Numbers::of(&settled.entry) {
+            refuse(&settled.entry, waiter, SettleFault::Unbookable, &fault);
             return;
         }
         self.queued.fetch_add(1, Ordering::Relaxed);
-        let sent = self.queue.send(Message::Settle(Box::new(entry), waiter));
+        let sent = self.queue.send(Message::Settle(Box::new(settled), waiter));
         if let Err(mpsc::error::SendError(Message::Settle(unsent, waiting))) = sent {
             self.queued.fetch_sub(1, Ordering::Relaxed);
-            refuse(&unsent, waiting, SettleFault::Closed, &SettleFault::Closed);
+            refuse(&unsent.entry, waiting, SettleFault::Closed, &SettleFault::Closed);
         }
     }
 }
@@ -164,10 +181,14 @@ struct Settling {
     incoming: mpsc::UnboundedReceiver<Message>,
     /// What `Settler::queued` reads.
     queued: Arc<AtomicUsize>,
+    /// What `Settler::is_failing` reads.
+    failing: Arc<AtomicBool>,
+    /// Open requests, to be kept with the next commit.
+    checkpoints: Vec<Entry>,
     /// Scratch: kept for its allocation.
     arrived: Vec<Message>,
     /// Not booked, the oldest first.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Settlement>,
     /// One for each of `entries`; `None` if nobody waits, or no longer.
     waiters: VecDeque<Option<Waiter>>,
     closers: Vec<oneshot::Sender<()>>,
@@ -190,6 +211,7 @@ impl Settling {
             if !self.entries.is_empty() && !self.commit_once().await {
                 tokio::time::sleep(backoff(self.failures)).await;
             }
+            self.keep_checkpoints().await;
         }
         for closer in self.closers {
             let _ = closer.send(());
@@ -207,6 +229,7 @@ impl Settling {
                     self.entries.push_back(*entry);
                     self.waiters.push_back(waiter);
                 }
+                Message::Checkpoint(open) => self.checkpoints = open,
                 Message::Close(closed) => {
                     self.incoming.close();
                     self.closers.push(closed);
@@ -223,6 +246,19 @@ impl Settling {
             tokio::task::yield_now().await;
             self.take_in();
             if self.entries.len() == before || before >= MAX_BATCH {
+                return;
+            }
+        }
+    }
+
+    /// Keeps the open requests of the last checkpoint, behind what was settled since: one that is settled by now stays
+    /// settled.
+    async fn keep_checkpoints(&mut self) {
+        let open = std::mem::take(&mut self.checkpoints);
+        for batch in open.chunks(MAX_BATCH) {
+            if let Err(fault) = self.journal.checkpoint(batch).await {
+                let cause: &(dyn std::error::Error + 'static) = &fault;
+                tracing::warn!(cause, "open requests could not be checkpointed");
                 return;
             }
         }
@@ -248,6 +284,7 @@ impl Settling {
         if self.failures > 0 {
             tracing::info!(failures = self.failures, "the ledger books again");
             self.failures = 0;
+            self.failing.store(false, Ordering::Relaxed);
         }
         self.queued.fetch_sub(batch_len, Ordering::Relaxed);
         self.entries.drain(..batch_len);
@@ -271,6 +308,7 @@ impl Settling {
             );
         }
         self.failures = self.failures.saturating_add(1);
+        self.failing.store(true, Ordering::Relaxed);
     }
 }
 

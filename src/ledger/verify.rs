@@ -87,6 +87,23 @@ pub enum Discrepancy {
         /// The amount that it should be; `None` if its request or its price is not there.
         expected: Option<Picodollars>,
     },
+    /// What counts against a ceiling is not what was booked (PostgreSQL; the embedded store counts in memory).
+    Spending(SpendingRow),
+}
+
+/// What counts against one ceiling.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SpendingRow {
+    /// `credit`, `account_month` or `key_month`.
+    pub ceiling: String,
+    /// The account or the key.
+    pub owner: String,
+    /// Months since 1970; 0 for credit.
+    pub period: i64,
+    /// What is counted.
+    pub booked: Picodollars,
+    /// What entries and adjustments come to.
+    pub expected: Picodollars,
 }
 
 /// The fold.
@@ -174,6 +191,11 @@ impl Verifier {
                 expected: expected.unwrap_or_default(),
             });
         }
+    }
+
+    /// The next ceiling whose spending is not right, after all roll-ups.
+    pub(crate) fn wrong_spending(&mut self, wrong: SpendingRow) {
+        self.report(Discrepancy::Spending(wrong));
     }
 
     /// Ends: what has entries and no roll-up, and what was corrected and is not there.

@@ -1,19 +1,28 @@
-//! Caller -> Admitted: the model is sold, the request fits it, and the account has room for one more.
+//! Caller -> Admitted: the model is sold, the request fits it, and the account has room for one more and the money.
 
 use crate::admission::concurrency::ConcurrencyPermit;
+use crate::admission::wallet::Payer;
+use crate::engines::prompt::QUICK_BYTES_AT_MOST;
 use crate::engines::registry::ServedModel;
 use crate::pipeline::authenticate::Caller;
+use crate::pipeline::hold::{Bounds, Terms, hold};
 use crate::pipeline::in_flight::{Live, NewRequest};
 use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::{Arrival, Pipeline};
 use farebox_domain::catalog::Task;
 use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::Endpoint;
+use farebox_domain::month::Month;
 use farebox_domain::refusal::Refusal;
 use farebox_domain::units::ServiceTier;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// A request that has been let in. It owns the concurrency permit; no engine is called without one.
+/// When a client that found the ledger away may come back.
+const LEDGER_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A request that has been let in. It owns the concurrency permit and, through what is live of it, the hold on the balance;
+/// no engine is called without them.
 ///
 /// [`Admitted::settle`](crate::pipeline::settle) takes it by value. Dropped without that, it hands what is known
 /// of the request to the settler, and computes nothing.
@@ -73,12 +82,17 @@ impl Admitted {
 }
 
 /// Lets a request in, or says why not. A refusal consumes nothing.
-pub fn admit(
+pub async fn admit(
     pipeline: &Arc<Pipeline>,
     caller: &Caller,
     arrival: Arrival,
-    request: InferenceRequest,
+    mut request: InferenceRequest,
 ) -> Result<(Admitted, Arc<ServedModel>), Refusal> {
+    if pipeline.settler.is_failing() {
+        return Err(Refusal::LedgerUnavailable {
+            retry_after: LEDGER_RETRY_AFTER,
+        });
+    }
     let served = pipeline
         .registry
         .find(&request.model)
@@ -90,13 +104,31 @@ pub fn admit(
         .gate
         .try_acquire(&served.model.id, pipeline.limits.concurrent_requests)?;
     let admitted_at_ms = pipeline.clock.unix_ms();
+    let price = served.prices.at(admitted_at_ms);
+    let service_tier = ServiceTier::Default;
+    let payer = Payer {
+        key: &caller.key.id,
+        month: Month::of_ms(admitted_at_ms),
+    };
+    let counted = count_prompt(served, &request).await;
+    let bounds = Bounds::of(&request, &served.model, counted);
+    let terms = Terms {
+        payer,
+        bounds,
+        price: &price.price,
+        tier: service_tier,
+    };
+    let held = hold(pipeline.leases.as_deref(), account, terms).await?;
+    request.output_cap = held.tell.then_some(held.output_tokens);
     let new = NewRequest {
         id: arrival.id,
         client_request_id: arrival.client_request_id,
         endpoint: request.endpoint,
         choices: request.choices,
-        service_tier: ServiceTier::Default,
-        price: served.prices.at(admitted_at_ms),
+        service_tier,
+        price,
+        prompt_tokens: counted,
+        held,
         admitted_at: pipeline.clock.now(),
         admitted_at_ms,
     };
@@ -120,6 +152,19 @@ pub fn admit(
         },
         Arc::clone(served),
     ))
+}
+
+/// The prompt's tokens, where the operator has given the model's tokenizer and it can tell. A long body is counted where it
+/// holds up nobody.
+async fn count_prompt(served: &Arc<ServedModel>, request: &InferenceRequest) -> Option<u64> {
+    let counter = served.prompt.as_ref()?;
+    let (endpoint, body) = (request.endpoint, request.body.clone());
+    if body.len() <= QUICK_BYTES_AT_MOST {
+        return counter.count(endpoint, &body);
+    }
+    let counter = Arc::clone(counter);
+    let counting = tokio::task::spawn_blocking(move || counter.count(endpoint, &body));
+    counting.await.ok().flatten()
 }
 
 fn check_task(served: &ServedModel, request: &InferenceRequest) -> Result<(), Refusal> {

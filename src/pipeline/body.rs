@@ -34,6 +34,8 @@ pub struct MeteredBody {
     last_segment_at: Instant,
     stall_after: Duration,
     overtime_at: Instant,
+    /// What was known when the hold was last looked at: the prompt's tokens, and choices that have finished.
+    known: (bool, u64),
 }
 
 enum State {
@@ -74,6 +76,7 @@ impl MeteredBody {
         let timeouts = pipeline.timeouts;
         let overtime_at = live.admitted_at + timeouts.total;
         Self {
+            known: (false, 0),
             meter,
             output: Output::default(),
             begun,
@@ -130,6 +133,7 @@ impl MeteredBody {
             match step {
                 Step::More => {}
                 Step::Complete => self.complete(),
+                Step::Ceiling => self.end_at_ceiling(),
                 Step::Fault(fault) => self.break_off(fault),
             }
             if shown.is_some() {
@@ -170,8 +174,15 @@ impl MeteredBody {
         self.last_segment_at = now;
     }
 
-    fn note_progress(&self) {
+    /// Remembers what has come, and gives back what the request can no longer cost.
+    fn note_progress(&mut self) {
         let mut progress = self.live.progress.lock();
+        let meter = &self.meter;
+        let known = (meter.usage.is_some(), meter.counted_choices);
+        if progress.affordable_tokens.is_some() && known != self.known {
+            self.known = known;
+            self.live.shrink_hold(&mut progress, meter);
+        }
         progress.usage.clone_from(&self.meter.usage);
         progress.usage_is_final = self.meter.usage_is_final;
         progress.deltas = self.meter.deltas;
@@ -180,6 +191,22 @@ impl MeteredBody {
     fn complete(&mut self) {
         self.settle(EntryState::Completed, |meter, receipt| {
             meter.terminal(&usage_json(receipt, meter.usage.as_deref()))
+        });
+    }
+
+    /// The engine is left: what it makes from here on is nobody's.
+    fn end_at_ceiling(&mut self) {
+        let State::Streaming { admitted, .. } = &self.state else {
+            return;
+        };
+        admitted.pipeline().metrics.capped.inc();
+        {
+            let mut progress = self.live.progress.lock();
+            progress.ended_at_ceiling = progress.affordable_tokens;
+        }
+        let endpoint = self.live.endpoint;
+        self.settle(EntryState::Capped, move |meter, receipt| {
+            meter.ceiling_end(endpoint, &usage_json(receipt, meter.usage.as_deref()))
         });
     }
 

@@ -1,10 +1,12 @@
-//! What an engine is sent: the client's bytes with at most two edits, made in place.
+//! What an engine is sent: the client's bytes with at most three edits, made in place.
 //!
-//! docs/API.md lists them: `model` renamed to what the engine calls it, and the usage of a stream turned on.
+//! docs/API.md lists them: `model` renamed to what the engine calls it, the usage of a stream turned on, and
+//! `max_tokens` where the client gave none and the model's limit or the account's money is less than the context.
 
 use crate::pipeline::request::InferenceRequest;
 use bytes::{Bytes, BytesMut};
 use farebox_domain::catalog::EngineKind;
+use farebox_domain::ledger::Endpoint;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -40,7 +42,27 @@ impl InferenceRequest {
         if self.stream {
             edits.extend(self.usage_turned_on(kind));
         }
+        edits.extend(self.output_cap.map(|cap| self.output_capped(cap, kind)));
         apply(&self.body, edits)
+    }
+
+    /// `max_tokens`, where the client gave none. A plain completion has 16 tokens where nothing is said (OpenAI API),
+    /// but for engines that go on for ever: it is not given more.
+    fn output_capped(&self, cap: u64, kind: EngineKind) -> Edit<'static> {
+        let cap = match self.endpoint {
+            Endpoint::Completions if !kind.completes_without_end() => cap.min(16),
+            _ => cap,
+        };
+        match self.null_max_tokens_range.clone() {
+            Some(range) => (range, Cow::Owned(cap.to_string().into_bytes())),
+            None => self.first_field(format!("\"max_tokens\":{cap},")),
+        }
+    }
+
+    /// A field right after the opening brace; a body that holds has at least a model, so a comma follows.
+    fn first_field(&self, field: String) -> Edit<'static> {
+        let brace = memchr::memchr(b'{', &self.body).unwrap_or(0) + 1;
+        (brace..brace, Cow::Owned(field.into_bytes()))
     }
 
     fn usage_turned_on(&self, kind: EngineKind) -> Option<Edit<'static>> {
@@ -65,11 +87,6 @@ impl InferenceRequest {
         if !range.is_empty() {
             return Some((range, Cow::Owned(options.into_bytes())));
         }
-        // Right after the opening brace; a body that holds has at least a model, so a comma follows.
-        let brace = memchr::memchr(b'{', &self.body).unwrap_or(0) + 1;
-        Some((
-            brace..brace,
-            Cow::Owned(format!("\"stream_options\":{options},").into_bytes()),
-        ))
+        Some(self.first_field(format!("\"stream_options\":{options},")))
     }
 }

@@ -179,8 +179,34 @@ pub(in crate::pipeline) fn stream_options(value: &RawValue) -> Result<StreamOpti
     })
 }
 
+/// What there is to know of a chat's messages.
+pub(in crate::pipeline) struct MessagesRead {
+    /// How many there are.
+    pub(in crate::pipeline) count: usize,
+    /// Whether all of their parts are text.
+    pub(in crate::pipeline) are_text: bool,
+}
+
+/// Whether a content, which is a text or a list of parts, is text alone. What cannot be read is taken for something else.
+fn is_text(content: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Part<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+    }
+    if Type::of(content) != Some(Type::List) {
+        return true;
+    }
+    let parts: Result<Vec<Part<'_>>, _> = serde_json::from_str(content.get());
+    parts.is_ok_and(|parts| {
+        parts
+            .iter()
+            .all(|part| matches!(&*part.kind, "text" | "input_text" | "output_text" | "refusal"))
+    })
+}
+
 /// `messages`: at least one, and each an object with a role and no field of those read here twice.
-pub(in crate::pipeline) fn messages(value: &RawValue) -> Result<(), Refusal> {
+pub(in crate::pipeline) fn messages(value: &RawValue) -> Result<MessagesRead, Refusal> {
     #[derive(Deserialize)]
     struct Message<'a> {
         #[serde(borrow)]
@@ -189,23 +215,25 @@ pub(in crate::pipeline) fn messages(value: &RawValue) -> Result<(), Refusal> {
         content: Option<&'a RawValue>,
     }
 
-    /// How many were read, and the fault of the first that does not hold.
+    /// What was read, and the fault of the first that does not hold.
     struct Messages;
 
     impl<'de> Visitor<'de> for Messages {
-        type Value = usize;
+        type Value = MessagesRead;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a list of messages")
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<usize, A::Error> {
-            let mut count = 0;
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<MessagesRead, A::Error> {
+            let (mut count, mut are_text) = (0, true);
             loop {
                 let message: Option<Message<'de>> = list
                     .next_element()
                     .map_err(|fault| de::Error::custom(format_args!("messages[{count}]: {fault}")))?;
-                let Some(message) = message else { return Ok(count) };
+                let Some(message) = message else {
+                    return Ok(MessagesRead { count, are_text });
+                };
                 if message.role.is_empty() {
                     return Err(de::Error::custom(format_args!(
                         "messages[{count}]: `role` is empty"
@@ -220,13 +248,14 @@ pub(in crate::pipeline) fn messages(value: &RawValue) -> Result<(), Refusal> {
                         "messages[{count}]: `content` must be a text or a list of parts"
                     )));
                 }
+                are_text &= message.content.is_none_or(is_text);
                 count += 1;
             }
         }
     }
 
     let mut reader = serde_json::Deserializer::from_str(value.get());
-    let count = de::Deserializer::deserialize_seq(&mut reader, Messages).map_err(|fault| {
+    let read = de::Deserializer::deserialize_seq(&mut reader, Messages).map_err(|fault| {
         let text = fault.to_string();
         // The position is within the list, and would mislead.
         let text = text.split(" at line ").next().unwrap_or(&text);
@@ -237,13 +266,13 @@ pub(in crate::pipeline) fn messages(value: &RawValue) -> Result<(), Refusal> {
             .unwrap_or("messages");
         Refusal::invalid(text.to_owned(), Some(Cow::Owned(path.to_owned())))
     })?;
-    if count == 0 {
+    if read.count == 0 {
         return Err(invalid(
             "messages",
             "`messages` is empty: send at least one message",
         ));
     }
-    Ok(())
+    Ok(read)
 }
 
 /// `prompt` and `input`: a text, a list of texts, a list of tokens, or a list of such lists. Returns how many

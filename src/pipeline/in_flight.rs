@@ -1,6 +1,10 @@
 //! Requests that are in flight: what each has used so far, for whoever must settle it.
 
+use crate::admission::wallet::Hold;
 use crate::engines::registry::ServedModel;
+use crate::pipeline::hold::{Bounds, Held, most};
+use crate::pipeline::meter::StreamMeter;
+use crate::pipeline::usage::read_usage;
 use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use farebox_domain::catalog::EngineKind;
@@ -37,6 +41,12 @@ pub struct Live {
     pub service_tier: ServiceTier,
     /// The price that it was admitted under.
     pub price: VersionedPrice,
+    /// Its prompt's tokens, where the model's own tokenizer has counted them.
+    pub prompt_tokens: Option<u64>,
+    /// What bounds its cost.
+    pub bounds: Bounds,
+    /// Tokens of completion, of all choices, at which the balance and not the model has ended the answer.
+    pub capped_at: Option<u64>,
     /// When it was admitted.
     pub admitted_at: Instant,
     /// The same in milliseconds since 1970.
@@ -48,7 +58,7 @@ pub struct Live {
 }
 
 /// What has come of a request so far.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Progress {
     /// The engine that is answering, or that answered.
     pub engine: Option<(EngineName, EngineKind)>,
@@ -62,6 +72,12 @@ pub struct Progress {
     pub usage_is_final: bool,
     /// Whether the answer came in one piece, not as a stream.
     pub whole: bool,
+    /// The money that it may cost; gone once it is settled.
+    pub hold: Option<Hold>,
+    /// Tokens of completion, of all choices together, that the hold pays for, where there is a ceiling.
+    pub affordable_tokens: Option<u64>,
+    /// The tokens of completion at which farebox ended the stream, because the hold pays for no more.
+    pub ended_at_ceiling: Option<u64>,
     /// Deltas with a token in them, counted where the engine sends no running usage.
     pub deltas: u64,
 }
@@ -80,6 +96,10 @@ pub struct NewRequest {
     pub service_tier: ServiceTier,
     /// The price that it was admitted under.
     pub price: VersionedPrice,
+    /// Its prompt's tokens, where the model's own tokenizer has counted them.
+    pub prompt_tokens: Option<u64>,
+    /// The money that it may cost.
+    pub held: Held,
     /// When it was admitted.
     pub admitted_at: Instant,
     /// The same in milliseconds since 1970.
@@ -89,6 +109,13 @@ pub struct NewRequest {
 impl Live {
     /// A request that has just been admitted.
     pub fn new(request: NewRequest, account: AccountId, key: KeyId, model: Arc<ServedModel>) -> Self {
+        let held = request.held;
+        let tokens = held.output_tokens.saturating_mul(held.bounds.choices);
+        let progress = Progress {
+            affordable_tokens: held.hold.has_ceiling().then_some(tokens),
+            hold: Some(held.hold),
+            ..Progress::default()
+        };
         Self {
             id: request.id,
             client_request_id: request.client_request_id,
@@ -99,11 +126,35 @@ impl Live {
             choices: request.choices,
             service_tier: request.service_tier,
             price: request.price,
+            prompt_tokens: request.prompt_tokens,
+            bounds: held.bounds,
+            capped_at: held.capped.then_some(tokens),
             admitted_at: request.admitted_at,
             admitted_at_ms: request.admitted_at_ms,
-            progress: Mutex::default(),
+            progress: Mutex::new(progress),
             cut: AtomicBool::new(false),
             waker: AtomicWaker::new(),
+        }
+    }
+
+    /// Gives back what the request can no longer cost: the prompt is counted by the engine now, and choices that have
+    /// finished need no more than they have.
+    pub(in crate::pipeline) fn shrink_hold(&self, progress: &mut Progress, meter: &StreamMeter) {
+        let (Some(hold), Some(affordable)) = (&mut progress.hold, progress.affordable_tokens) else {
+            return;
+        };
+        let counted = meter.usage.as_deref().and_then(read_usage);
+        let prompt = counted.map_or(self.bounds.prompt_tokens, |usage| usage.prompt_tokens);
+        let open = self.bounds.choices.saturating_sub(meter.counted_choices);
+        let each = affordable / self.bounds.choices.max(1);
+        let completion = open.saturating_mul(each).saturating_add(meter.counted_tokens);
+        if let Ok(most) = most(
+            &self.price.price,
+            self.service_tier,
+            prompt,
+            completion.min(affordable),
+        ) {
+            hold.shrink_to(most);
         }
     }
 
@@ -166,6 +217,16 @@ impl InFlight {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Those that have begun to answer.
+    pub fn answering(&self) -> Vec<Arc<Live>> {
+        let all = self.shards.iter().flat_map(|shard| {
+            let live: Vec<_> = shard.lock().values().cloned().collect();
+            live
+        });
+        all.filter(|live| live.progress.lock().first_event_at.is_some())
+            .collect()
     }
 
     /// Ends each of them: streams close with an error event.

@@ -7,7 +7,9 @@ use crate::engines::sse::{Event, SseReader};
 use crate::pipeline::edits::{Edit, apply};
 use crate::pipeline::event::{self, DataKind};
 use crate::pipeline::request::StreamOptions;
+use crate::pipeline::usage::read_usage;
 use bytes::{Bytes, BytesMut};
+use farebox_domain::ledger::Endpoint;
 use farebox_domain::tokens::Usage;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -59,6 +61,8 @@ pub enum Step {
     More,
     /// `[DONE]`, or the end: every choice is finished.
     Complete,
+    /// The next token is one that the hold does not pay for. It is not shown.
+    Ceiling,
     /// It will not be complete.
     Fault(StreamFault),
 }
@@ -88,12 +92,18 @@ pub struct StreamMeter {
     presentation: Presentation,
     finished: Vec<bool>,
     unfinished: usize,
+    /// Choices that have finished and said how many tokens they have.
+    pub counted_choices: u64,
+    /// How many those are together.
+    pub counted_tokens: u64,
     /// The last usage, a JSON object's text.
     pub usage: Option<Bytes>,
     /// Whether it came on a chunk of its own, which is the engine's last word.
     pub usage_is_final: bool,
     /// Deltas with a token in them, among chunks without a usage.
     pub deltas: u64,
+    /// Tokens of completion that may be shown; `None` is without a ceiling.
+    pub ceiling: Option<u64>,
     /// The last chunk that had choices: a usage chunk that must be made takes its id from it.
     last_chunk: Bytes,
     usage_chunk: Option<Bytes>,
@@ -107,9 +117,12 @@ impl StreamMeter {
             presentation,
             finished: vec![false; choices],
             unfinished: choices,
+            counted_choices: 0,
+            counted_tokens: 0,
             usage: None,
             usage_is_final: false,
             deltas: 0,
+            ceiling: None,
             last_chunk: Bytes::new(),
             usage_chunk: None,
         }
@@ -169,14 +182,18 @@ impl StreamMeter {
         let Some(finished) = event::finished_choices(&data) else {
             return Step::Fault(StreamFault::Malformed);
         };
+        let usage = event::usage_field(&data);
+        if self.is_beyond_ceiling(&data, usage.as_ref()) {
+            return Step::Ceiling;
+        }
         for index in finished {
             // An index that was not asked for finishes nothing that is waited for.
             if let Some(seen @ false) = self.finished.get_mut(index) {
                 *seen = true;
                 self.unfinished -= 1;
+                self.note_finished(&data, usage.as_ref());
             }
         }
-        let usage = event::usage_field(&data);
         match &usage {
             Some(field) if field.is_object => {
                 self.usage = Some(data.slice(field.value.clone()));
@@ -199,6 +216,58 @@ impl StreamMeter {
         }
         self.last_chunk = data;
         Step::More
+    }
+
+    /// Whether this chunk brings more than the ceiling allows. An engine that was told to stop there never sends one.
+    fn is_beyond_ceiling(&self, data: &Bytes, usage: Option<&event::UsageField>) -> bool {
+        let Some(ceiling) = self.ceiling else { return false };
+        let running = usage
+            .filter(|field| field.is_object && self.finished.len() == 1)
+            .and_then(|field| read_usage(&data[field.value.clone()]));
+        let tokens = match running {
+            Some(usage) => usage.completion_tokens,
+            None => self.deltas + u64::from(event::brings_token(data)),
+        };
+        tokens > ceiling && event::brings_token(data)
+    }
+
+    /// Where a ceiling makes it matter, what a choice that has finished came to. A running usage counts the chunk's own
+    /// choice, or all of them: then the number is too high, and nothing is lost by it.
+    fn note_finished(&mut self, data: &Bytes, usage: Option<&event::UsageField>) {
+        let field = usage.filter(|field| self.ceiling.is_some() && field.is_object);
+        if let Some(read) = field.and_then(|field| read_usage(&data[field.value.clone()])) {
+            self.counted_choices += 1;
+            self.counted_tokens = self.counted_tokens.saturating_add(read.completion_tokens);
+        }
+    }
+
+    /// The end of a stream that has reached its ceiling: each choice that is open finishes with `length`, and then
+    /// what every complete stream ends with.
+    pub fn ceiling_end(&self, endpoint: Endpoint, usage: &UsageJson) -> Bytes {
+        let open = self
+            .finished
+            .iter()
+            .enumerate()
+            .filter(|(_, finished)| !**finished);
+        let mut end = BytesMut::new();
+        for (index, _) in open {
+            let choice = match endpoint {
+                Endpoint::Completions => {
+                    format!(r#"{{"index":{index},"text":"","logprobs":null,"finish_reason":"length"}}"#)
+                }
+                Endpoint::ChatCompletions | Endpoint::Embeddings => {
+                    format!(r#"{{"index":{index},"delta":{{}},"finish_reason":"length"}}"#)
+                }
+            };
+            let chunk = made_chunk(
+                &self.last_chunk,
+                &format!(r#""choices":[{choice}]"#),
+                &self.presentation,
+            );
+            end.extend_from_slice(&[b"data: ", &chunk[..], b"\n\n"].concat());
+        }
+        end.extend_from_slice(&self.terminal(usage));
+        end.freeze()
     }
 
     /// What must differ from the engine's chunk.
@@ -290,6 +359,12 @@ impl UsageJson {
 }
 
 fn made_usage_chunk(last: &[u8], usage: &UsageJson, presentation: &Presentation) -> Bytes {
+    let fields = format!(r#""choices":[],"usage":{}"#, usage.made());
+    made_chunk(last, &fields, presentation)
+}
+
+/// A chunk of farebox's own: the head of the engine's last one, with these fields.
+fn made_chunk(last: &[u8], fields: &str, presentation: &Presentation) -> Bytes {
     let mut chunk: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(last).unwrap_or_default();
     chunk.retain(|field, _| {
@@ -299,10 +374,9 @@ fn made_usage_chunk(last: &[u8], usage: &UsageJson, presentation: &Presentation)
         )
     });
     let head = serde_json::Value::Object(chunk).to_string();
-    let usage = usage.made();
     let comma: &[u8] = if head == "{}" { b"" } else { b"," };
     let inner = head.strip_suffix('}').unwrap_or("{").as_bytes();
-    let made = Bytes::from([inner, comma, b"\"choices\":[],\"usage\":", usage.as_bytes(), b"}"].concat());
+    let made = Bytes::from([inner, comma, fields.as_bytes(), b"}"].concat());
     apply(&made, presentation.renamed(&made).into_iter().collect())
 }
 

@@ -6,15 +6,17 @@
 //! ```
 //!
 //! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it
-//! - [`mod@authenticate`], [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
+//! - [`mod@authenticate`], [`hold`], [`leases`], [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
 //! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
-//! - [`usage`], [`settle`], [`in_flight`]: what it comes to
+//! - [`usage`], [`settle`], [`in_flight`], [`checkpoint`]: what it comes to
 //! - `engine_error`, `shown`: what a client is told
 
 pub mod request;
 mod fields;
 mod edits;
 pub mod authenticate;
+pub mod hold;
+pub mod leases;
 pub mod admit;
 pub mod route;
 pub mod forward;
@@ -26,6 +28,7 @@ pub mod whole;
 pub mod usage;
 pub mod settle;
 pub mod in_flight;
+pub mod checkpoint;
 mod shown;
 
 use crate::admission::directory::Directory;
@@ -39,6 +42,7 @@ use crate::pipeline::authenticate::Caller;
 use crate::pipeline::body::MeteredBody;
 use crate::pipeline::forward::{Upstream, forward};
 use crate::pipeline::in_flight::{InFlight, Live};
+use crate::pipeline::leases::Leases;
 use crate::pipeline::meter::{Presentation, StreamMeter};
 use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::settle::Receipt;
@@ -72,6 +76,8 @@ pub struct Pipeline {
     pub timeouts: Timeouts,
     /// The way to the ledger.
     pub settler: Settler,
+    /// Leases of money, where several replicas share a ledger.
+    pub leases: Option<Arc<Leases>>,
     /// Requests that are being served.
     pub in_flight: InFlight,
     /// Every metric.
@@ -106,7 +112,7 @@ pub async fn serve(
     arrival: Arrival,
     request: InferenceRequest,
 ) -> Result<Answer, Refusal> {
-    let (admitted, served) = admit(pipeline, caller, arrival, request)?;
+    let (admitted, served) = admit(pipeline, caller, arrival, request).await?;
     let upstream = match route::route(&served, |_| true) {
         Ok(route) => tokio::select! {
             biased;
@@ -138,8 +144,9 @@ fn stream(
     upstream: (EngineBody, EngineGuard),
 ) -> Answer {
     let presentation = presentation(&admitted, served, serves);
-    let meter = StreamMeter::new(admitted.request.choices, presentation);
+    let mut meter = StreamMeter::new(admitted.request.choices, presentation);
     let live = Arc::clone(admitted.live());
+    meter.ceiling = live.progress.lock().affordable_tokens;
     Answer::Stream(Box::new(MeteredBody::new(admitted, live, meter, begun, upstream)))
 }
 

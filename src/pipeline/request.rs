@@ -35,12 +35,24 @@ pub struct InferenceRequest {
     pub choices: usize,
     /// `max_completion_tokens` or `max_tokens`, and which of them.
     pub max_tokens: Option<(&'static str, u64)>,
+    /// Prompts: one for a chat, as many as there are texts or lists of tokens elsewhere.
+    pub prompts: usize,
+    /// Messages of a chat.
+    pub messages: usize,
+    /// Whether all of a chat's parts are text.
+    pub is_text: bool,
+    /// Whether a chat brings tools.
+    pub has_tools: bool,
+    /// Tokens that each choice may have, where an engine must be told and the client does not say it.
+    pub output_cap: Option<u64>,
     /// What the client asks of a stream's usage.
     pub stream_options: StreamOptions,
     /// `encoding_format: base64`, for embeddings.
     pub wants_base64: bool,
     /// Where `model`'s value stands in the body.
     pub(in crate::pipeline) model_range: Range<usize>,
+    /// Where `max_tokens`' value stands, if it is there and null.
+    pub(in crate::pipeline) null_max_tokens_range: Option<Range<usize>>,
     /// Where `stream_options`' value stands, if it is there.
     pub(in crate::pipeline) stream_options_range: Option<Range<usize>>,
 }
@@ -75,6 +87,12 @@ impl InferenceRequest {
             stream: false,
             choices: 1,
             max_tokens: None,
+            prompts: 1,
+            messages: 0,
+            is_text: true,
+            has_tools: false,
+            output_cap: None,
+            null_max_tokens_range: None,
             stream_options: StreamOptions::default(),
             wants_base64: false,
             model_range: 0..0,
@@ -99,6 +117,7 @@ impl InferenceRequest {
                 ("n", Endpoint::ChatCompletions | Endpoint::Completions) => n = fields::choices(value)?,
                 ("max_tokens", Endpoint::ChatCompletions | Endpoint::Completions) => {
                     let asked = fields::max_tokens("max_tokens", endpoint, value)?;
+                    read.null_max_tokens_range = asked.is_none().then(|| range_in(text, value));
                     // The newer field wins, as at OpenAI.
                     read.max_tokens = read.max_tokens.or(asked.map(|asked| ("max_tokens", asked)));
                 }
@@ -109,8 +128,12 @@ impl InferenceRequest {
                         .or(read.max_tokens);
                 }
                 ("messages", Endpoint::ChatCompletions) => {
-                    fields::messages(value)?;
+                    let messages = fields::messages(value)?;
+                    (read.messages, read.is_text) = (messages.count, messages.are_text);
                     prompts = Some(1);
+                }
+                ("tools" | "functions", Endpoint::ChatCompletions) => {
+                    read.has_tools = value.get() != "null";
                 }
                 ("prompt", Endpoint::Completions) => prompts = Some(fields::inputs("prompt", value)?),
                 ("input", Endpoint::Embeddings) => prompts = Some(fields::inputs("input", value)?),
@@ -130,6 +153,7 @@ impl InferenceRequest {
             return Err(missing_prompt(endpoint));
         };
         read.choices = n.saturating_mul(prompts);
+        read.prompts = prompts;
         read.body = body;
         Ok(read)
     }

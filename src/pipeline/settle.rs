@@ -7,7 +7,7 @@ use crate::pipeline::admit::Admitted;
 use crate::pipeline::in_flight::{Live, Progress};
 use crate::pipeline::usage::usage_of;
 use crate::telemetry::log;
-use farebox_domain::ledger::{Entry, EntryState, Timings, cost_of};
+use farebox_domain::ledger::{Entry, EntryState, Leased, Settlement, Timings, cost_of};
 use farebox_domain::money::Picodollars;
 use farebox_domain::tokens::{Usage, UsageSource};
 use farebox_domain::units::Units;
@@ -52,14 +52,15 @@ impl Admitted {
     pub fn settle(self, state: EntryState) -> Settling {
         let pipeline = Arc::clone(&self.ticket.pipeline);
         let live = self.ticket.redeem();
-        let entry = entry_of(&pipeline, &live, state);
+        let settled = settlement_of(&pipeline, &live, state);
+        let entry = &settled.entry;
         let receipt = Receipt {
             usage: entry.usage,
             usage_source: entry.usage_source,
             cost: entry.cost,
             _permit: self.permit,
         };
-        let done = pipeline.settler.settle(entry);
+        let done = pipeline.settler.settle(settled);
         Settling { receipt, done }
     }
 
@@ -69,7 +70,7 @@ impl Admitted {
         let live = self.ticket.redeem();
         pipeline
             .settler
-            .settle_unwaited(entry_of(&pipeline, &live, EntryState::Failed));
+            .settle_unwaited(settlement_of(&pipeline, &live, EntryState::Failed));
     }
 }
 
@@ -81,14 +82,44 @@ pub(in crate::pipeline) fn settle_abandoned(pipeline: &Pipeline, live: &Live) {
         EntryState::Cancelled
     };
     pipeline.metrics.abandoned.inc();
-    pipeline.settler.settle_unwaited(entry_of(pipeline, live, state));
+    pipeline
+        .settler
+        .settle_unwaited(settlement_of(pipeline, live, state));
 }
 
-fn entry_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Entry {
-    let progress = live.progress.lock().clone();
+/// Makes the entry, with the leases that it uses up, and puts what it costs in the place of what was held for it.
+fn settlement_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Settlement {
+    let mut progress = live.progress.lock();
+    let entry = entry_now(pipeline, live, &progress, state);
+    let mut leased = Leased::default();
+    if let Some(hold) = progress.hold.take() {
+        if hold.has_ceiling() && entry.cost > hold.amount() {
+            pipeline.metrics.hold_exceeded.inc();
+            log::hold_exceeded(live.id, hold.amount(), entry.cost);
+        }
+        leased = hold.leased();
+        hold.settle(entry.cost);
+    }
+    drop(progress);
+    live.model.metrics.settled(&entry);
+    pipeline.request_log.settled(pipeline.clock.unix_ms(), &entry);
+    Settlement { entry, leased }
+}
+
+/// What the request would be booked as if it ended now. Changes nothing.
+pub(in crate::pipeline) fn entry_now(
+    pipeline: &Pipeline,
+    live: &Live,
+    progress: &Progress,
+    state: EntryState,
+) -> Entry {
     let (usage, usage_source) = match state {
         EntryState::Failed => (Usage::default(), UsageSource::None),
-        _ => usage_of(&progress, live.choices, state == EntryState::Completed),
+        _ => usage_of(progress, live, state == EntryState::Completed),
+    };
+    let state = match (state, live.capped_at) {
+        (EntryState::Completed, Some(tokens)) if usage.completion_tokens >= tokens => EntryState::Capped,
+        _ => state,
     };
     let units = Units::default();
     let cost = cost_of(state, &usage, &units, live.service_tier, &live.price.price);
@@ -100,7 +131,7 @@ fn entry_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Entry {
             (Usage::default(), UsageSource::None, Picodollars::ZERO)
         }
     };
-    let entry = Entry {
+    Entry {
         id: live.id,
         client_request_id: live.client_request_id.clone(),
         account: live.account.clone(),
@@ -116,11 +147,8 @@ fn entry_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Entry {
         price_version: live.price.version,
         cost,
         admitted_at_ms: live.admitted_at_ms,
-        timings: timings(pipeline, live, &progress),
-    };
-    live.model.metrics.settled(&entry);
-    pipeline.request_log.settled(pipeline.clock.unix_ms(), &entry);
-    entry
+        timings: timings(pipeline, live, progress),
+    }
 }
 
 fn timings(pipeline: &Pipeline, live: &Live, progress: &Progress) -> Timings {

@@ -3,7 +3,7 @@
 //! OpenAI API: `CompletionUsage`. Engines leave out what is zero and send null for what they do not know
 //! (FACTS.md, "Engines").
 
-use crate::pipeline::in_flight::Progress;
+use crate::pipeline::in_flight::{Live, Progress};
 use farebox_domain::tokens::{Usage, UsageSource};
 use serde::Deserialize;
 
@@ -42,12 +42,30 @@ pub fn read_usage(text: &[u8]) -> Option<Usage> {
     Some(usage.with_reasoning(reasoning.unwrap_or(0)))
 }
 
-/// What a request used, by the best that is known of it.
-pub fn usage_of(progress: &Progress, choices: usize, completed: bool) -> (Usage, UsageSource) {
+/// What a request used, by the best that is known of it. Of a stream that was ended at its ceiling, no more than the
+/// ceiling: what went beyond it was not shown.
+pub fn usage_of(progress: &Progress, live: &Live, completed: bool) -> (Usage, UsageSource) {
+    let (mut usage, source) = unclamped(progress, live.choices, live.prompt_tokens, completed);
+    if let Some(ceiling) = progress.ended_at_ceiling {
+        usage.completion_tokens = usage.completion_tokens.min(ceiling);
+        usage.reasoning_tokens = usage.reasoning_tokens.min(ceiling);
+    }
+    (usage, source)
+}
+
+fn unclamped(
+    progress: &Progress,
+    choices: usize,
+    prompt_tokens: Option<u64>,
+    completed: bool,
+) -> (Usage, UsageSource) {
     let Some(usage) = progress.usage.as_deref().and_then(read_usage) else {
         return match progress.deltas {
             0 => (Usage::default(), UsageSource::None),
-            deltas => (Usage::new(0, 0, deltas), UsageSource::Deltas),
+            deltas => match prompt_tokens {
+                Some(prompt) => (Usage::new(prompt, 0, deltas), UsageSource::Tokenizer),
+                None => (Usage::new(0, 0, deltas), UsageSource::Deltas),
+            },
         };
     };
     let undercounts = choices > 1
@@ -111,11 +129,11 @@ mod tests {
             ..Progress::default()
         };
         assert_eq!(
-            usage_of(&progress, 2, true),
+            unclamped(&progress, 2, None, true),
             (Usage::new(9, 0, 11), UsageSource::EngineCorrected)
         );
         assert_eq!(
-            usage_of(&progress, 1, true),
+            unclamped(&progress, 1, None, true),
             (Usage::new(9, 0, 5), UsageSource::Engine)
         );
         let whole = Progress {
@@ -124,7 +142,7 @@ mod tests {
             ..progress
         };
         assert_eq!(
-            usage_of(&whole, 2, true),
+            unclamped(&whole, 2, None, true),
             (Usage::new(9, 0, 5), UsageSource::EnginePartial)
         );
     }

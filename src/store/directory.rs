@@ -2,11 +2,53 @@
 
 use super::StoreFault;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A data directory that is ours. Cheap to clone; it is released when the last clone is gone.
+#[derive(Debug, Clone)]
+pub struct DataDirectory {
+    path: PathBuf,
+    /// Keeps it ours.
+    _lock: Arc<File>,
+}
+
+impl DataDirectory {
+    /// Claims it, and makes it if need be (mode 0700).
+    ///
+    /// Errors: [`StoreFault::InUse`] where another process holds it, [`StoreFault::Directory`] where it cannot be used.
+    pub fn claim(path: &Path) -> Result<Self, StoreFault> {
+        Ok(Self {
+            path: path.to_path_buf(),
+            _lock: Arc::new(claim(path)?),
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The id under which a replica is known to those that it shares a database with: of its directory, so that a replica
+    /// that starts again is the same. `new` makes one where there is none.
+    pub fn replica_id(&self, new: impl FnOnce() -> String) -> Result<String, StoreFault> {
+        let unusable = |fault| StoreFault::Directory(self.path.clone(), fault);
+        let file = self.path.join("replica.id");
+        match std::fs::read_to_string(&file) {
+            Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+            Ok(_) => {}
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {}
+            Err(fault) => return Err(unusable(fault)),
+        }
+        let id = new();
+        std::fs::write(&file, &id).map_err(unusable)?;
+        Ok(id)
+    }
+}
 
 /// Makes the directory if need be (0700; one that exists keeps its mode) and locks `farebox.lock` in it. The lock
 /// is the kernel's: it ends with the process, however that ends, so there is no stale one to clean up.
-pub(super) fn claim(data_dir: &Path) -> Result<File, StoreFault> {
+fn claim(data_dir: &Path) -> Result<File, StoreFault> {
     let unusable = |fault| StoreFault::Directory(data_dir.to_path_buf(), fault);
     let mut builder = DirBuilder::new();
     builder.recursive(true);

@@ -1,35 +1,37 @@
-//! The embedded store: one SQLite file in a directory that one farebox owns.
+//! The store: a SQLite file in a directory that one farebox owns, or a PostgreSQL that replicas share.
 //!
 //! It holds what must outlive the process and is not in models.yaml: accounts, keys, limits, settings and price
 //! versions. All of it is read into memory at start; nothing here is asked before a request's first byte.
-//! The ledger keeps its tables in the same file, through a connection of its own (`crate::ledger`).
+//! The ledger keeps its tables in the same database, through a connection of its own (`crate::ledger`).
+//!
+//! [`database`] is the two of them, [`row`] how their rows are read alike; what is asked of them is written once.
 //!
 //! Architecture invariant: `sqlx` is named under `store` and `ledger` only, and every fault of it ends as a
 //! [`StoreFault`] or a `LedgerFault`.
 
 mod directory;
+mod url;
+pub(crate) mod database;
+pub(crate) mod row;
 mod migrations;
+pub(crate) mod file;
 mod accounts;
 mod limits;
 pub(crate) mod prices;
+mod revision;
 
 pub use accounts::{AccountRow, KeyRow};
+pub use directory::DataDirectory;
 pub use limits::LimitRow;
+pub(crate) use migrations::Form;
+pub use migrations::{Step, migrate, missing};
 pub use prices::PriceSource;
+pub use revision::Changes;
+pub use url::DatabaseUrl;
 
-use sqlx::ConnectOptions;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use database::{Database, on};
+use row::ColumnFault;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a statement waits for another connection's write to end.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Connections for reading and for administrators' writes; the ledger writes through one of its own.
-const POOL_CONNECTIONS: u32 = 4;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -52,80 +54,125 @@ pub enum StoreFault {
     /// A stored value that farebox would not have written.
     #[error("{0} cannot be read back from the store")]
     Unreadable(&'static str),
+    /// A file that SQLite cannot read as it wrote it.
+    #[error(
+        "the database file {} is damaged: {found}. Nothing was changed in it. Keep a copy of it and of its -wal file, \
+         then put back a sound copy, or make one with `sqlite3 {} .recover` (docs/LEDGER.md, A damaged file)",
+        .path.display(), .path.display()
+    )]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite says.
+        found: String,
+    },
+    /// A file that may not be written, or whose folder may not.
+    #[error(
+        "the database file {} cannot be opened for writing. Look at the owner and mode of it and of its folder, and \
+         whether the disk is mounted read-only", .0.display()
+    )]
+    NotWritable(PathBuf, #[source] sqlx::Error),
     /// The file was written by a newer farebox, or a migration failed.
-    #[error("the store cannot be brought to this version's form")]
-    Migration(#[source] sqlx::migrate::MigrateError),
-    /// SQLite refused.
+    #[error("the store cannot be brought to this version's form: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The PostgreSQL is of an older farebox. It is not changed by a start: another replica may be running on it.
+    #[error(
+        "the database is of an older farebox: it lacks {0}. Run `farebox migrate` with the same --database first"
+    )]
+    OldForm(Step),
+    /// The PostgreSQL is of a newer farebox.
+    #[error(
+        "the database is of a newer farebox: it has the form {0}, which this one does not know. Run the version that \
+         migrated it, or a later one"
+    )]
+    NewerForm(i64),
+    /// No PostgreSQL is named by this.
+    #[error("the database's URL does not hold: {0}")]
+    Url(String),
+    /// Nobody answers there, or not to us.
+    #[error("no PostgreSQL can be used at {url}: {cause}")]
+    Away {
+        /// Where it should be.
+        url: DatabaseUrl,
+        /// What it said, or the socket did.
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database refused.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
 }
 
-/// The store of one data directory. Cheap to clone; the directory is released when the last clone is gone.
+impl From<ColumnFault> for StoreFault {
+    fn from(fault: ColumnFault) -> Self {
+        Self::Unreadable(fault.column)
+    }
+}
+
+/// The store, and the data directory that comes with it. Cheap to clone; the directory is released when the last clone
+/// is gone.
 #[derive(Clone)]
 pub struct Store {
-    pool: SqlitePool,
-    options: SqliteConnectOptions,
-    /// Keeps the directory ours.
-    _lock: Arc<std::fs::File>,
+    database: Database,
+    directory: DataDirectory,
 }
 
 impl Store {
     /// Opens the store in `data_dir`, which is made if need be (mode 0700), and brings it to this version's form.
     ///
-    /// Every commit is on disk when it returns (WAL, `synchronous=FULL`).
+    /// Every commit is on disk when it returns.
     /// Errors: [`StoreFault::InUse`] where another process holds the directory; [`StoreFault::Directory`],
-    /// [`StoreFault::Migration`], [`StoreFault::Database`].
+    /// [`StoreFault::Damaged`], [`StoreFault::NotWritable`], [`StoreFault::Migration`], [`StoreFault::Database`].
     pub async fn open(data_dir: &Path) -> Result<Self, StoreFault> {
-        let lock = directory::claim(data_dir)?;
-        let options = SqliteConnectOptions::new()
-            .filename(data_dir.join("farebox.sqlite"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true)
-            .disable_statement_logging();
-        let pool = SqlitePoolOptions::new()
-            .max_connections(POOL_CONNECTIONS)
-            .connect_with(options.clone())
-            .await?;
-        migrations::run(&pool).await?;
+        let directory = DataDirectory::claim(data_dir)?;
+        let opened = Database::open_file(&data_dir.join("farebox.sqlite")).await?;
         Ok(Self {
-            pool,
-            options,
-            _lock: Arc::new(lock),
+            database: Database::Sqlite(opened),
+            directory,
         })
     }
 
-    /// For reading, and for writes that are not the ledger's.
-    pub(crate) fn pool(&self) -> &SqlitePool {
-        &self.pool
+    /// Opens the store in the PostgreSQL at this URL, which must be of this version's form. The data directory is
+    /// claimed all the same: it holds what is this replica's alone.
+    ///
+    /// Every commit is on disk when it returns.
+    /// Errors: [`StoreFault::InUse`], [`StoreFault::Directory`]; [`StoreFault::OldForm`], [`StoreFault::NewerForm`],
+    /// [`StoreFault::Migration`] where the form is another; [`StoreFault::Away`], [`StoreFault::Database`].
+    pub async fn connect(data_dir: &Path, url: &DatabaseUrl) -> Result<Self, StoreFault> {
+        let directory = DataDirectory::claim(data_dir)?;
+        migrations::require_current(url).await?;
+        Ok(Self {
+            database: Database::Postgres(Database::open_server(url)),
+            directory,
+        })
     }
 
-    /// How the ledger opens the connection that it alone writes entries through.
-    pub(crate) fn connect_options(&self) -> &SqliteConnectOptions {
-        &self.options
+    /// The directory that it keeps claimed.
+    pub fn directory(&self) -> &DataDirectory {
+        &self.directory
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// The setting with this name, if it was ever set.
     pub async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreFault> {
-        let value = sqlx::query_scalar("SELECT value FROM settings WHERE name = ?")
-            .bind(name)
-            .fetch_optional(&self.pool)
-            .await?;
-        Ok(value)
+        let value = on!(&self.database, pool => {
+            sqlx::query_scalar("SELECT value FROM settings WHERE name = $1")
+                .bind(name)
+                .fetch_optional(pool)
+                .await
+        });
+        Ok(value?)
     }
 
     /// Sets the setting with this name, durably.
     pub async fn set_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreFault> {
-        sqlx::query(
-            "INSERT INTO settings (name, value) VALUES (?, ?)
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        )
-        .bind(name)
-        .bind(value)
-        .execute(&self.pool)
-        .await?;
+        let sql = "INSERT INTO settings (name, value) VALUES ($1, $2)
+                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        on!(&self.database, pool => {
+            sqlx::query(sql).bind(name).bind(value).execute(pool).await?;
+        });
         Ok(())
     }
 }
@@ -134,6 +181,3 @@ impl Store {
 fn column(value: u64, what: &'static str) -> Result<i64, StoreFault> {
     i64::try_from(value).map_err(|_| StoreFault::OutOfRange(what))
 }
-
-#[cfg(test)]
-mod tests;

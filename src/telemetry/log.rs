@@ -3,6 +3,7 @@
 
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::ids::{EngineName, RequestId};
+use farebox_domain::money::Picodollars;
 use farebox_domain::tokens::Usage;
 
 /// The cause of a 500: told here once, and never to the client.
@@ -24,6 +25,16 @@ pub fn absurd_usage(id: RequestId, usage: &Usage) {
         prompt_tokens = usage.prompt_tokens,
         completion_tokens = usage.completion_tokens,
         "the engine's usage is absurd; the request is booked without a charge"
+    );
+}
+
+/// A request cost more than could be known beforehand: its prompt, or an engine, is outside of what models.yaml says.
+pub fn hold_exceeded(id: RequestId, held: Picodollars, cost: Picodollars) {
+    tracing::error!(
+        request_id = id.to_text().as_str(),
+        held_usd = held.to_string(),
+        cost_usd = cost.to_string(),
+        "a request cost more than was held for it: is the model's context_length right?"
     );
 }
 

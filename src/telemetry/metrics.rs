@@ -38,6 +38,10 @@ pub struct Metrics {
     sse_faults: IntCounterVec,
     /// Requests that were admitted and ended without a settlement of their own: clients that left, mostly.
     pub abandoned: IntCounter,
+    /// Requests that cost more than was held for them.
+    pub hold_exceeded: IntCounter,
+    /// Streams that were ended here at their ceiling.
+    pub capped: IntCounter,
     commit_seconds: Histogram,
     commit_entries: Histogram,
     commit_failures: IntCounter,
@@ -162,6 +166,14 @@ impl Metrics {
             abandoned: counter(
                 "farebox_abandoned_total",
                 "Requests that were admitted and dropped before they were settled: clients that left.",
+            )?,
+            hold_exceeded: counter(
+                "farebox_hold_exceeded_total",
+                "Requests that cost more than was held for them under a ceiling; it should stay at zero.",
+            )?,
+            capped: counter(
+                "farebox_capped_streams_total",
+                "Streams that were ended here because the balance paid for no more.",
             )?,
             commit_seconds: histogram(
                 "farebox_ledger_commit_seconds",

@@ -5,3 +5,4 @@ mod refusals;
 mod resources;
 mod bill;
 mod changes;
+mod money;

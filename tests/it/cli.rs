@@ -63,7 +63,7 @@ async fn farebox(line: &str, admin: SocketAddr, token: &str) -> String {
 }
 
 /// Output, errors and exit code, one after the other.
-fn plain(args: Vec<String>) -> String {
+pub(crate) fn plain(args: Vec<String>) -> String {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = cli::run(args.into_iter().map(Into::into), &mut out, &mut err);
     let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
@@ -355,9 +355,16 @@ fn bad_usage_ends_with_64_and_help_with_0() {
         "",
         "frobnicate",
         "limit set --account a",
+        "limit set --monthly-usd 5",
+        "limit set --account a --monthly-usd -5",
+        "limit set --key k --postpaid-usd 5",
+        "limit set --account a --model m --monthly-usd 5",
+        "credit add --account a --usd 5",
         "usage --by colour",
         "usage --csv --json",
         "account",
+        "count --model m",
+        "count body.json",
     ] {
         assert_eq!(code(line), "64", "{line}");
     }
@@ -374,10 +381,14 @@ fn bad_usage_ends_with_64_and_help_with_0() {
     Commands:
       serve     Run the gateway
       check     Check a configuration file and say everything that is wrong with it
+      count     Say how many prompt tokens request bodies have, by a model's tokenizer and chat template
+      migrate   Bring the PostgreSQL that replicas share to this version's form
       simulate  Run a simulated engine: an engine, not a model, for a first look and for tests
       account   Make and show accounts
       key       Make, list and revoke API keys
       limit     Show and set how many requests an account may have in flight
+      credit    Give accounts credit
+      balance   Show an account's balance, what is held of it and what is left
       usage     Show what was used and what it costs
       ledger    Check the ledger
       export    Show and steer what a receiver is told of entries
@@ -388,7 +399,7 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       -h, --help     Print help
       -V, --version  Print version
 
-    Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, or `ledger reconcile` what it cannot explain; 64 bad usage or a bad configuration file.
+    Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, `ledger reconcile` what it cannot explain, or `migrate --check` an old form; 64 bad usage or a bad configuration file.
     [0]
     ");
 }

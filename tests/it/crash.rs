@@ -185,3 +185,81 @@ fn find_secret(answer: &Value) -> Option<String> {
         .find(|text| text.starts_with("fb_"))
         .map(str::to_owned)
 }
+
+/// What a stream had used when farebox was killed, but for the last second, is booked when it starts again; never more
+/// than what its client was given.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_killed_is_booked_as_interrupted_with_what_its_checkpoint_says() {
+    let behind = engine(Settings {
+        decode_rate: 25,
+        ..Settings::default()
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let (config, data) = (folder.path().join("models.yaml"), folder.path().join("data"));
+    std::fs::write(&config, models(&[&behind.url], "")).unwrap();
+    let client = client();
+    let farebox = Process::start(&config, &data);
+    admin(
+        &client,
+        format!("{}/admin/v1/accounts", farebox.admin),
+        json!({ "name": "crash" }),
+    )
+    .await;
+    let body = json!({ "account": "crash", "name": "crash" });
+    let key = admin(&client, format!("{}/admin/v1/keys", farebox.admin), body).await;
+    let body = json!({
+        "model": "m", "stream": true, "max_tokens": 4000, "messages": [{ "role": "user", "content": "hi" }],
+    });
+    let mut response = client
+        .post(format!("{}/v1/chat/completions", farebox.url))
+        .bearer_auth(find_secret(&key).unwrap())
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
+    let id = RequestId::parse(response.headers()["x-request-id"].to_str().unwrap()).unwrap();
+    let mut raw = {
+        use sqlx::ConnectOptions as _;
+        let file = data.join("farebox.sqlite");
+        sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(file)
+            .connect()
+            .await
+            .unwrap()
+    };
+    let mut text = Vec::new();
+    let kept: u64 = loop {
+        text.extend(response.chunk().await.unwrap().unwrap());
+        let kept: Option<u64> =
+            sqlx::query_scalar("SELECT json_extract(entry, '$.usage.completion_tokens') FROM checkpoints")
+                .fetch_optional(&mut raw)
+                .await
+                .unwrap();
+        if let Some(kept) = kept.filter(|&kept| kept > 0) {
+            break kept;
+        }
+    };
+    drop(farebox);
+    while let Ok(Some(chunk)) = response.chunk().await {
+        text.extend(chunk);
+    }
+    let delivered = String::from_utf8_lossy(&text).matches(r#""content":""#).count() as u64;
+
+    drop(Process::start(&config, &data));
+    let store = Store::open(&data).await.unwrap();
+    let ledger = SqliteLedger::open(&store).await.unwrap();
+    let entry = ledger.entry(id).await.unwrap().expect("it is booked");
+    assert_eq!(entry.state, EntryState::Interrupted);
+    let booked = entry.usage.completion_tokens;
+    assert!(
+        (kept..=delivered).contains(&booked),
+        "{kept} kept, {booked} booked, {delivered} delivered"
+    );
+    assert_eq!(ledger.verify().await.unwrap().discrepancies_total, 0);
+    let left: u64 = sqlx::query_scalar("SELECT count(*) FROM checkpoints")
+        .fetch_one(&mut raw)
+        .await
+        .unwrap();
+    assert_eq!(left, 0);
+}

@@ -1,6 +1,7 @@
 //! One binary for all that is promised.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::disallowed_methods,
     reason = "a test may stop on a fault, and owns its own tasks and environment"
@@ -14,3 +15,8 @@ mod crash;
 mod gateway;
 mod ledger;
 mod export;
+mod prompt;
+mod postgres;
+mod place;
+mod replicas;
+mod store;

@@ -16,6 +16,8 @@ models:
     max_output_tokens: 4096
     price: {{ input: "0.10", cached_input: "0.02", output: "0.32" }}
     engines: [{{ engine: llama-chat, serves: smollm2 }}]
+    tokenizer: {tokenizer}
+    chat_template: {template}
   - id: {slashed}
     task: chat
     context_length: 4096

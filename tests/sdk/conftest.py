@@ -6,7 +6,8 @@ import openai
 import pytest
 
 from catalog import ALIAS, CANARY, CHAT, EMBEDDING, MODELS_YAML, SLASHED
-from processes import Farebox, LlamaServer, until
+from gguf_tokenizer import write
+from processes import REPO, Farebox, LlamaServer, installed, until
 
 
 def pytest_collection_modifyitems(items):
@@ -41,12 +42,19 @@ def embedding_engine(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def farebox(tmp_path_factory, chat_engine, embedding_engine):
+def tokenizer_files(tmp_path_factory):
+    """The tokenizer and the template that are in the GGUF file."""
+    return write(installed()["MODEL"], tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="session")
+def farebox(tmp_path_factory, chat_engine, embedding_engine, tokenizer_files):
     gateway = Farebox(
         tmp_path_factory.mktemp("farebox"),
         MODELS_YAML.format(
             chat=CHAT, alias=ALIAS, slashed=SLASHED, embedding=EMBEDDING,
             chat_url=chat_engine.url, embedding_url=embedding_engine.url,
+            tokenizer=tokenizer_files / "tokenizer.json", template=REPO / "scripts/smollm2.jinja",
         ),
     )
     yield gateway

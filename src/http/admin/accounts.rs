@@ -32,11 +32,7 @@ pub async fn create(
     let app = Arc::clone(&admin.app);
     let account = admin
         .change(async move {
-            let row = AccountRow {
-                id: app.secrets.account_id(),
-                name: new.name,
-                created_at_ms: app.clock.unix_ms(),
-            };
+            let row = AccountRow::new(app.secrets.account_id(), new.name, app.clock.unix_ms());
             app.store
                 .create_account(&row)
                 .await
@@ -70,6 +66,26 @@ pub async fn show(
     Path(account): Path<String>,
 ) -> Result<Json<AccountView>, AdminError> {
     let account = find(&admin, &account, None)?;
+    let owed = owed_by_account(&admin).await?;
+    Ok(Json(view(&admin, &account, &owed)))
+}
+
+/// `POST /admin/v1/accounts/{account}/close`. Its keys end at once; what it has in flight goes on and is billed, and its
+/// entries stay. Again is no fault.
+pub async fn close(
+    State(admin): State<Admin>,
+    Path(account): Path<String>,
+) -> Result<Json<AccountView>, AdminError> {
+    let account = find(&admin, &account, None)?;
+    let (app, closed) = (Arc::clone(&admin.app), Arc::clone(&account));
+    admin
+        .change(async move {
+            let stored = app.store.close_account(&closed.id, app.clock.unix_ms());
+            stored.await.map_err(AdminError::internal)?;
+            closed.close();
+            Ok(())
+        })
+        .await?;
     let owed = owed_by_account(&admin).await?;
     Ok(Json(view(&admin, &account, &owed)))
 }
@@ -139,6 +155,7 @@ fn view(admin: &Admin, account: &Account, owed: &BTreeMap<AccountId, Picodollars
         in_flight: reading.in_flight,
         concurrent_requests: reading.limit,
         is_default: !reading.limit_is_own,
+        closed: account.is_closed(),
         owed: Money(owed.get(&account.id).copied().unwrap_or(Picodollars::ZERO)),
     }
 }

@@ -37,6 +37,7 @@ pub async fn create(
         created_at_ms: now_ms,
         expires_at_ms,
         revoked_at_ms: None,
+        monthly_limit: None,
     };
     let key = admin
         .change(async move {
@@ -96,7 +97,8 @@ pub async fn revoke(
     Ok(Json(view(&key, now_ms)))
 }
 
-fn find(keys: &[Arc<ApiKey>], id: &KeyId) -> Result<Arc<ApiKey>, AdminError> {
+/// The key with this id.
+pub fn find(keys: &[Arc<ApiKey>], id: &KeyId) -> Result<Arc<ApiKey>, AdminError> {
     keys.iter()
         .find(|key| key.id == *id)
         .cloned()

@@ -5,9 +5,10 @@ use crate::admin_api::{DiscrepancyView, Money, VerifyView, when};
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::AdminError;
 use crate::ledger::usage::{UsageGroup, UsageSum};
-use crate::ledger::{Discrepancy, Verification};
+use crate::ledger::{Discrepancy, SpendingRow, Verification};
 use axum::Json;
 use axum::extract::State;
+use farebox_domain::month::Month;
 use std::collections::BTreeMap;
 
 /// `POST /admin/v1/ledger/verify`. That something does not hold is an answer, not an error.
@@ -62,6 +63,12 @@ fn discrepancy_view(found: Discrepancy) -> DiscrepancyView {
             });
             ("correction", id, format!("{booked} USD"), expected)
         }
+        Discrepancy::Spending(spending) => (
+            "spending",
+            show_ceiling(&spending),
+            format!("{} USD", spending.booked),
+            format!("{} USD", spending.expected),
+        ),
     };
     DiscrepancyView {
         kind: kind.into(),
@@ -76,6 +83,16 @@ fn show_sum(sum: &UsageSum) -> String {
         "{} USD, {} + {} tokens in {} entries",
         sum.cost, sum.prompt_tokens, sum.completion_tokens, sum.requests
     )
+}
+
+fn show_ceiling(spending: &SpendingRow) -> String {
+    let month = u32::try_from(spending.period).map(Month::from_index);
+    match month {
+        Ok(month) if spending.ceiling != "credit" => {
+            format!("{} {} {month}", spending.ceiling, spending.owner)
+        }
+        _ => format!("{} {}", spending.ceiling, spending.owner),
+    }
 }
 
 fn show_group(group: &UsageGroup) -> String {
@@ -134,6 +151,13 @@ mod tests {
                 booked: Picodollars::new(1),
                 expected: None,
             },
+            Discrepancy::Spending(SpendingRow {
+                ceiling: "key_month".into(),
+                owner: "key_1".into(),
+                period: 671,
+                booked: Picodollars::new(1),
+                expected: Picodollars::ZERO,
+            }),
         ];
         let lines: Vec<_> = found
             .into_iter()
@@ -151,6 +175,7 @@ price_version req_1: price version 7 -> one of m
 unreadable req_1: lost -> a state
 rollup acct_1 1970-01-01T00:00:00Z  : nothing -> 1.5 USD, 10 + 2 tokens in 3 entries
 correction adj_1: 0.000000000001 USD -> what it corrects, or its price
+spending key_month key_1 2025-12: 0.000000000001 USD -> 0 USD
 "#);
     }
 }

@@ -4,8 +4,8 @@
 //! - [`auth`] stands before every route, and before paths that there are not;
 //! - [`read`] turns bodies and queries into values, [`error`] turns what does not hold into answers;
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
-//! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`usage`], [`ledger`], [`reconcile`], [`export`],
-//!   [`serving`].
+//! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`spending`], [`usage`], [`ledger`], [`reconcile`],
+//!   [`export`], [`serving`].
 //!
 //! Architecture Invariant: there is one list of routes, [`routes`]. The router is made of it, and so is the test
 //! that tries each one without a token.
@@ -17,6 +17,7 @@ pub mod change;
 pub mod accounts;
 pub mod keys;
 pub mod limits;
+pub mod spending;
 pub mod usage;
 pub mod csv;
 pub mod ledger;
@@ -44,8 +45,30 @@ pub fn routes() -> Vec<Route> {
         ("POST", "/admin/v1/accounts", post(accounts::create)),
         ("GET", "/admin/v1/accounts", get(accounts::list)),
         ("GET", "/admin/v1/accounts/{account}", get(accounts::show)),
+        (
+            "POST",
+            "/admin/v1/accounts/{account}/close",
+            post(accounts::close),
+        ),
         ("GET", "/admin/v1/accounts/{account}/limits", get(limits::show)),
         ("PUT", "/admin/v1/accounts/{account}/limits", put(limits::set)),
+        (
+            "POST",
+            "/admin/v1/accounts/{account}/credit",
+            post(spending::credit),
+        ),
+        (
+            "GET",
+            "/admin/v1/accounts/{account}/balance",
+            get(spending::balance),
+        ),
+        (
+            "GET",
+            "/admin/v1/accounts/{account}/adjustments",
+            get(spending::adjustments),
+        ),
+        ("PUT", "/admin/v1/accounts/{account}/spending", put(spending::set)),
+        ("PUT", "/admin/v1/keys/{key}/spending", put(spending::set_key)),
         ("POST", "/admin/v1/keys", post(keys::create)),
         ("GET", "/admin/v1/keys", get(keys::list)),
         ("POST", "/admin/v1/keys/{key}/revoke", post(keys::revoke)),

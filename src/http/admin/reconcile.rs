@@ -19,7 +19,7 @@ pub async fn report(
     Body(wanted): Body<Reconcile>,
 ) -> Result<Json<ReconcileView>, AdminError> {
     let app = &admin.app;
-    reconcile::sample(&app.registry, app.counters.as_ref(), &app.clock).await;
+    app.sampler.sample().await;
     let now_ms = app.clock.unix_ms();
     let time = |param: &str, text: Option<&String>, otherwise: u64| match text.map(|text| When::parse(text)) {
         None => Ok(otherwise),
@@ -35,6 +35,8 @@ pub async fn report(
     if wanted.until_ms < wanted.since_ms {
         return Err(AdminError::invalid("until", "this is before `since`"));
     }
+    // Before the ledger is read: what is booked meanwhile is in both, and nothing is in neither.
+    let in_outbox = app.in_outbox();
     let reports = reconcile::reconcile(&app.registry, app.ledger.as_ref(), app.counters.as_ref(), &wanted)
         .await
         .map_err(AdminError::internal)?;
@@ -43,7 +45,11 @@ pub async fn report(
         .filter_map(|report| report.reconciled.as_ref())
         .all(Reconciled::is_explained);
     let data = reports.into_iter().map(view).collect();
-    Ok(Json(ReconcileView { explained, data }))
+    Ok(Json(ReconcileView {
+        explained,
+        in_outbox,
+        data,
+    }))
 }
 
 fn known_engine(admin: &Admin, name: String) -> Result<farebox_domain::ids::EngineName, AdminError> {

@@ -1,44 +1,10 @@
-//! What is written besides entries: checkpoints of open requests, and adjustments.
+//! What is written besides entries and checkpoints: adjustments.
 
 use super::super::LedgerFault;
-use super::columns::ADJUSTMENT_COLUMNS;
-use farebox_domain::ledger::{Adjustment, Entry};
+use super::super::sql::columns::{ADJUSTMENT_COLUMNS, numbers_of};
+use farebox_domain::ledger::Adjustment;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Connection, Row};
-
-pub(super) async fn checkpoint(writer: &mut SqliteConnection, open: &[Entry]) -> Result<(), LedgerFault> {
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-    for entry in open {
-        let text = serde_json::to_string(entry).map_err(|fault| LedgerFault::Database(Box::new(fault)))?;
-        sqlx::query(
-            "INSERT INTO checkpoints (id, entry) VALUES (?, ?)
-             ON CONFLICT (id) DO UPDATE SET entry = excluded.entry",
-        )
-        .bind(entry.id.as_bytes().as_slice())
-        .bind(text)
-        .execute(&mut *transaction)
-        .await?;
-    }
-    Ok(transaction.commit().await?)
-}
-
-/// What was left open, the oldest first.
-pub(super) async fn checkpoints(writer: &mut SqliteConnection) -> Result<Vec<Entry>, LedgerFault> {
-    let rows = sqlx::query("SELECT entry FROM checkpoints ORDER BY id")
-        .fetch_all(writer)
-        .await?;
-    rows.iter()
-        .map(|row| {
-            serde_json::from_str(row.try_get("entry")?).map_err(|_| LedgerFault::Unreadable("a checkpoint"))
-        })
-        .collect()
-}
-
-/// A checkpoint that came after its request was booked stays behind, and says nothing any more.
-pub(super) async fn drop_checkpoints(writer: &mut SqliteConnection) -> Result<(), LedgerFault> {
-    sqlx::query("DELETE FROM checkpoints").execute(writer).await?;
-    Ok(())
-}
+use sqlx::{AssertSqlSafe, Connection};
 
 pub(super) async fn adjust(
     writer: &mut SqliteConnection,
@@ -51,12 +17,7 @@ pub(super) async fn adjust(
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
     let mut booked = Vec::new();
     for adjustment in adjustments {
-        let out_of_range = |column| LedgerFault::OutOfRange {
-            id: adjustment.id.to_string(),
-            column,
-        };
-        let amount = adjustment.amount.to_i64().map_err(|_| out_of_range("amount"))?;
-        let at = i64::try_from(adjustment.booked_at_ms).map_err(|_| out_of_range("booked_at_ms"))?;
+        let (amount, at) = numbers_of(adjustment)?;
         let inserted = sqlx::query(AssertSqlSafe(sql.as_str()))
             .bind(adjustment.id.as_bytes().as_slice())
             .bind(adjustment.account.as_str())

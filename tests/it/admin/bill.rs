@@ -178,7 +178,8 @@ async fn the_check_says_what_does_not_add_up() {
         "engine_continuous": 0,
         "engine_corrected": 0,
         "engine_partial": 0,
-        "none": 0
+        "none": 0,
+        "tokenizer": 0
       }
     }
     "#);

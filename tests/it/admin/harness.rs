@@ -63,6 +63,7 @@ impl Gateway {
             clock: clock.clone(),
             secrets: Secrets::seeded(7),
             data_dir: folder.path(),
+            database: None,
             admin_token: Some(TOKEN.into()),
             request_log: farebox::telemetry::request_log::Style::Off,
             read_env: &|_| None,

@@ -13,6 +13,7 @@ async fn an_account_is_made_listed_and_found_by_id_and_by_name() {
     insta::assert_snapshot!(made.shown(), @r#"
     201
     {
+      "closed": false,
       "concurrent_requests": 200,
       "created_at": "2026-11-01T12:00:00Z",
       "id": "acct_befba86ae9e0c207",
@@ -38,6 +39,7 @@ async fn an_account_is_made_listed_and_found_by_id_and_by_name() {
     {
       "data": [
         {
+          "closed": false,
           "concurrent_requests": 200,
           "created_at": "2026-11-01T12:00:00Z",
           "id": "acct_befba86ae9e0c207",

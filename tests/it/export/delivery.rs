@@ -3,12 +3,21 @@
 use super::receiver::{StandIn, Trouble};
 use super::{Bench, adjustment, settings};
 use crate::ledger::samples;
+use crate::place::{Place, on_both};
 use farebox::config::ExportFormat::CloudEvents;
-use farebox::ledger::{ExportQueue, Ledger, MAX_BATCH};
+use farebox::ledger::MAX_BATCH;
 use farebox_domain::ledger::AdjustmentKind;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Executor};
 use std::time::Duration;
+
+on_both! {
+    everything_arrives_whatever_the_receiver_does,
+    a_restart_in_the_middle_loses_nothing,
+    an_event_that_is_refused_holds_up_nobody_and_can_be_tried_again,
+    a_key_that_is_not_taken_sets_nothing_aside,
+    nothing_is_kept_for_a_receiver_while_it_is_off,
+    what_was_booked_before_is_told_if_it_is_asked_for,
+    a_row_that_cannot_be_read_is_set_aside,
+}
 
 fn every_trouble() -> Vec<Trouble> {
     vec![
@@ -26,10 +35,8 @@ fn every_trouble() -> Vec<Trouble> {
     ]
 }
 
-#[tokio::test]
-async fn everything_arrives_whatever_the_receiver_does() {
-    let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::open(folder.path()).await;
+async fn everything_arrives_whatever_the_receiver_does(place: Place) {
+    let bench = Bench::open(&place).await;
     bench.ledger.switch_on().await.unwrap();
     bench.book(0..40).await;
     let adjustments = [
@@ -69,12 +76,10 @@ async fn everything_arrives_whatever_the_receiver_does() {
     delivering.stop().await;
 }
 
-#[tokio::test]
-async fn a_restart_in_the_middle_loses_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+async fn a_restart_in_the_middle_loses_nothing(place: Place) {
     let receiver = StandIn::start([]).await;
     for round in 0..5_u64 {
-        let bench = Bench::open(folder.path()).await;
+        let bench = Bench::open(&place).await;
         bench.ledger.switch_on().await.unwrap();
         bench.book(round * 100..round * 100 + 100).await;
         let requests = receiver.requests();
@@ -86,17 +91,15 @@ async fn a_restart_in_the_middle_loses_nothing() {
         delivering.stop().await;
         assert!(bench.counts().await.pending > 0, "it was the middle");
     }
-    let bench = Bench::open(folder.path()).await;
+    let bench = Bench::open(&place).await;
     let delivering = bench.deliver(&settings(&receiver, CloudEvents));
     bench.until_delivered().await;
     assert_eq!(receiver.taken_ids(), bench.booked_ids().await);
     delivering.stop().await;
 }
 
-#[tokio::test]
-async fn an_event_that_is_refused_holds_up_nobody_and_can_be_tried_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::open(folder.path()).await;
+async fn an_event_that_is_refused_holds_up_nobody_and_can_be_tried_again(place: Place) {
+    let bench = Bench::open(&place).await;
     bench.ledger.switch_on().await.unwrap();
     bench.book(0..20).await;
     let receiver = StandIn::start([]).await;
@@ -131,10 +134,8 @@ async fn an_event_that_is_refused_holds_up_nobody_and_can_be_tried_again() {
     delivering.stop().await;
 }
 
-#[tokio::test]
-async fn a_key_that_is_not_taken_sets_nothing_aside() {
-    let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::open(folder.path()).await;
+async fn a_key_that_is_not_taken_sets_nothing_aside(place: Place) {
+    let bench = Bench::open(&place).await;
     bench.ledger.switch_on().await.unwrap();
     bench.book(0..20).await;
     let wrong = [401, 403, 404, 405].map(|status| Trouble::Answers(status, "", "who are you"));
@@ -152,10 +153,8 @@ async fn a_key_that_is_not_taken_sets_nothing_aside() {
     delivering.stop().await;
 }
 
-#[tokio::test]
-async fn nothing_is_kept_for_a_receiver_while_it_is_off() {
-    let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::open(folder.path()).await;
+async fn nothing_is_kept_for_a_receiver_while_it_is_off(place: Place) {
+    let bench = Bench::open(&place).await;
     bench.book(0..10).await;
     assert_eq!(bench.counts().await, Default::default());
 
@@ -176,20 +175,12 @@ async fn nothing_is_kept_for_a_receiver_while_it_is_off() {
     bench.ledger.switch_off().await.unwrap();
     bench.book(12..20).await;
     assert_eq!(bench.counts().await, Default::default());
-    let mut raw = raw(folder.path()).await;
-    let triggers: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '%exported'",
-    )
-    .fetch_one(&mut raw)
-    .await
-    .unwrap();
+    let triggers = place.export_triggers().await;
     assert_eq!(triggers, 0, "a settlement pays nothing for what is off");
 }
 
-#[tokio::test]
-async fn what_was_booked_before_is_told_if_it_is_asked_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::open(folder.path()).await;
+async fn what_was_booked_before_is_told_if_it_is_asked_for(place: Place) {
+    let bench = Bench::open(&place).await;
     let booked = 5 * u64::try_from(MAX_BATCH).unwrap();
     bench.book(0..booked).await;
     bench
@@ -213,17 +204,13 @@ async fn what_was_booked_before_is_told_if_it_is_asked_for() {
     assert_eq!(items[999].made_at_ms(), samples::ADMITTED_AT_MS);
 }
 
-#[tokio::test]
-async fn a_row_that_cannot_be_read_is_set_aside() {
-    let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::open(folder.path()).await;
+async fn a_row_that_cannot_be_read_is_set_aside(place: Place) {
+    let bench = Bench::open(&place).await;
     bench.ledger.switch_on().await.unwrap();
     bench.book(0..3).await;
-    let mut raw = raw(folder.path()).await;
-    raw.execute("DROP TRIGGER entries_are_not_updated").await.unwrap();
-    raw.execute("UPDATE entries SET state = 'lost' WHERE id = (SELECT min(id) FROM entries)")
-        .await
-        .unwrap();
+    place
+        .doctor("UPDATE entries SET state = 'lost' WHERE id = (SELECT id FROM entries ORDER BY id LIMIT 1)")
+        .await;
     let receiver = StandIn::start([]).await;
     let delivering = bench.deliver(&settings(&receiver, CloudEvents));
     bench.until_delivered().await;
@@ -232,13 +219,4 @@ async fn a_row_that_cannot_be_read_is_set_aside() {
     assert_eq!(counts.first_refused[0].0, samples::id(0).to_string());
     assert_eq!(counts.first_refused[0].1.status, 0);
     delivering.stop().await;
-}
-
-async fn raw(folder: &std::path::Path) -> sqlx::sqlite::SqliteConnection {
-    let file = folder.join("farebox.sqlite");
-    SqliteConnectOptions::new()
-        .filename(file)
-        .connect()
-        .await
-        .unwrap()
 }

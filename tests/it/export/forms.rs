@@ -3,14 +3,14 @@
 use super::receiver::{Request, StandIn};
 use super::{Bench, adjustment, settings};
 use crate::ledger::samples;
+use crate::place::Place;
 use farebox::config::ExportFormat::{self, CloudEvents, Lago, Stripe};
-use farebox::ledger::{ExportQueue, Ledger};
 use farebox_domain::ledger::AdjustmentKind;
 
 /// One entry, one refund and one credit, as this receiver was told of them.
 async fn told(format: ExportFormat) -> Vec<Request> {
-    let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::open(folder.path()).await;
+    let place = Place::sqlite();
+    let bench = Bench::open(&place).await;
     bench.ledger.switch_on().await.unwrap();
     bench.book(8..9).await;
     let money = [
@@ -196,8 +196,8 @@ async fn a_repetition_that_lago_or_stripe_refuses_is_delivered() {
     let lago = r#"{"status":422,"code":"validation_errors","error_details":{"0":{"transaction_id":["value_already_exist"]}}}"#;
     let stripe = r#"{"error":{"message":"An event already exists with identifier req_x.","type":"invalid_request_error"}}"#;
     for (format, status, saying) in [(Lago, 422, lago), (Stripe, 400, stripe)] {
-        let folder = tempfile::tempdir().unwrap();
-        let bench = Bench::open(folder.path()).await;
+        let place = Place::sqlite();
+        let bench = Bench::open(&place).await;
         bench.ledger.switch_on().await.unwrap();
         bench.book(0..5).await;
         let receiver = StandIn::start([]).await;
@@ -217,8 +217,8 @@ async fn a_repetition_that_lago_or_stripe_refuses_is_delivered() {
 
 #[tokio::test]
 async fn an_account_that_stripe_does_not_know_is_set_aside() {
-    let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::open(folder.path()).await;
+    let place = Place::sqlite();
+    let bench = Bench::open(&place).await;
     bench.ledger.switch_on().await.unwrap();
     bench.book(0..2).await;
     let receiver = StandIn::start([]).await;

@@ -1,17 +1,19 @@
 //! The whole gateway with a receiver.
 
 use super::receiver::{StandIn, Trouble};
-use crate::gateway::{self, ADMIN_TOKEN, Gateway, eventually, models};
+use crate::gateway::{self, ADMIN_TOKEN, eventually, models};
+use crate::place::{Place, on_both};
 use farebox::ledger::{EntryPage, MAX_PAGE};
 use farebox::simulate;
 use serde_json::json;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_served_is_told_without_its_content() {
+on_both! { what_is_served_is_told_without_its_content }
+
+async fn what_is_served_is_told_without_its_content(place: Place) {
     let engine = gateway::engine(simulate::Settings::default()).await;
     let receiver = StandIn::start([Trouble::Answers(500, "", "")]).await;
     let more = format!("export: {{ url: \"{}\", timeout: 5s }}", receiver.url);
-    let gateway = Gateway::start(&models(&[&engine.url], &more)).await;
+    let gateway = place.gateway(&models(&[&engine.url], &more)).await;
     for stream in [false, true, false] {
         let body = json!({"model": "m", "stream": stream, "max_tokens": 5,
             "messages": [{"role": "user", "content": "zebra crossing"}]});

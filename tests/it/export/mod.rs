@@ -4,13 +4,15 @@ mod receiver;
 mod delivery;
 mod forms;
 mod gateway;
+mod replicas;
 
 use crate::ledger::samples::{self, entries};
+use crate::place::Place;
 use farebox::clock::Clock;
 use farebox::config::{ExportFormat, ExportSettings};
 use farebox::export::{Exporter, Pauses};
-use farebox::ledger::{ExportQueue, Ledger, QueueCounts, SqliteLedger};
-use farebox::store::{PriceSource, Store};
+use farebox::ledger::{ExportQueue, Ledger, PgLedger, QueueCounts, SqliteLedger};
+use farebox::store::PriceSource;
 use farebox::telemetry::metrics::Metrics;
 use farebox_domain::ids::AdjustmentId;
 use farebox_domain::ledger::{Adjustment, AdjustmentKind};
@@ -18,9 +20,9 @@ use farebox_domain::money::Picodollars;
 use farebox_domain::price::PriceVersion;
 use receiver::StandIn;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -38,9 +40,14 @@ pub(crate) fn settings(receiver: &StandIn, format: ExportFormat) -> ExportSettin
 }
 
 /// A ledger with an export queue.
+pub(crate) trait Exported: Ledger + ExportQueue {}
+impl<L: Ledger + ExportQueue> Exported for L {}
+
+/// One farebox, or one replica of several.
 pub(crate) struct Bench {
-    pub(crate) ledger: Arc<SqliteLedger>,
+    pub(crate) ledger: Arc<dyn Exported>,
     pub(crate) version: PriceVersion,
+    _own: TempDir,
 }
 
 /// A loop that delivers until it is stopped.
@@ -51,8 +58,8 @@ pub(crate) struct Delivering {
 }
 
 impl Bench {
-    pub(crate) async fn open(folder: &Path) -> Self {
-        let store = Store::open(folder).await.unwrap();
+    pub(crate) async fn open(place: &Place) -> Self {
+        let (store, own) = place.open().await;
         let version = store
             .add_price(
                 &samples::model(),
@@ -63,8 +70,15 @@ impl Bench {
             )
             .await
             .unwrap();
-        let ledger = Arc::new(SqliteLedger::open(&store).await.unwrap());
-        Self { ledger, version }
+        let ledger: Arc<dyn Exported> = match place {
+            Place::Sqlite(_) => Arc::new(SqliteLedger::open(&store).await.unwrap()),
+            Place::Postgres(_) => Arc::new(PgLedger::open(&store).await.unwrap()),
+        };
+        Self {
+            ledger,
+            version,
+            _own: own,
+        }
     }
 
     /// Books entries with these numbers.

@@ -6,6 +6,7 @@ mod conservation;
 mod drain;
 mod edge;
 mod forwarding;
+mod money;
 mod reconcile;
 
 use farebox::admission::directory::hash_secret;
@@ -13,7 +14,7 @@ use farebox::app::{App, Given};
 use farebox::clock::Clock;
 use farebox::secrets::Secrets;
 use farebox::simulate::{self, Engine};
-use farebox::store::{AccountRow, KeyRow};
+use farebox::store::{AccountRow, DatabaseUrl, KeyRow};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -57,24 +58,16 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one from the text of a models.yaml, with one account and one key.
     pub(crate) async fn start(models: &str) -> Self {
-        let client = client();
-        let settings =
-            farebox::config::parse(models, "models.yaml").unwrap_or_else(|faults| panic!("{faults}"));
         let data = tempfile::tempdir().unwrap();
-        let given = Given {
-            clock: Clock::system(),
-            secrets: Secrets::seeded(7),
-            data_dir: data.path(),
-            admin_token: Some(ADMIN_TOKEN.to_owned()),
-            request_log: farebox::telemetry::request_log::Style::Off,
-            read_env: &|_| None,
-        };
-        let app = App::start(settings, given).await.unwrap().app;
-        let account = AccountRow {
-            id: ACCOUNT.into(),
-            name: "test".into(),
-            created_at_ms: 1,
-        };
+        let gateway = Self::start_in(models, data, None, 7).await;
+        gateway.make_account().await;
+        gateway
+    }
+
+    /// Makes the account, and its key.
+    pub(crate) async fn make_account(&self) {
+        let app = &self.app;
+        let account = AccountRow::new(ACCOUNT.into(), "test".into(), 1);
         app.store.create_account(&account).await.unwrap();
         app.directory.add_account(account);
         let key = KeyRow {
@@ -85,10 +78,32 @@ impl Gateway {
             created_at_ms: 1,
             expires_at_ms: None,
             revoked_at_ms: None,
+            monthly_limit: None,
         };
         app.store.create_key(&key).await.unwrap();
         app.directory.add_key(key);
+    }
 
+    /// Starts one on this data, embedded or on a database that others may share.
+    pub(crate) async fn start_in(
+        models: &str,
+        data: TempDir,
+        database: Option<DatabaseUrl>,
+        seed: u64,
+    ) -> Self {
+        let client = client();
+        let settings =
+            farebox::config::parse(models, "models.yaml").unwrap_or_else(|faults| panic!("{faults}"));
+        let given = Given {
+            clock: Clock::system(),
+            secrets: Secrets::seeded(seed),
+            data_dir: data.path(),
+            database,
+            admin_token: Some(ADMIN_TOKEN.to_owned()),
+            request_log: farebox::telemetry::request_log::Style::Off,
+            read_env: &|_| None,
+        };
+        let app = App::start(settings, given).await.unwrap().app;
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", public.local_addr().unwrap());
@@ -138,6 +153,20 @@ impl Gateway {
             .map(|engine| engine.in_flight())
             .sum();
         (gates, engines, self.app.pipeline.in_flight.len())
+    }
+
+    /// Ends it as a killed process ends, as far as that can be done within one: nothing is drained or closed. What it
+    /// had in its folder is copied, as its lock goes with the process.
+    pub(crate) fn die(self) -> TempDir {
+        self.served.abort();
+        let copy = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(self.data.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+        // Its tasks must not go on shipping: they are left without a ledger that they could reach.
+        std::mem::forget(self.app);
+        copy
     }
 
     /// Drains it, so that all is in the ledger.

@@ -1,11 +1,20 @@
 //! The ledger held against what the engines themselves counted.
 
 use super::{ADMIN_TOKEN, Gateway, engine, eventually, models};
+use crate::place::{Place, on_both};
 use farebox::simulate::{self, Engine, Settings};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+on_both! {
+    what_ran_to_its_end_is_equal_to_the_token,
+    what_a_client_left_behind_is_explained,
+    tries_that_failed_are_a_reason,
+    a_restart_of_the_engine_is_seen_and_what_it_forgot_is_explained,
+    somebody_else_at_the_engine_is_not_explained_and_the_command_says_so,
+}
 
 fn ask(stream: bool, max_tokens: u64, trouble: Option<&str>) -> Value {
     let mut body = json!({
@@ -39,8 +48,8 @@ async fn reconcile(gateway: &Gateway) -> Value {
 }
 
 /// A gateway whose engines have been sampled once.
-async fn sampled(models: &str) -> Gateway {
-    let gateway = Gateway::start(models).await;
+async fn sampled(place: &Place, models: &str) -> Gateway {
+    let gateway = place.gateway(models).await;
     reconcile(&gateway).await;
     gateway
 }
@@ -60,10 +69,9 @@ fn why<'r>(report: &'r Value, kind: &str, name: &str) -> Option<&'r Value> {
     reasons.iter().find(|reason| reason["why"] == name)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_ran_to_its_end_is_equal_to_the_token() {
+async fn what_ran_to_its_end_is_equal_to_the_token(place: Place) {
     let engine = engine(Settings::default()).await;
-    let gateway = sampled(&models(&[&engine.url], "")).await;
+    let gateway = sampled(&place, &models(&[&engine.url], "")).await;
     for stream in [false, true, true] {
         complete(&gateway, stream).await;
     }
@@ -85,14 +93,13 @@ async fn what_ran_to_its_end_is_equal_to_the_token() {
     gateway.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_client_left_behind_is_explained() {
+async fn what_a_client_left_behind_is_explained(place: Place) {
     let engine = engine(Settings {
         decode_rate: 200,
         ..Settings::default()
     })
     .await;
-    let gateway = sampled(&models(&[&engine.url], "")).await;
+    let gateway = sampled(&place, &models(&[&engine.url], "")).await;
     let mut stream = gateway.chat(&ask(true, 2000, None)).send().await.unwrap();
     stream.chunk().await.unwrap();
     let open = reconcile(&gateway).await;
@@ -114,10 +121,13 @@ async fn what_a_client_left_behind_is_explained() {
     gateway.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tries_that_failed_are_a_reason() {
+async fn tries_that_failed_are_a_reason(place: Place) {
     let engine = engine(Settings::default()).await;
-    let gateway = sampled(&models(&[&engine.url], "retries: { attempts: 3, backoff: 1ms }")).await;
+    let gateway = sampled(
+        &place,
+        &models(&[&engine.url], "retries: { attempts: 3, backoff: 1ms }"),
+    )
+    .await;
     let body = ask(false, 9, Some("once/k:status:503:retry-after-ms=5"));
     assert_eq!(gateway.chat(&body).send().await.unwrap().status(), 200);
     let report = reconcile(&gateway).await;
@@ -142,10 +152,9 @@ async fn engine_at(at: SocketAddr) -> (SocketAddr, CancellationToken, tokio::tas
     (at, stop, task)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_of_the_engine_is_seen_and_what_it_forgot_is_explained() {
+async fn a_restart_of_the_engine_is_seen_and_what_it_forgot_is_explained(place: Place) {
     let (at, stop, task) = engine_at(([127, 0, 0, 1], 0).into()).await;
-    let gateway = sampled(&models(&[&format!("http://{at}")], "")).await;
+    let gateway = sampled(&place, &models(&[&format!("http://{at}")], "")).await;
     for _ in 0..3 {
         complete(&gateway, false).await;
     }
@@ -167,10 +176,9 @@ async fn a_restart_of_the_engine_is_seen_and_what_it_forgot_is_explained() {
     task.await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn somebody_else_at_the_engine_is_not_explained_and_the_command_says_so() {
+async fn somebody_else_at_the_engine_is_not_explained_and_the_command_says_so(place: Place) {
     let engine = engine(Settings::default()).await;
-    let gateway = sampled(&models(&[&engine.url], "")).await;
+    let gateway = sampled(&place, &models(&[&engine.url], "")).await;
     complete(&gateway, false).await;
     let past =
         json!({"model": "simulated", "max_tokens": 50, "messages": [{"role": "user", "content": "psst"}]});

@@ -7,6 +7,7 @@ use super::settler::{FakeJournal, MANY};
 use farebox::clock::Clock;
 use farebox::ledger::{Journal, Ledger, Settler, SettlerObserver, SqliteLedger};
 use farebox::store::{PriceSource, Store};
+use farebox_domain::ledger::Settlement;
 use farebox_domain::price::PriceVersion;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,7 +69,11 @@ async fn settle_in_a_loop(name: &str, ledger: Arc<dyn Journal>, clients: u64, ve
         requests.spawn(async move {
             while clock.now().duration_since(begun) < Duration::from_secs(SECONDS) {
                 sample.id = id(numbers.fetch_add(1, Ordering::Relaxed));
-                settler.settle(sample.clone()).await.unwrap().unwrap();
+                settler
+                    .settle(Settlement::unleased(sample.clone()))
+                    .await
+                    .unwrap()
+                    .unwrap();
             }
         });
     }

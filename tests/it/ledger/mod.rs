@@ -4,6 +4,7 @@
 pub(crate) mod samples;
 mod conformance;
 mod sqlite;
+mod postgres;
 mod settler;
 mod reconcile;
 mod measure;

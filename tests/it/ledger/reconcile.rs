@@ -21,6 +21,7 @@ fn sample(seconds: u64, prompt_tokens: u64, generation_tokens: u64) -> CounterSa
     CounterSample {
         engine: "vllm-a".into(),
         at_ms: FROM + seconds * 1000,
+        replica: String::new(),
         prompt_tokens,
         generation_tokens,
         cached_tokens: None,

@@ -1,8 +1,8 @@
 //! Entries to book.
 
 use farebox::ledger::Ledger;
-use farebox_domain::ids::{ModelId, RequestId};
-use farebox_domain::ledger::{Endpoint, Entry, EntryState, Timings};
+use farebox_domain::ids::{AdjustmentId, ModelId, RequestId};
+use farebox_domain::ledger::{Adjustment, AdjustmentKind, Endpoint, Entry, EntryState, Timings};
 use farebox_domain::money::Picodollars;
 use farebox_domain::price::{Price, PriceVersion, TokenPrice};
 use farebox_domain::tokens::{Usage, UsageSource};
@@ -78,6 +78,23 @@ pub(crate) fn entries(
         .into_iter()
         .map(|number| entry(number, account, version))
         .collect()
+}
+
+/// Credit, with a reference of its own.
+pub(crate) fn adjustment(number: u64, account: &str, picodollars: i64) -> Adjustment {
+    let mut bytes = *AdjustmentId::lowest_at_ms(ADMITTED_AT_MS).as_bytes();
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    Adjustment {
+        id: AdjustmentId::from_bytes(bytes),
+        account: account.into(),
+        kind: AdjustmentKind::Credit,
+        amount: Picodollars::new(picodollars.into()),
+        request: None,
+        price_version: None,
+        reference: format!("invoice-{number}"),
+        note: "caf\u{e9}'; --".to_owned(),
+        booked_at_ms: ADMITTED_AT_MS + number,
+    }
 }
 
 pub(crate) fn cost_sum(entries: &[Entry]) -> Picodollars {

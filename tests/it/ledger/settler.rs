@@ -4,7 +4,7 @@ use super::samples::{entries, entry, id};
 use farebox::clock::Clock;
 use farebox::ledger::{Journal, LedgerFault, MAX_BATCH, SettleFault, Settler, SettlerObserver};
 use farebox_domain::ids::RequestId;
-use farebox_domain::ledger::Entry;
+use farebox_domain::ledger::{Entry, Settlement};
 use farebox_domain::money::Picodollars;
 use farebox_domain::price::PriceVersion;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,7 +42,7 @@ impl FakeJournal {
 
 #[async_trait::async_trait]
 impl Journal for FakeJournal {
-    async fn record(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
+    async fn record(&self, settled: &[Settlement]) -> Result<(), LedgerFault> {
         self.begun.add_permits(1);
         self.commits.acquire().await.unwrap().forget();
         let still_failing = self
@@ -52,7 +52,7 @@ impl Journal for FakeJournal {
         if still_failing {
             return Err(LedgerFault::Database("the disk is full".into()));
         }
-        let ids = entries.iter().map(|entry| entry.id).collect();
+        let ids = settled.iter().map(|settled| settled.entry.id).collect();
         self.batches.lock().unwrap().push(ids);
         Ok(())
     }
@@ -84,11 +84,11 @@ async fn what_arrives_during_a_commit_shares_the_next_one() {
     let seen = Arc::new(Seen::default());
     let (settler, settling) = Settler::new(ledger.clone(), Clock::system(), seen.clone());
     let requests = async {
-        let first = settler.settle(entry(0, "acct_a", VERSION));
+        let first = settler.settle(Settlement::unleased(entry(0, "acct_a", VERSION)));
         ledger.begun.acquire().await.unwrap().forget();
         let others: Vec<_> = entries(1..200, "acct_a", VERSION)
             .into_iter()
-            .map(|entry| settler.settle(entry))
+            .map(|entry| settler.settle(Settlement::unleased(entry)))
             .collect();
         assert_eq!(settler.queued(), 200);
         ledger.commits.add_permits(MANY);
@@ -112,7 +112,7 @@ async fn a_failing_ledger_keeps_entries_and_books_them_once() {
     let requests = async {
         let waiting: Vec<_> = entries(0..600, "acct_a", VERSION)
             .into_iter()
-            .map(|entry| settler.settle(entry))
+            .map(|entry| settler.settle(Settlement::unleased(entry)))
             .collect();
         ledger.commits.add_permits(1);
         // All are told at the first failure, those behind the batch as well, and nothing is forgotten.
@@ -121,7 +121,7 @@ async fn a_failing_ledger_keeps_entries_and_books_them_once() {
         }
         assert_eq!(settler.queued(), 600);
         // One who comes during the outage is answered by the next attempt.
-        let late = settler.settle(entry(600, "acct_a", VERSION));
+        let late = settler.settle(Settlement::unleased(entry(600, "acct_a", VERSION)));
         ledger.commits.add_permits(1);
         assert_eq!(late.await.unwrap(), Err(SettleFault::Deferred));
         ledger.commits.add_permits(MANY - 2);
@@ -143,13 +143,13 @@ async fn closing_books_what_is_queued_and_refuses_what_comes_after() {
     let ledger = FakeJournal::new(MANY, 0);
     let (settler, settling) = Settler::new(ledger.clone(), Clock::system(), Arc::new(()));
     for entry in entries(0..2_000, "acct_a", VERSION) {
-        settler.settle_unwaited(entry);
+        settler.settle_unwaited(Settlement::unleased(entry));
     }
     tokio::join!(settling, settler.close());
     assert_eq!(ledger.booked().len(), 2_000);
     assert!(ledger.batch_lens().iter().all(|len| *len <= MAX_BATCH));
 
-    let refused = settler.settle(entry(2_000, "acct_a", VERSION));
+    let refused = settler.settle(Settlement::unleased(entry(2_000, "acct_a", VERSION)));
     assert_eq!(refused.await.unwrap(), Err(SettleFault::Closed));
     settler.close().await;
     assert_eq!(settler.queued(), 0);
@@ -159,7 +159,9 @@ async fn closing_books_what_is_queued_and_refuses_what_comes_after() {
 async fn the_loop_ends_with_its_last_handle_and_nothing_left() {
     let ledger = FakeJournal::new(MANY, 1);
     let (settler, settling) = Settler::new(ledger.clone(), Clock::system(), Arc::new(()));
-    settler.clone().settle_unwaited(entry(0, "acct_a", VERSION));
+    settler
+        .clone()
+        .settle_unwaited(Settlement::unleased(entry(0, "acct_a", VERSION)));
     drop(settler);
     settling.await;
     assert_eq!(ledger.booked(), [id(0)]);
@@ -172,8 +174,8 @@ async fn an_entry_that_can_never_be_booked_holds_up_nobody() {
     let requests = async {
         let mut impossible = entry(0, "acct_a", VERSION);
         impossible.cost = Picodollars::new(i128::MAX);
-        let refused = settler.settle(impossible);
-        let booked = settler.settle(entry(1, "acct_a", VERSION));
+        let refused = settler.settle(Settlement::unleased(impossible));
+        let booked = settler.settle(Settlement::unleased(entry(1, "acct_a", VERSION)));
         assert_eq!(refused.await.unwrap(), Err(SettleFault::Unbookable));
         assert_eq!(booked.await.unwrap(), Ok(()));
         settler.close().await;

@@ -86,6 +86,10 @@ conformance! { SqliteBench:
     sums_leave_64_bits_without_harm,
     usage_is_cut_at_midnight_utc,
     usage_is_summed_by_what_is_asked,
+    usage_of_any_span_is_the_fold,
+    a_month_is_what_was_admitted_in_it,
+    an_adjustment_is_booked_once,
+    pages_are_in_the_order_of_ids,
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! One of several replicas on a shared ledger: its outbox, what ships it, and its leases.
+
+use super::{LEDGER_DEADLINE, StartFault};
+use crate::admission::directory::Directory;
+use crate::clock::Clock;
+use crate::ledger::outbox::{Outbox, Shipper};
+use crate::ledger::{Journal, Lessor, PgLedger, PgLessor, ReplicaBooks};
+use crate::pipeline::leases::Leases;
+use crate::store::Store;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long the shared ledger keeps the leases of a replica that says nothing: longer than an outage that requests are to
+/// go on through, and so long is also how late what a dead replica's disk holds may come in whole.
+const LEASE_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+
+/// What a replica has besides its pipeline.
+pub(super) struct Replica {
+    /// Its name among the others, as long as its data directory lives.
+    pub(super) id: String,
+    pub(super) outbox: Arc<Outbox>,
+    shipper: Arc<Shipper>,
+    lessor: Arc<PgLessor>,
+    pub(super) leases: Arc<Leases>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Replica {
+    /// Books what an earlier process of this replica left in its outbox, and gives back its leases: from then on it has
+    /// none.
+    pub(super) async fn open(
+        store: &Store,
+        ledger: &Arc<PgLedger>,
+        directory: &Arc<Directory>,
+        clock: &Clock,
+        new_id: impl FnOnce() -> String,
+    ) -> Result<Self, StartFault> {
+        let id = store.directory().replica_id(new_id)?;
+        let outbox = Arc::new(Outbox::open(store.directory(), clock.clone()).await?);
+        let interrupted = outbox.recover().await?;
+        let left = outbox.pending();
+        let books = Arc::new(ReplicaBooks::new(Arc::clone(ledger), &id));
+        let shipper = Arc::new(Shipper::new(Arc::clone(&outbox), books));
+        if left > 0 {
+            tracing::info!(
+                left,
+                interrupted,
+                "booking what the last process left in the outbox"
+            );
+        }
+        let still_left = shipper.drain(LEDGER_DEADLINE).await;
+        if still_left > 0 {
+            return Err(StartFault::OutboxNotShipped(still_left));
+        }
+        let lessor = Arc::new(PgLessor::new(store, &id)?);
+        lessor.give_all_back().await?;
+        let leases = Arc::new(Leases::new(
+            lessor.clone(),
+            Arc::clone(directory),
+            clock.clone(),
+            LEASE_DEADLINE,
+        ));
+        Ok(Self {
+            id,
+            outbox,
+            shipper,
+            lessor,
+            leases,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Ships, says that it lives, and answers recalls, until [`Replica::stop`].
+    pub(super) fn run(&self) {
+        let (shipper, stop) = (Arc::clone(&self.shipper), self.stop.clone());
+        self.tasks.spawn(async move { shipper.run(stop).await });
+        self.tasks.spawn(Arc::clone(&self.leases).run(self.stop.clone()));
+    }
+
+    /// After the last settlement: ships what there is, and gives back its leases if that was all of it.
+    pub(super) async fn stop(&self) {
+        let left = self.shipper.drain(LEDGER_DEADLINE).await;
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        if left > 0 {
+            tracing::warn!(
+                left,
+                "the shared ledger is away: these wait in the outbox for the next start"
+            );
+        } else if let Err(fault) = self.lessor.give_all_back().await {
+            let cause: &(dyn std::error::Error + 'static) = &fault;
+            tracing::warn!(
+                cause,
+                "leases were not given back; they return at the next start, or at their deadline"
+            );
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What the ledger does alike in both databases, which is all but booking.
+//!
+//! The statements are one text for both (`crate::store::database`); where sums of money differ, a [`Sums`] says how.
+//! [`Write`] is what each does in its own way.
+
+pub(super) mod columns;
+pub(super) mod writer;
+pub(super) mod pages;
+mod balances;
+mod usage;
+mod verify;
+pub(super) mod export;
+mod counters;
+
+use super::{
+    AdjustmentPage, Balance, EntryPage, KeySpending, Ledger, LedgerFault, MAX_BATCH, UsageQuery, UsageRow,
+    Verification,
+};
+use crate::store::database::Database;
+use crate::store::row::ColumnFault;
+use crate::store::{Store, StoreFault};
+use farebox_domain::ids::RequestId;
+use farebox_domain::ledger::{Adjustment, Entry};
+use farebox_domain::month::Month;
+
+/// The ledger of a [`Store`]. The store's directory stays claimed as long as this lives.
+pub struct SqlLedger<W> {
+    pub(super) store: Store,
+    pub(super) writer: W,
+}
+
+/// How entries and adjustments are booked. Each call has 1 to [`MAX_BATCH`] of them.
+#[async_trait::async_trait]
+pub trait Write: Send + Sync + 'static {
+    /// [`Ledger::commit`].
+    async fn commit(&self, entries: &[Entry]) -> Result<(), LedgerFault>;
+    /// [`Ledger::adjust`].
+    async fn adjust(&self, adjustments: &[Adjustment]) -> Result<Vec<Adjustment>, LedgerFault>;
+}
+
+/// Nothing, or a batch that one commit takes.
+pub(super) fn batch<T>(of: &[T]) -> Result<Option<&[T]>, LedgerFault> {
+    if of.len() > MAX_BATCH {
+        return Err(LedgerFault::TooMany(of.len()));
+    }
+    Ok(Some(of).filter(|of| !of.is_empty()))
+}
+
+#[async_trait::async_trait]
+impl<W: Write> Ledger for SqlLedger<W> {
+    async fn commit(&self, entries: &[Entry]) -> Result<(), LedgerFault> {
+        match batch(entries)? {
+            Some(entries) => self.writer.commit(entries).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn adjust(&self, adjustments: &[Adjustment]) -> Result<Vec<Adjustment>, LedgerFault> {
+        match batch(adjustments)? {
+            Some(adjustments) => self.writer.adjust(adjustments).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerFault> {
+        usage::usage(self.store.database(), query).await
+    }
+
+    async fn balances(&self) -> Result<Vec<Balance>, LedgerFault> {
+        balances::balances(self.store.database()).await
+    }
+
+    async fn spent_in(&self, month: Month) -> Result<Vec<KeySpending>, LedgerFault> {
+        balances::spent_in(self.store.database(), month).await
+    }
+
+    async fn entry(&self, id: RequestId) -> Result<Option<Entry>, LedgerFault> {
+        pages::entry(self.store.database(), id).await
+    }
+
+    async fn entries(&self, page: &EntryPage) -> Result<Vec<Entry>, LedgerFault> {
+        pages::entries(self.store.database(), page).await
+    }
+
+    async fn adjustments(&self, page: &AdjustmentPage) -> Result<Vec<Adjustment>, LedgerFault> {
+        pages::adjustments(self.store.database(), page).await
+    }
+
+    async fn verify(&self) -> Result<Verification, LedgerFault> {
+        verify::verify(self.store.database()).await
+    }
+}
+
+/// Selects a sum of money, so that `Columns::sum` reads it by its name. A sum of 64-bit numbers may leave 64 bits.
+/// SQLite has no more, so it keeps the upper part and the lower 32 bits apart; PostgreSQL has NUMERIC, told as text.
+struct Sums {
+    /// The sum of entries' costs, `cost`.
+    of_entries: &'static str,
+    /// The sum of roll-ups' costs, `cost`.
+    of_rollups: &'static str,
+    /// One roll-up's cost, `cost`.
+    of_rollup: &'static str,
+    /// The sum of adjustments' amounts, `amount`.
+    of_adjustments: &'static str,
+}
+
+impl Sums {
+    const fn of(database: &Database) -> &'static Self {
+        match database {
+            Database::Sqlite(_) => &Self {
+                of_entries: "sum(cost_picodollars >> 32) AS cost_high, sum(cost_picodollars & 4294967295) AS cost_low",
+                of_rollups: "sum(cost_high) AS cost_high, sum(cost_low) AS cost_low",
+                of_rollup: "cost_high, cost_low",
+                of_adjustments: "sum(amount_picodollars >> 32) AS amount_high, \
+                                 sum(amount_picodollars & 4294967295) AS amount_low",
+            },
+            Database::Postgres(_) => &Self {
+                of_entries: "sum(cost_picodollars)::text AS cost",
+                of_rollups: "sum(cost)::text AS cost",
+                of_rollup: "cost::text AS cost",
+                of_adjustments: "sum(amount_picodollars)::text AS amount",
+            },
+        }
+    }
+}
+
+// === impl LedgerFault ===
+
+impl From<sqlx::Error> for LedgerFault {
+    fn from(fault: sqlx::Error) -> Self {
+        Self::Database(Box::new(fault))
+    }
+}
+
+impl From<StoreFault> for LedgerFault {
+    fn from(fault: StoreFault) -> Self {
+        Self::Database(Box::new(fault))
+    }
+}
+
+impl From<ColumnFault> for LedgerFault {
+    fn from(fault: ColumnFault) -> Self {
+        Self::Unreadable(fault.column)
+    }
+}

@@ -1,0 +1,312 @@
+//! The ledger in PostgreSQL: the conformance suite, and what is particular to it.
+
+use super::conformance::{Bench, balances_are_the_fold, conformance, sold};
+use super::samples::{adjustment, balance, cost_sum, entries, entry, id};
+use crate::postgres::{Database, Durability, Server};
+use farebox::ledger::{Discrepancy, Ledger, PgLedger, SpendingRow};
+use farebox::store::{PriceSource, Store};
+use farebox_domain::ids::RequestId;
+use farebox_domain::ledger::Entry;
+use farebox_domain::money::Picodollars;
+use farebox_domain::month::Month;
+use farebox_domain::price::PriceVersion;
+use sqlx::{Executor, Row};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+struct PgBench {
+    ledger: PgLedger,
+    store: Store,
+    version: PriceVersion,
+    database: Database,
+    _directory: TempDir,
+}
+
+impl PgBench {
+    async fn open_on(server: &Server) -> Self {
+        let database = server.database().await;
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::connect(directory.path(), &database.parsed_url())
+            .await
+            .unwrap();
+        let (model, price) = sold();
+        let version = store
+            .add_price(&model, &price, Some(1), PriceSource::Catalog, 1)
+            .await
+            .unwrap();
+        let ledger = PgLedger::open(&store).await.unwrap();
+        Self {
+            ledger,
+            store,
+            version,
+            database,
+            _directory: directory,
+        }
+    }
+
+    /// What counts against each ceiling.
+    async fn spending(&self) -> BTreeMap<(String, String, i64), i128> {
+        let rows = sqlx::query("SELECT kind, owner, period, spent::text FROM spending")
+            .fetch_all(&mut self.database.raw().await)
+            .await
+            .unwrap();
+        rows.iter()
+            .map(|row| {
+                let spent: &str = row.get("spent");
+                let ceiling = (row.get("kind"), row.get("owner"), row.get("period"));
+                (ceiling, spent.parse().unwrap())
+            })
+            .collect()
+    }
+}
+
+impl Bench for PgBench {
+    async fn open() -> Self {
+        Self::open_on(Server::shared()).await
+    }
+
+    fn ledger(&self) -> &dyn Ledger {
+        &self.ledger
+    }
+
+    fn version(&self) -> PriceVersion {
+        self.version
+    }
+
+    async fn overwrite_cost(&self, id: RequestId, picodollars: i64) {
+        let id: String = id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sql = format!("UPDATE entries SET cost_picodollars = {picodollars} WHERE id = '\\x{id}'");
+        self.database.doctor(&sql).await;
+    }
+
+    async fn overwrite_rollups(&self, account: &str, picodollars: u32) {
+        let sql = format!("UPDATE usage_rollups SET cost = {picodollars} WHERE account = '{account}'");
+        self.database.doctor(&sql).await;
+    }
+}
+
+conformance! { PgBench:
+    an_entry_reads_back_as_it_was_booked,
+    an_id_is_booked_once,
+    a_batch_of_any_size_is_booked_whole,
+    what_cannot_be_booked_books_nothing,
+    verify_counts_what_holds,
+    verify_finds_what_was_doctored,
+    verify_lists_some_and_counts_all,
+    sums_leave_64_bits_without_harm,
+    usage_is_cut_at_midnight_utc,
+    usage_is_summed_by_what_is_asked,
+    usage_of_any_span_is_the_fold,
+    a_month_is_what_was_admitted_in_it,
+    an_adjustment_is_booked_once,
+    pages_are_in_the_order_of_ids,
+}
+
+#[test]
+fn balances_are_the_fold_of_entries() {
+    balances_are_the_fold::<PgBench>();
+}
+
+#[tokio::test]
+async fn the_database_refuses_to_change_or_remove_what_is_booked() {
+    let bench = PgBench::open().await;
+    let booked = entries(0..3, "acct_a", bench.version);
+    bench.ledger.commit(&booked).await.unwrap();
+    bench.ledger.adjust(&[adjustment(1, "acct_a", 5)]).await.unwrap();
+    let mut raw = bench.database.raw().await;
+    for forbidden in [
+        "UPDATE entries SET cost_picodollars = 0",
+        "DELETE FROM entries",
+        "TRUNCATE entries",
+        "UPDATE adjustments SET amount_picodollars = 0",
+        "DELETE FROM adjustments",
+        "TRUNCATE adjustments",
+        "UPDATE price_versions SET price = '{}'",
+        "DELETE FROM price_versions",
+        "TRUNCATE price_versions",
+    ] {
+        let refused = raw.execute(forbidden).await.unwrap_err().to_string();
+        assert!(refused.contains("is append-only"), "{forbidden}: {refused}");
+    }
+    assert_eq!(
+        bench.ledger.entry(id(1)).await.unwrap().as_ref(),
+        Some(&booked[1])
+    );
+}
+
+/// Replicas that ship the same entries at once, each in an order of its own, while others book credit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_book_the_same_at_once_book_it_once_and_never_deadlock() {
+    const REPLICAS: u64 = 4;
+    const ENTRIES: u64 = 600;
+    let bench = PgBench::open().await;
+    let all: Vec<Entry> = (0..ENTRIES)
+        .map(|number| entry(number, &format!("acct_{}", number % 7), bench.version))
+        .collect();
+    let all = Arc::new(all);
+    let mut replicas = JoinSet::new();
+    for replica in 0..REPLICAS {
+        let ledger = PgLedger::open(&bench.store).await.unwrap();
+        let all = Arc::clone(&all);
+        replicas.spawn(async move {
+            for round in 0..30 {
+                // Half of everything, begun elsewhere and walked with another stride each time.
+                let stride = [1, 7, 11, 13][usize::try_from((replica + round) % 4).unwrap()];
+                let batch: Vec<Entry> = (0..ENTRIES / 2)
+                    .map(|step| (replica * 150 + round * 37 + step * stride) % ENTRIES)
+                    .map(|number| all[usize::try_from(number).unwrap()].clone())
+                    .collect();
+                ledger.commit(&batch).await.unwrap();
+                let credit: Vec<_> = (0..7)
+                    .map(|number| (number + replica + round) % 7)
+                    .map(|number| adjustment(number, &format!("acct_{number}"), 1_000))
+                    .collect();
+                ledger.adjust(&credit).await.unwrap();
+            }
+            ledger.commit(&all[..300]).await.unwrap();
+            ledger.commit(&all[300..]).await.unwrap();
+        });
+    }
+    replicas.join_all().await;
+    let verified = bench.ledger.verify().await.unwrap();
+    assert_eq!(
+        (verified.entries, verified.adjustments, verified.discrepancies),
+        (ENTRIES, 7, vec![])
+    );
+    assert_eq!(verified.cost, cost_sum(&all));
+}
+
+#[tokio::test]
+async fn what_counts_against_ceilings_moves_with_what_is_booked() {
+    let bench = PgBench::open().await;
+    let mut all = entries(0..6, "acct_a", bench.version);
+    let month = Month::of_ms(all[0].admitted_at_ms);
+    all[5].admitted_at_ms = month.next().starts_at_ms();
+    all[4].admitted_at_ms = month.next().starts_at_ms() - 1;
+    bench.ledger.commit(&all).await.unwrap();
+    bench.ledger.commit(&all).await.unwrap();
+    let credit = [adjustment(1, "acct_a", 70), adjustment(2, "acct_b", -5)];
+    bench.ledger.adjust(&credit).await.unwrap();
+    bench.ledger.adjust(&credit).await.unwrap();
+
+    let (this, next) = (i64::from(month.index()), i64::from(month.next().index()));
+    let cost = |numbers: &[usize]| -> i128 { numbers.iter().map(|number| all[*number].cost.get()).sum() };
+    let expected = [
+        (("account_month", "acct_a", this), cost(&[0, 1, 2, 3, 4])),
+        (("account_month", "acct_a", next), cost(&[5])),
+        (("credit", "acct_a", 0), cost(&[0, 1, 2, 3, 4, 5]) - 70),
+        (("credit", "acct_b", 0), 5),
+        (("key_month", "key_0", this), cost(&[0, 3])),
+        (("key_month", "key_1", this), cost(&[1, 4])),
+        (("key_month", "key_2", this), cost(&[2])),
+        (("key_month", "key_2", next), cost(&[5])),
+    ];
+    let expected =
+        expected.map(|((kind, owner, period), spent)| ((kind.to_owned(), owner.to_owned(), period), spent));
+    assert_eq!(bench.spending().await, BTreeMap::from(expected));
+    assert_eq!(bench.ledger.verify().await.unwrap().discrepancies, []);
+
+    bench
+        .database
+        .doctor("UPDATE spending SET spent = 1 WHERE owner = 'acct_b'; DELETE FROM spending WHERE owner = 'key_0'")
+        .await;
+    let wrong = |ceiling: &str, owner: &str, period, booked, expected| {
+        Discrepancy::Spending(SpendingRow {
+            ceiling: ceiling.to_owned(),
+            owner: owner.to_owned(),
+            period,
+            booked: Picodollars::new(booked),
+            expected: Picodollars::new(expected),
+        })
+    };
+    assert_eq!(
+        bench.ledger.verify().await.unwrap().discrepancies,
+        [
+            wrong("credit", "acct_b", 0, 1, 5),
+            wrong("key_month", "key_0", this, 0, cost(&[0, 3]))
+        ]
+    );
+}
+
+/// The database and the domain agree on which month a time is in, also at the ends of what they know.
+#[tokio::test]
+async fn months_are_the_domains() {
+    let bench = PgBench::open().await;
+    let mut raw = bench.database.raw().await;
+    let mut times = vec![
+        0,
+        253_402_300_799_999,
+        253_402_300_800_000,
+        u64::try_from(i64::MAX).unwrap(),
+    ];
+    // The first and the last moment of every month of 40 years, leap years among them, and of the century that has none.
+    for index in (0..480).chain(1_550..1_575) {
+        let starts = Month::from_index(index).starts_at_ms();
+        times.extend([starts, starts.saturating_sub(1)]);
+    }
+    let asked: Vec<i64> = times.iter().map(|at| i64::try_from(*at).unwrap()).collect();
+    let months: Vec<i64> = sqlx::query_scalar(
+        "SELECT farebox_month(at) FROM unnest($1) WITH ORDINALITY AS t (at, n) ORDER BY n",
+    )
+    .bind(asked)
+    .fetch_all(&mut raw)
+    .await
+    .unwrap();
+    let expected: Vec<i64> = times
+        .iter()
+        .map(|at| i64::from(Month::of_ms(*at).index()))
+        .collect();
+    assert_eq!(months, expected);
+}
+
+#[tokio::test]
+async fn a_failed_commit_moves_nothing_and_the_next_one_is_right() {
+    let bench = PgBench::open().await;
+    let all = entries(0..10, "acct_a", bench.version);
+    bench.ledger.commit(&all[..4]).await.unwrap();
+    // Fails after everything has moved.
+    let mut raw = bench.database.raw().await;
+    raw.execute(
+        "CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trouble'; END $$;
+         CREATE TRIGGER trouble AFTER UPDATE ON spending FOR EACH ROW EXECUTE FUNCTION trouble()",
+    )
+    .await
+    .unwrap();
+    bench.ledger.commit(&all[4..]).await.unwrap_err();
+    bench.ledger.commit(&all[4..]).await.unwrap_err();
+    assert_eq!(balance(&bench.ledger, "acct_a").await, (cost_sum(&all[..4]), 4));
+
+    raw.execute("DROP TRIGGER trouble ON spending").await.unwrap();
+    bench.ledger.commit(&all[4..]).await.unwrap();
+    assert_eq!(balance(&bench.ledger, "acct_a").await, (cost_sum(&all), 10));
+    assert_eq!(bench.ledger.verify().await.unwrap().discrepancies, []);
+}
+
+/// The ledger is told of each outage by an error, and is right again by itself when the database is back.
+#[tokio::test]
+async fn an_outage_loses_nothing_that_was_booked() {
+    let server = Server::start(Durability::Crash);
+    let bench = PgBench::open_on(&server).await;
+    let ends: [fn(&Server); 3] = [Server::kill, Server::stop_immediately, Server::stop_fast];
+    for (from, end) in (0_u64..).step_by(5).zip(ends) {
+        let batch = entries(from..from + 5, "acct_a", bench.version);
+        bench.ledger.commit(&batch).await.unwrap();
+        end(&server);
+        bench.ledger.commit(&batch).await.unwrap_err();
+        bench.ledger.commit(&batch).await.unwrap_err();
+        server.start_again();
+        bench.ledger.commit(&batch).await.unwrap();
+    }
+    let verified = bench.ledger.verify().await.unwrap();
+    assert_eq!((verified.entries, verified.discrepancies), (15, vec![]));
+}
+
+#[tokio::test]
+async fn a_store_in_the_other_database_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).await.unwrap();
+    let refused = PgLedger::open(&store).await.err().unwrap();
+    assert_eq!(refused.to_string(), "the store is not in postgres");
+}

@@ -1,0 +1,238 @@
+//! What the store does, whatever its database: `conformance!` runs all of it on a [`Bench`].
+
+use farebox::store::{AccountRow, KeyRow, LimitRow, PriceSource, Store, StoreFault};
+use farebox_domain::ids::{AccountId, ModelId};
+use farebox_domain::money::Picodollars;
+use farebox_domain::price::{Price, TokenPrice};
+use std::path::Path;
+
+/// A store of one kind, empty.
+pub(crate) trait Bench: Sized {
+    async fn open() -> Self;
+    fn store(&self) -> &Store;
+    /// Another store of the same database, in this data directory.
+    async fn open_in(&self, data_dir: &Path) -> Result<Store, StoreFault>;
+}
+
+macro_rules! conformance {
+    ($bench:ty: $($promise:ident),* $(,)?) => {
+        $(#[tokio::test]
+        async fn $promise() {
+            $crate::store::conformance::$promise(
+                <$bench as $crate::store::conformance::Bench>::open().await,
+            )
+            .await;
+        })*
+    };
+}
+pub(crate) use conformance;
+
+pub(crate) fn account(number: u64) -> AccountRow {
+    AccountRow::new(
+        format!("acct_{number:016x}").into(),
+        format!("account {number}"),
+        1_000 + number,
+    )
+}
+
+pub(crate) fn key(number: u8, account: &AccountId) -> KeyRow {
+    KeyRow {
+        id: format!("key_{number:016x}").into(),
+        account: account.clone(),
+        name: "laptop".to_owned(),
+        hash: [number; 32],
+        created_at_ms: 2_000 + u64::from(number),
+        expires_at_ms: (number == 1).then_some(9_000),
+        revoked_at_ms: None,
+        monthly_limit: (number == 1).then_some(Picodollars::new(i64::MAX.into())),
+    }
+}
+
+pub(crate) async fn accounts_have_names_of_their_own(bench: impl Bench) {
+    let store = bench.store();
+    let (first, second) = (account(1), account(2));
+    store.create_account(&second).await.unwrap();
+    store.create_account(&first).await.unwrap();
+    let same_name = AccountRow {
+        name: first.name.clone(),
+        ..account(3)
+    };
+    let refused = store.create_account(&same_name).await.unwrap_err();
+    assert!(matches!(refused, StoreFault::NameTaken), "{refused}");
+    let same_id = AccountRow {
+        name: "another".to_owned(),
+        ..account(1)
+    };
+    let refused = store.create_account(&same_id).await.unwrap_err();
+    assert!(matches!(refused, StoreFault::Database(_)), "{refused}");
+    assert_eq!(store.accounts().await.unwrap(), [first, second]);
+}
+
+pub(crate) async fn a_key_is_revoked_once(bench: impl Bench) {
+    let store = bench.store();
+    let owner = account(1);
+    store.create_account(&owner).await.unwrap();
+    let (mut first, second) = (key(1, &owner.id), key(2, &owner.id));
+    store.create_key(&first).await.unwrap();
+    store.create_key(&second).await.unwrap();
+    let orphan = key(3, &"acct_x".into());
+    let refused = store.create_key(&orphan).await.unwrap_err();
+    assert!(matches!(refused, StoreFault::NoSuchAccount), "{refused}");
+
+    assert!(store.revoke_key(&first.id, 5_000).await.unwrap());
+    assert!(!store.revoke_key(&first.id, 6_000).await.unwrap());
+    assert!(!store.revoke_key(&orphan.id, 6_000).await.unwrap());
+    first.revoked_at_ms = Some(5_000);
+    assert_eq!(store.keys().await.unwrap(), [first, second]);
+}
+
+pub(crate) async fn limits_are_set_changed_and_taken_away(bench: impl Bench) {
+    let store = bench.store();
+    let owner = account(1);
+    store.create_account(&owner).await.unwrap();
+    let model = "test/model".into();
+    store.set_concurrency(&owner.id, None, Some(300)).await.unwrap();
+    store
+        .set_concurrency(&owner.id, None, Some(u32::MAX))
+        .await
+        .unwrap();
+    store
+        .set_concurrency(&owner.id, Some(&model), Some(0))
+        .await
+        .unwrap();
+    let row = |model, concurrent_requests| LimitRow {
+        account: owner.id.clone(),
+        model,
+        concurrent_requests,
+    };
+    assert_eq!(
+        store.limits().await.unwrap(),
+        [row(None, u32::MAX), row(Some(model.clone()), 0)]
+    );
+    store.set_concurrency(&owner.id, None, None).await.unwrap();
+    store.set_concurrency(&owner.id, None, None).await.unwrap();
+    assert_eq!(store.limits().await.unwrap(), [row(Some(model), 0)]);
+    let refused = store
+        .set_concurrency(&"acct_x".into(), None, Some(1))
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, StoreFault::NoSuchAccount), "{refused}");
+}
+
+pub(crate) async fn ceilings_are_set_changed_and_taken_away(bench: impl Bench) {
+    let store = bench.store();
+    let mut owner = AccountRow {
+        credit_limit: Some(Picodollars::ZERO),
+        ..account(1)
+    };
+    let mut owned = key(1, &owner.id);
+    store.create_account(&owner).await.unwrap();
+    store.create_key(&owned).await.unwrap();
+    assert_eq!(store.accounts().await.unwrap(), [owner.clone()]);
+
+    let one = Some(Picodollars::new(1));
+    assert!(store.set_credit_limit(&owner.id, None).await.unwrap());
+    assert!(store.set_monthly_limit(&owner.id, one).await.unwrap());
+    assert!(store.set_key_monthly_limit(&owned.id, one).await.unwrap());
+    (owner.credit_limit, owner.monthly_limit, owned.monthly_limit) = (None, one, one);
+    assert_eq!(store.accounts().await.unwrap(), [owner.clone()]);
+    assert_eq!(store.keys().await.unwrap(), [owned]);
+
+    let beyond = Some(Picodollars::new(i128::from(i64::MAX) + 1));
+    let refused = store.set_credit_limit(&owner.id, beyond).await.unwrap_err();
+    assert!(matches!(refused, StoreFault::OutOfRange(_)), "{refused}");
+    assert!(!store.set_credit_limit(&"acct_x".into(), one).await.unwrap());
+    assert!(!store.set_monthly_limit(&"acct_x".into(), one).await.unwrap());
+    assert!(!store.set_key_monthly_limit(&"key_x".into(), one).await.unwrap());
+}
+
+pub(crate) async fn an_account_is_closed_once(bench: impl Bench) {
+    let store = bench.store();
+    let mut owner = account(1);
+    store.create_account(&owner).await.unwrap();
+    assert!(store.close_account(&owner.id, 5_000).await.unwrap());
+    assert!(!store.close_account(&owner.id, 6_000).await.unwrap());
+    assert!(!store.close_account(&"acct_x".into(), 6_000).await.unwrap());
+    owner.closed_at_ms = Some(5_000);
+    assert_eq!(store.accounts().await.unwrap(), [owner]);
+}
+
+pub(crate) async fn settings_read_back(bench: impl Bench) {
+    let store = bench.store();
+    assert_eq!(store.setting("admin_token").await.unwrap(), None);
+    store.set_setting("admin_token", &[0, 255]).await.unwrap();
+    store.set_setting("admin_token", &[1]).await.unwrap();
+    assert_eq!(store.setting("admin_token").await.unwrap(), Some(vec![1]));
+}
+
+pub(crate) async fn a_price_has_a_version_until_it_changes(bench: impl Bench) {
+    let store = bench.store();
+    let (a, b) = ("test/a".into(), "test/b".into());
+    let cheap = Price {
+        input: TokenPrice::from_picodollars(1),
+        cached_input: None,
+        output: TokenPrice::MAX,
+    };
+    let dear = Price {
+        cached_input: Some(TokenPrice::from_picodollars(1)),
+        ..cheap.clone()
+    };
+    let versions = async |model: &ModelId| -> Vec<(i64, Option<u64>)> {
+        let prices = store.prices(model).await.unwrap();
+        prices
+            .iter()
+            .map(|price| (price.version.0, price.effective_at_ms))
+            .collect()
+    };
+    store.note_catalog_price(&a, &cheap, 1).await.unwrap();
+    store.note_catalog_price(&a, &cheap, 2).await.unwrap();
+    store.note_catalog_price(&b, &cheap, 2).await.unwrap();
+    assert_eq!(versions(&a).await, [(1, Some(1))]);
+    assert_eq!(versions(&b).await, [(2, Some(2))]);
+
+    // An administrator's price goes on holding over restarts, until models.yaml says something new.
+    let source = PriceSource::Admin;
+    store.add_price(&a, &dear, Some(9), source, 3).await.unwrap();
+    store.note_catalog_price(&a, &cheap, 10).await.unwrap();
+    assert_eq!(versions(&a).await, [(1, Some(1)), (3, Some(9))]);
+    store.note_catalog_price(&a, &dear, 11).await.unwrap();
+    // A price that comes back is a new chapter, not the old one.
+    store.note_catalog_price(&a, &cheap, 12).await.unwrap();
+    assert_eq!(
+        versions(&a).await,
+        [(1, Some(1)), (3, Some(9)), (4, Some(11)), (5, Some(12))]
+    );
+    assert_eq!(store.prices(&a).await.unwrap()[1].price, dear);
+}
+
+pub(crate) async fn a_directory_belongs_to_one_farebox(bench: impl Bench) {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let store = bench.open_in(&data).await.unwrap();
+    let refused = bench.open_in(&data).await.err().unwrap();
+    assert!(
+        matches!(&refused, StoreFault::InUse(dir) if *dir == data),
+        "{refused}"
+    );
+    assert!(refused.to_string().starts_with("another farebox uses"));
+    drop(store);
+    bench.open_in(&data).await.unwrap();
+}
+
+pub(crate) async fn a_directory_that_cannot_be_made_is_named(bench: impl Bench) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = bench.open_in(&file.join("data")).await.err().unwrap();
+    assert!(matches!(refused, StoreFault::Directory(..)), "{refused}");
+}
+
+#[cfg(unix)]
+pub(crate) async fn the_directory_is_private(bench: impl Bench) {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let _store = bench.open_in(&data).await.unwrap();
+    let mode = std::fs::metadata(data).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
