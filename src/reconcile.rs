@@ -33,6 +33,8 @@ pub struct Wanted {
     pub engine: Option<EngineName>,
     /// No request takes longer.
     pub longest_request: Duration,
+    /// Settlements that the ledger does not have yet.
+    pub in_outbox: u64,
 }
 
 /// What came of it for one engine.
@@ -139,7 +141,9 @@ pub async fn reconcile(
     let report = |engine: &&Arc<Engine>| EngineReport {
         engine: engine.name.clone(),
         kind: engine.kind,
-        reconciled: reconcilers.remove(&engine.name).map(Reconciler::finish),
+        reconciled: reconcilers
+            .remove(&engine.name)
+            .map(|one| one.finish(wanted.in_outbox)),
     };
     Ok(engines.iter().map(report).collect())
 }

@@ -371,7 +371,8 @@ pub struct ComparedView {
 /// Why the two may differ.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReasonView {
-    /// `edges`, `open`, `cut_short`, `deltas`, `engine_corrected`, `engine_partial`, `failed_attempts` or `restart`.
+    /// `edges`, `open`, `outbox`, `cut_short`, `deltas`, `engine_corrected`, `engine_partial`, `failed_attempts` or
+    /// `restart`.
     pub why: String,
     /// How many requests or tries it is about.
     pub count: u64,

@@ -109,11 +109,15 @@ fn why(reason: &ReasonView) -> String {
     match reason.why.as_str() {
         "edges" => of("request", "at an edge of the span"),
         "open" => of("request", "still open, and not in the ledger yet"),
+        "outbox" => of("settlement", "in the outbox, and not in the ledger yet"),
         "cut_short" => of(
             "request",
             "cut short, for which the engine may have made more than was delivered",
         ),
-        "deltas" => of("request", "without usage from the engine: counted by deltas"),
+        "deltas" => of(
+            "request",
+            "without usage from the engine: counted by deltas or by the tokenizer",
+        ),
         "engine_corrected" => of(
             "request",
             "with several choices, of which the engine reported one: corrected by deltas",

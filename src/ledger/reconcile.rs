@@ -45,6 +45,8 @@ pub enum Why {
     Edges,
     /// They are with the engine still, so the ledger does not have them yet.
     Open,
+    /// They wait in a replica's outbox, so the ledger does not have them yet.
+    Outbox,
     /// The client, the engine, the ceiling or a shutdown ended them: the engine may have made more than was delivered.
     CutShort,
     /// The engine reported no usage: deltas were counted, and the prompt is unknown or the tokenizer's.
@@ -60,9 +62,10 @@ pub enum Why {
 }
 
 impl Why {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Edges,
         Self::Open,
+        Self::Outbox,
         Self::CutShort,
         Self::Deltas,
         Self::Corrected,
@@ -76,6 +79,7 @@ impl Why {
         match self {
             Self::Edges => "edges",
             Self::Open => "open",
+            Self::Outbox => "outbox",
             Self::CutShort => "cut_short",
             Self::Deltas => "deltas",
             Self::Corrected => "engine_corrected",
@@ -296,13 +300,14 @@ impl Reconciler {
         }
     }
 
-    /// What came of it.
-    pub fn finish(mut self) -> Reconciled {
+    /// What came of it. So many settlements, of whichever engine, the ledger was known to lack when it was read.
+    pub fn finish(mut self, in_outbox: u64) -> Reconciled {
         let (from_ms, until_ms) = self.span_ms();
         let any = |most: u64| (0, i128::from(most));
         let (prompt, completion) = (any(self.widest.prompt), any(self.widest.completion));
         let open = self.in_flight.saturating_sub(self.at_the_end);
         self.add_times(Why::Open, open, prompt, completion);
+        self.add_times(Why::Outbox, in_outbox, prompt, completion);
         self.add_times(
             Why::FailedAttempts,
             self.failed_attempts.max(self.failed),

@@ -26,17 +26,18 @@ pub async fn report(
         Some(Ok(when)) => Ok(when.ago(now_ms)),
         Some(Err(fault)) => Err(AdminError::invalid(param, fault)),
     };
+    // Before the ledger is read: what is booked meanwhile is in both, and nothing is in neither.
+    let in_outbox = app.in_outbox();
     let wanted = Wanted {
         since_ms: time("since", wanted.since.as_ref(), now_ms.saturating_sub(DAY_MS))?,
         until_ms: time("until", wanted.until.as_ref(), now_ms)?,
         engine: wanted.engine.map(|name| known_engine(&admin, name)).transpose()?,
         longest_request: app.settings.timeouts.total,
+        in_outbox: in_outbox.unwrap_or(0),
     };
     if wanted.until_ms < wanted.since_ms {
         return Err(AdminError::invalid("until", "this is before `since`"));
     }
-    // Before the ledger is read: what is booked meanwhile is in both, and nothing is in neither.
-    let in_outbox = app.in_outbox();
     let reports = reconcile::reconcile(&app.registry, app.ledger.as_ref(), app.counters.as_ref(), &wanted)
         .await
         .map_err(AdminError::internal)?;

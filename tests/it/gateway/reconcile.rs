@@ -4,6 +4,7 @@ use super::{ADMIN_TOKEN, Gateway, engine, eventually, models};
 use crate::place::{Place, on_both};
 use farebox::simulate::{self, Engine, Settings};
 use serde_json::{Value, json};
+use sqlx::Executor;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -33,8 +34,18 @@ async fn complete(gateway: &Gateway, stream: bool) {
     answer.bytes().await.unwrap();
 }
 
-/// The report, which samples the engines first.
+/// The report once a replica's outbox has nothing left that it should have.
 async fn reconcile(gateway: &Gateway) -> Value {
+    loop {
+        let report = reconcile_now(gateway).await;
+        if report["in_outbox"].as_u64().unwrap_or(0) == 0 {
+            return report;
+        }
+    }
+}
+
+/// The report, which samples the engines first.
+async fn reconcile_now(gateway: &Gateway) -> Value {
     let answer = gateway
         .client
         .post(format!("{}/admin/v1/ledger/reconcile", gateway.admin_url))
@@ -45,6 +56,33 @@ async fn reconcile(gateway: &Gateway) -> Value {
         .unwrap();
     assert_eq!(answer.status(), 200);
     answer.json().await.unwrap()
+}
+
+/// `farebox ledger reconcile`: its exit code, output and errors.
+async fn command(gateway: &Gateway) -> (u8, String, String) {
+    let admin = gateway.admin_url.clone();
+    tokio::task::spawn_blocking(move || {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let line = [
+            "farebox",
+            "ledger",
+            "reconcile",
+            "--engine",
+            "e0",
+            "--admin-url",
+            &admin,
+            "--admin-token",
+            ADMIN_TOKEN,
+        ];
+        let code = farebox::cli::run(line.map(Into::into), &mut out, &mut err);
+        (
+            code,
+            String::from_utf8(out).unwrap(),
+            String::from_utf8(err).unwrap(),
+        )
+    })
+    .await
+    .unwrap()
 }
 
 /// A gateway whose engines have been sampled once.
@@ -190,34 +228,46 @@ async fn somebody_else_at_the_engine_is_not_explained_and_the_command_says_so(pl
         .await
         .unwrap();
     answer.bytes().await.unwrap();
-    let admin = gateway.admin_url.clone();
-    let (code, told, cause) = tokio::task::spawn_blocking(move || {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let line = [
-            "farebox",
-            "ledger",
-            "reconcile",
-            "--engine",
-            "e0",
-            "--admin-url",
-            &admin,
-            "--admin-token",
-            ADMIN_TOKEN,
-        ];
-        let code = farebox::cli::run(line.map(Into::into), &mut out, &mut err);
-        (
-            code,
-            String::from_utf8(out).unwrap(),
-            String::from_utf8(err).unwrap(),
-        )
-    })
-    .await
-    .unwrap();
+    reconcile(&gateway).await;
+    let (code, told, cause) = command(&gateway).await;
     assert_eq!(code, 2, "{told}{cause}");
     assert!(
         told.contains("- generation: 50 UNEXPLAINED: the engine made these for somebody else"),
         "{told}"
     );
     assert!(cause.contains("nothing explains"), "{cause}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_in_the_outbox_is_said_and_explains_what_it_can() {
+    let engine = engine(Settings::default()).await;
+    let place = Place::postgres().await;
+    let gateway = sampled(&place, &models(&[&engine.url], "")).await;
+    let Place::Postgres(database) = &place else {
+        unreachable!()
+    };
+    let mut raw = database.raw().await;
+    raw.execute("BEGIN; LOCK TABLE entries IN EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    complete(&gateway, false).await;
+    let report = reconcile_now(&gateway).await;
+    assert_eq!(
+        (&report["in_outbox"], &report["explained"]),
+        (&json!(1), &json!(true))
+    );
+    assert_eq!(counts(&report, "generation"), (9, 0, 0));
+    assert_eq!(why(&report, "generation", "outbox").unwrap()["count"], 1);
+    let told = command(&gateway).await.1;
+    assert!(
+        told.ends_with(
+            "1 settlement in this replica's outbox: not in the ledger yet, so their tokens are missing from it\n"
+        ),
+        "{told}"
+    );
+    raw.execute("ROLLBACK").await.unwrap();
+    let report = reconcile(&gateway).await;
+    assert_eq!(counts(&report, "generation"), (9, 9, 0));
     gateway.stop().await;
 }

@@ -1,8 +1,9 @@
 //! Each reason why an engine's count and the ledger's may differ, by itself.
 
 use super::samples::{ADMITTED_AT_MS, entry};
-use farebox::ledger::CounterSample;
+use crate::place::{Place, on_both};
 use farebox::ledger::reconcile::{CountingRule, ModelBounds, Reason, Reconciled, Reconciler, Why};
+use farebox::ledger::{Books, CounterSample};
 use farebox_domain::ledger::{Entry, EntryState};
 use farebox_domain::price::PriceVersion;
 use farebox_domain::tokens::{Usage, UsageSource};
@@ -46,7 +47,7 @@ fn reconciled(samples: Vec<CounterSample>, rule: CountingRule, entries: &[Entry]
     for entry in entries {
         reconciler.entry(entry, |_| None);
     }
-    reconciler.finish()
+    reconciler.finish(0)
 }
 
 /// The generation's reasons, for samples at 0 s and 100 s that saw this much.
@@ -224,4 +225,84 @@ fn what_is_open_still_may_have_used_what_its_model_allows() {
 #[test]
 fn one_sample_says_nothing() {
     assert!(Reconciler::new(vec![sample(0, 0, 0)], RULE, BOUNDS).is_none());
+}
+
+fn by(replica: &str, seconds: u64, tokens: u64, in_flight: u64, failed_attempts: u64) -> CounterSample {
+    CounterSample {
+        replica: replica.to_owned(),
+        in_flight,
+        failed_attempts,
+        ..sample(seconds, tokens, tokens)
+    }
+}
+
+#[test]
+fn replicas_sample_one_engine_and_their_clocks_differ() {
+    // By the clock of `b`, which is behind, the engine had 300 tokens before it had 200 by the clock of `a`.
+    let samples = vec![
+        by("a", 0, 0, 0, 5),
+        by("b", 59, 300, 2, 1),
+        by("a", 60, 200, 0, 1),
+        by("b", 119, 500, 3, 1),
+        by("a", 120, 400, 1, 0),
+    ];
+    let found = reconciled(samples, RULE, &[]);
+    assert_eq!(
+        (found.restarts, found.samples, found.generation.engine),
+        (0, 3, 400)
+    );
+    // What `a` has now and the most that `b` lately had; the tries of both since the span began.
+    let counts: Vec<_> = found
+        .generation
+        .reasons
+        .iter()
+        .map(|reason| (reason.why, reason.count))
+        .collect();
+    assert_eq!(counts, [(Why::Open, 4), (Why::FailedAttempts, 3)]);
+}
+
+#[test]
+fn a_replica_that_came_later_is_followed_back_to_the_one_before_it() {
+    let samples = vec![
+        by("a", 0, 10, 0, 0),
+        by("a", 60, 20, 9, 0),
+        by("a", 120, 30, 9, 0),
+        by("b", 250, 50, 0, 0),
+        by("b", 310, 60, 0, 0),
+    ];
+    let found = reconciled(samples, RULE, &[]);
+    assert_eq!(
+        (found.from_ms, found.samples, found.generation.engine),
+        (FROM, 4, 50)
+    );
+    assert_eq!(found.generation.reasons, [], "`a` is gone, with what it had");
+}
+
+on_both! { samples_are_kept_for_ninety_days }
+
+async fn samples_are_kept_for_ninety_days(place: Place) {
+    let (store, _own) = place.open().await;
+    let (_, counters) = Books::open(&store).await.unwrap().beside();
+    let old = by("a", 0, 1, 2, 3);
+    let mut full = by("b", 60, 4, 5, 6);
+    (full.cached_tokens, full.started_at_s) = (Some(7), Some(8));
+    counters
+        .keep_counters(&[full.clone(), old.clone()])
+        .await
+        .unwrap();
+    // Two that ask at once are two samples; the same again is none.
+    let twin = by("b", 0, 1, 0, 0);
+    for _ in 0..2 {
+        counters.keep_counters(std::slice::from_ref(&twin)).await.unwrap();
+    }
+    let all = counters.counters(0, u64::MAX).await.unwrap();
+    assert_eq!(all, [old.clone(), twin, full.clone()]);
+    assert_eq!(counters.counters(full.at_ms, full.at_ms).await.unwrap().len(), 1);
+
+    let later = by("a", 90 * 24 * 3600 + 1, 9, 0, 0);
+    counters
+        .keep_counters(std::slice::from_ref(&later))
+        .await
+        .unwrap();
+    assert_eq!(counters.counters(0, u64::MAX).await.unwrap(), [full, later]);
 }
