@@ -135,6 +135,23 @@ CREATE TABLE usage_rollups (
     PRIMARY KEY (account, hour, api_key, model, endpoint, price_version)
 ) WITH (fillfactor = 80); -- room for the next version of a row on its own page, so that an update touches no index
 
+-- The same by the day (UTC): sums over months of many accounts are read from a twentieth of the rows.
+CREATE TABLE usage_days (
+    account           text COLLATE "C" NOT NULL,
+    day               bigint NOT NULL, -- since 1970
+    api_key           text COLLATE "C" NOT NULL,
+    model             text COLLATE "C" NOT NULL,
+    endpoint          text COLLATE "C" NOT NULL,
+    price_version     bigint NOT NULL,
+    requests          bigint NOT NULL,
+    prompt_tokens     bigint NOT NULL,
+    cached_tokens     bigint NOT NULL,
+    completion_tokens bigint NOT NULL,
+    reasoning_tokens  bigint NOT NULL,
+    cost              numeric NOT NULL,
+    PRIMARY KEY (account, day, api_key, model, endpoint, price_version)
+) WITH (fillfactor = 80);
+
 -- What counts against each ceiling. It moves with entries and adjustments, by triggers. `kind` is 'credit' (the owner is
 -- an account; spent is what it owes), 'account_month' or 'key_month' (`period`: months since 1970; spent is what was
 -- admitted in it).
@@ -154,7 +171,7 @@ $$;
 
 -- Roll-ups and spending move with their entries, in the same statement and by whatever hand; entries that are left alone
 -- because their id is there move nothing. In one order, so that two replicas wait for each other and never for ever:
--- whoever is here has its entries, takes roll-ups by their key and then spending by its key.
+-- whoever is here has its entries, takes roll-ups by their key, hours before days, and then spending by its key.
 CREATE FUNCTION farebox_roll_up() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO usage_rollups
@@ -168,11 +185,22 @@ BEGIN
         completion_tokens = usage_rollups.completion_tokens + excluded.completion_tokens,
         reasoning_tokens  = usage_rollups.reasoning_tokens + excluded.reasoning_tokens,
         cost              = usage_rollups.cost + excluded.cost;
+    INSERT INTO usage_days
+    SELECT account, admitted_at_ms / 86400000, api_key, model, endpoint, price_version, count(*),
+           sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(reasoning_tokens), sum(cost_picodollars)
+    FROM added GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
+    ON CONFLICT (account, day, api_key, model, endpoint, price_version) DO UPDATE SET
+        requests          = usage_days.requests + excluded.requests,
+        prompt_tokens     = usage_days.prompt_tokens + excluded.prompt_tokens,
+        cached_tokens     = usage_days.cached_tokens + excluded.cached_tokens,
+        completion_tokens = usage_days.completion_tokens + excluded.completion_tokens,
+        reasoning_tokens  = usage_days.reasoning_tokens + excluded.reasoning_tokens,
+        cost              = usage_days.cost + excluded.cost;
     INSERT INTO spending
-    WITH by_hour AS ( -- a month begins with an hour, so an hour is in one month
-        SELECT account, api_key, admitted_at_ms / 3600000 AS hour, sum(cost_picodollars) AS cost FROM added GROUP BY 1, 2, 3
+    WITH by_day AS ( -- a month begins with a day, so a day is in one month
+        SELECT account, api_key, admitted_at_ms / 86400000 AS day, sum(cost_picodollars) AS cost FROM added GROUP BY 1, 2, 3
     ), moved AS (
-        SELECT account, api_key, farebox_month(hour * 3600000) AS month, sum(cost) AS cost FROM by_hour GROUP BY 1, 2, 3
+        SELECT account, api_key, farebox_month(day * 86400000) AS month, sum(cost) AS cost FROM by_day GROUP BY 1, 2, 3
     )
     SELECT 'account_month' AS kind, account AS owner, month AS period, sum(cost) FROM moved GROUP BY 2, 3
     UNION ALL SELECT 'credit', account, 0, sum(cost) FROM moved GROUP BY 2

@@ -78,6 +78,15 @@ pub enum Discrepancy {
         /// The sum of its entries.
         expected: UsageSum,
     },
+    /// A roll-up by day is not the sum of its entries (PostgreSQL; the embedded store keeps none).
+    DayRollup {
+        /// Which: every field of it is there.
+        group: UsageGroup,
+        /// What was booked; `None` if there are entries and no roll-up.
+        booked: Option<UsageSum>,
+        /// The sum of its entries.
+        expected: UsageSum,
+    },
     /// A correction is not the difference that its price makes to its request.
     Correction {
         /// `adj_...`
@@ -109,16 +118,24 @@ pub struct SpendingRow {
 /// The fold.
 pub(crate) struct Verifier {
     prices: HashMap<PriceVersion, (ModelId, Price)>,
-    rollups: BTreeMap<UsageGroup, UsageSum>,
+    /// For each unit of time that roll-ups are kept by, in milliseconds.
+    rollups: BTreeMap<u64, BTreeMap<UsageGroup, UsageSum>>,
     corrections: HashMap<RequestId, Vec<Adjustment>>,
     found: Verification,
 }
 
 impl Verifier {
-    pub(crate) fn new(prices: HashMap<PriceVersion, (ModelId, Price)>) -> Self {
+    /// With these prices, and roll-ups by these units of time in milliseconds.
+    pub(crate) fn new(
+        prices: HashMap<PriceVersion, (ModelId, Price)>,
+        units_ms: impl IntoIterator<Item = u64>,
+    ) -> Self {
         Self {
             prices,
-            rollups: BTreeMap::new(),
+            rollups: units_ms
+                .into_iter()
+                .map(|unit_ms| (unit_ms, BTreeMap::new()))
+                .collect(),
             corrections: HashMap::new(),
             found: Verification {
                 entries: 0,
@@ -159,7 +176,7 @@ impl Verifier {
             .usage_sources
             .entry(entry.usage_source.as_str())
             .or_default() += 1;
-        self.roll_up(rollup_of(entry), UsageSum::of(entry))?;
+        self.roll_up(group_of(entry), UsageSum::of(entry))?;
         self.recompute(entry);
         if let Some(corrections) = self.corrections.remove(&entry.id) {
             self.recompute_corrections(entry, &corrections);
@@ -167,7 +184,8 @@ impl Verifier {
         Ok(())
     }
 
-    /// A row that cannot be read. It still counts into its roll-up, where that much is readable.
+    /// A row that cannot be read. It still counts into its roll-ups, where that much is readable: its group, at the time
+    /// of its admission.
     pub(crate) fn unreadable(
         &mut self,
         unreadable: Discrepancy,
@@ -182,15 +200,37 @@ impl Verifier {
     }
 
     /// The next roll-up, after all entries of the same snapshot.
-    pub(crate) fn rollup(&mut self, booked: UsageRow) {
-        let expected = self.rollups.remove(&booked.group);
+    pub(crate) fn rollup(&mut self, unit_ms: u64, booked: UsageRow) {
+        let expected = self
+            .rollups
+            .get_mut(&unit_ms)
+            .and_then(|rollups| rollups.remove(&booked.group));
         if expected != Some(booked.sum) {
-            self.report(Discrepancy::Rollup {
-                group: booked.group,
-                booked: Some(booked.sum),
-                expected: expected.unwrap_or_default(),
-            });
+            self.wrong_rollup(unit_ms, booked.group, Some(booked.sum), expected);
         }
+    }
+
+    fn wrong_rollup(
+        &mut self,
+        unit_ms: u64,
+        group: UsageGroup,
+        booked: Option<UsageSum>,
+        expected: Option<UsageSum>,
+    ) {
+        let expected = expected.unwrap_or_default();
+        self.report(if unit_ms == HOUR_MS {
+            Discrepancy::Rollup {
+                group,
+                booked,
+                expected,
+            }
+        } else {
+            Discrepancy::DayRollup {
+                group,
+                booked,
+                expected,
+            }
+        });
     }
 
     /// The next ceiling whose spending is not right, after all roll-ups.
@@ -200,12 +240,10 @@ impl Verifier {
 
     /// Ends: what has entries and no roll-up, and what was corrected and is not there.
     pub(crate) fn finish(mut self) -> Verification {
-        for (group, expected) in std::mem::take(&mut self.rollups) {
-            self.report(Discrepancy::Rollup {
-                group,
-                booked: None,
-                expected,
-            });
+        for (unit_ms, rollups) in std::mem::take(&mut self.rollups) {
+            for (group, expected) in rollups {
+                self.wrong_rollup(unit_ms, group, None, Some(expected));
+            }
         }
         let orphans: Vec<_> = self
             .corrections
@@ -224,8 +262,12 @@ impl Verifier {
             .cost
             .checked_add(sum.cost)
             .map_err(|_| LedgerFault::Overflow)?;
-        let rollup = self.rollups.entry(group).or_default();
-        *rollup = rollup.checked_add(sum)?;
+        for (unit_ms, rollups) in &mut self.rollups {
+            let mut group = group.clone();
+            group.bucket_ms = group.bucket_ms.map(|at_ms| at_ms / unit_ms * unit_ms);
+            let rollup = rollups.entry(group).or_default();
+            *rollup = rollup.checked_add(sum)?;
+        }
         Ok(())
     }
 
@@ -285,14 +327,14 @@ impl Verifier {
     }
 }
 
-/// Where an entry is rolled up.
-fn rollup_of(entry: &Entry) -> UsageGroup {
+/// What an entry is rolled up by, at the time of its admission.
+fn group_of(entry: &Entry) -> UsageGroup {
     UsageGroup {
         account: Some(entry.account.clone()),
         key: Some(entry.key.clone()),
         model: Some(entry.model.clone()),
         endpoint: Some(entry.endpoint.as_str().into()),
         price_version: Some(entry.price_version),
-        bucket_ms: Some(entry.admitted_at_ms / HOUR_MS * HOUR_MS),
+        bucket_ms: Some(entry.admitted_at_ms),
     }
 }

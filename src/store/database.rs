@@ -98,6 +98,8 @@ fn server_options(url: &DatabaseUrl) -> PgConnectOptions {
         .options([
             ("synchronous_commit", "on"),
             ("plan_cache_mode", "force_custom_plan"),
+            // A sum by account and day over months is made in memory.
+            ("work_mem", "32MB"),
             // A migration says what it skips.
             ("client_min_messages", "warning"),
         ])

@@ -4,7 +4,7 @@
 //! versions. All of it is read into memory at start; nothing here is asked before a request's first byte.
 //! The ledger keeps its tables in the same database, through a connection of its own (`crate::ledger`).
 //!
-//! [`database`] is the two of them, [`row`] how their rows are read alike; what is asked of them is written once.
+//! `database` is the two of them, `row` how their rows are read alike; what is asked of them is written once.
 //!
 //! Architecture invariant: `sqlx` is named under `store` and `ledger` only, and every fault of it ends as a
 //! [`StoreFault`] or a `LedgerFault`.

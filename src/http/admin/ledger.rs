@@ -53,10 +53,22 @@ fn discrepancy_view(found: Discrepancy) -> DiscrepancyView {
             group,
             booked,
             expected,
-        } => {
-            let booked = booked.as_ref().map_or("nothing".into(), show_sum);
-            ("rollup", show_group(&group), booked, show_sum(&expected))
-        }
+        } => (
+            "rollup",
+            show_group(&group),
+            show_booked(booked),
+            show_sum(&expected),
+        ),
+        Discrepancy::DayRollup {
+            group,
+            booked,
+            expected,
+        } => (
+            "day_rollup",
+            show_group(&group),
+            show_booked(booked),
+            show_sum(&expected),
+        ),
         Discrepancy::Correction { id, booked, expected } => {
             let expected = expected.map_or("what it corrects, or its price".into(), |amount| {
                 format!("{amount} USD")
@@ -76,6 +88,10 @@ fn discrepancy_view(found: Discrepancy) -> DiscrepancyView {
         booked,
         expected,
     }
+}
+
+fn show_booked(booked: Option<UsageSum>) -> String {
+    booked.as_ref().map_or("nothing".into(), show_sum)
 }
 
 fn show_sum(sum: &UsageSum) -> String {

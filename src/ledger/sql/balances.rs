@@ -1,8 +1,7 @@
 //! What accounts and keys come to, summed from roll-ups and adjustments.
 
-use super::super::usage::HOUR_MS;
 use super::super::{Balance, KeySpending, LedgerFault};
-use super::Sums;
+use super::{Source, Sums};
 use crate::store::database::{Database, on};
 use crate::store::row::Columns;
 use farebox_domain::money::Picodollars;
@@ -16,8 +15,9 @@ type Balances = BTreeMap<String, Balance>;
 pub(super) async fn balances(database: &Database) -> Result<Vec<Balance>, LedgerFault> {
     let sums = Sums::of(database);
     let spent = format!(
-        "SELECT account, CAST(sum(requests) AS bigint) AS entries, {} FROM usage_rollups GROUP BY account",
-        sums.of_rollups
+        "SELECT account, CAST(sum(requests) AS bigint) AS entries, {} FROM {} GROUP BY account",
+        sums.of_rollups,
+        Source::coarsest(database).table,
     );
     let adjusted = format!(
         "SELECT account, {} FROM adjustments GROUP BY account",
@@ -46,14 +46,16 @@ fn of<'a>(balances: &'a mut Balances, account: &str) -> &'a mut Balance {
 }
 
 pub(super) async fn spent_in(database: &Database, month: Month) -> Result<Vec<KeySpending>, LedgerFault> {
-    let hour = |month: Month| i64::try_from(month.starts_at_ms() / HOUR_MS).unwrap_or(i64::MAX);
+    let source = Source::coarsest(database);
+    let (table, time, cost) = (source.table, source.time, Sums::of(database).of_rollups);
     let sql = format!(
-        "SELECT account, api_key, {} FROM usage_rollups
-         WHERE hour >= $1 AND hour < $2 GROUP BY account, api_key ORDER BY account, api_key",
-        Sums::of(database).of_rollups
+        "SELECT account, api_key, {cost} FROM {table}
+         WHERE {time} >= $1 AND {time} < $2 GROUP BY account, api_key ORDER BY account, api_key"
     );
+    let first = source.unit_at(month.starts_at_ms());
+    let end = source.unit_at(month.next().starts_at_ms());
     on!(database, pool => {
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(hour(month)).bind(hour(month.next()));
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(first).bind(end);
         query.fetch_all(pool).await?.iter().map(spending_of).collect()
     })
 }

@@ -1,6 +1,6 @@
 //! What the ledger does alike in both databases, which is all but booking.
 //!
-//! The statements are one text for both (`crate::store::database`); where sums of money differ, a [`Sums`] says how.
+//! The statements are one text for both (`crate::store::database`); where sums of money differ, a `Sums` says how.
 //! [`Write`] is what each does in its own way.
 
 pub(super) mod columns;
@@ -12,6 +12,7 @@ mod verify;
 pub(super) mod export;
 mod counters;
 
+use super::usage::HOUR_MS;
 use super::{
     AdjustmentPage, Balance, EntryPage, KeySpending, Ledger, LedgerFault, MAX_BATCH, UsageQuery, UsageRow,
     Verification,
@@ -88,6 +89,51 @@ impl<W: Write> Ledger for SqlLedger<W> {
 
     async fn verify(&self) -> Result<Verification, LedgerFault> {
         verify::verify(self.store.database()).await
+    }
+}
+
+/// A table of what was used.
+struct Source {
+    table: &'static str,
+    /// The column that says when, and what it counts in.
+    time: &'static str,
+    unit_ms: u64,
+}
+
+const ENTRIES: Source = Source {
+    table: "entries",
+    time: "admitted_at_ms",
+    unit_ms: 1,
+};
+const HOURS: Source = Source {
+    table: "usage_rollups",
+    time: "hour",
+    unit_ms: HOUR_MS,
+};
+/// In PostgreSQL alone: a SQLite file is of one farebox, and has fewer hours than a database of many.
+const DAYS: Source = Source {
+    table: "usage_days",
+    time: "day",
+    unit_ms: 24 * HOUR_MS,
+};
+
+impl Source {
+    /// The roll-ups that are read where whole months will do.
+    const fn coarsest(database: &Database) -> &'static Self {
+        match database {
+            Database::Sqlite(_) => &HOURS,
+            Database::Postgres(_) => &DAYS,
+        }
+    }
+
+    /// Whether its rows are entries, which are found by their ids.
+    const fn has_ids(&self) -> bool {
+        self.unit_ms == 1
+    }
+
+    /// This time in what the table counts in.
+    fn unit_at(&self, unix_ms: u64) -> i64 {
+        i64::try_from(unix_ms / self.unit_ms).unwrap_or(i64::MAX)
     }
 }
 

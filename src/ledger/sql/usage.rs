@@ -1,51 +1,21 @@
-//! Usage, summed: from roll-ups for whole hours, from entries for the rest.
+//! Usage, summed: from roll-ups for whole hours, or days where there are any, from entries for the rest.
 
-use super::super::usage::{HOUR_MS, UsageGroup, UsageSum, merge};
+use super::super::usage::{UsageGroup, UsageSum, merge};
 use super::super::{Bucket, LedgerFault, UsageQuery, UsageRow};
-use super::Sums;
 use super::pages::{bound, end_id, lowest_id};
+use super::{DAYS, ENTRIES, HOURS, Source, Sums};
 use crate::store::database::{Database, on};
 use crate::store::row::Columns;
 use farebox_domain::price::PriceVersion;
 use sqlx::AssertSqlSafe;
 
-/// A table of what was used.
-struct Source {
-    table: &'static str,
-    /// The column that says when, and what it counts in.
-    time: &'static str,
-    unit_ms: u64,
-    /// What is summed, but for the cost. Tokens are bounded (`Usage::MAX_TOKENS`), costs are not.
-    requests: &'static str,
-    /// Bounds that find the rows faster than the time does.
-    ids: &'static str,
-}
-
-const ENTRIES: Source = Source {
-    table: "entries",
-    time: "admitted_at_ms",
-    unit_ms: 1,
-    requests: "count(*)",
-    ids: "AND id >= $6 AND id < $7",
-};
-const ROLLUPS: Source = Source {
-    table: "usage_rollups",
-    time: "hour",
-    unit_ms: HOUR_MS,
-    requests: "sum(requests)",
-    ids: "",
-};
+/// A span of a table, in what its time counts in: from, until.
+type Part = (&'static Source, (u64, u64));
 
 pub(super) async fn usage(database: &Database, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerFault> {
-    let (spans, sums) = (query.spans(), Sums::of(database));
     let mut found = Vec::new();
-    for span in spans.entries {
-        let sql = select(query, &ENTRIES, sums.of_entries);
-        found.extend(rows_in(database, sql, query, span, true).await?);
-    }
-    if let Some(hours) = spans.rollups {
-        let sql = select(query, &ROLLUPS, sums.of_rollups);
-        found.extend(rows_in(database, sql, query, hours, false).await?);
+    for part in parts(database, query) {
+        found.extend(rows_in(database, query, part).await?);
     }
     let mut merged = merge(found.into_iter().filter(|row| row.sum.requests > 0))?;
     if merged.is_empty() && query.group_by == Default::default() {
@@ -57,13 +27,36 @@ pub(super) async fn usage(database: &Database, query: &UsageQuery) -> Result<Vec
     Ok(merged)
 }
 
+/// The coarsest tables that have what is asked for: days within hours within entries.
+fn parts(database: &Database, query: &UsageQuery) -> Vec<Part> {
+    let spans = query.spans();
+    let mut parts: Vec<Part> = spans.entries.into_iter().map(|span| (&ENTRIES, span)).collect();
+    let Some((first, end)) = spans.rollups else {
+        return parts;
+    };
+    let days = (first.div_ceil(24), end / 24);
+    let by_hour = query.group_by.bucket == Some(Bucket::Hour);
+    if by_hour || matches!(database, Database::Sqlite(_)) || days.0 >= days.1 {
+        parts.push((&HOURS, (first, end)));
+        return parts;
+    }
+    parts.push((&DAYS, days));
+    let edges = [(first, days.0 * 24), (days.1 * 24, end)];
+    parts.extend(
+        edges
+            .into_iter()
+            .filter(|(from, until)| from < until)
+            .map(|edge| (&HOURS, edge)),
+    );
+    parts
+}
+
 async fn rows_in(
     database: &Database,
-    sql: String,
     of: &UsageQuery,
-    (from, until): (u64, u64),
-    with_ids: bool,
+    (source, (from, until)): Part,
 ) -> Result<Vec<UsageRow>, LedgerFault> {
+    let sql = select(of, source, Sums::of(database));
     on!(database, pool => {
         let mut query = sqlx::query(AssertSqlSafe(sql))
             .bind(of.account.as_ref().map(|account| account.as_str()))
@@ -71,7 +64,7 @@ async fn rows_in(
             .bind(of.model.as_ref().map(|model| model.as_str()))
             .bind(bound(Some(from)))
             .bind(bound(Some(until)));
-        if with_ids {
+        if source.has_ids() {
             let lowest = lowest_id(Some(from)).as_bytes().to_vec();
             query = query.bind(lowest).bind(end_id(Some(until)));
         }
@@ -80,7 +73,7 @@ async fn rows_in(
 }
 
 /// Composed of the constants here alone; what the query holds is bound.
-fn select(query: &UsageQuery, source: &Source, cost: &str) -> String {
+fn select(query: &UsageQuery, source: &Source, sums: &Sums) -> String {
     let (by, time) = (query.group_by, source.time);
     let bucket = |bucket: Bucket| {
         let units = bucket.length_ms() / source.unit_ms;
@@ -110,11 +103,17 @@ fn select(query: &UsageQuery, source: &Source, cost: &str) -> String {
         Some(true) => "AND endpoint = 'embeddings'",
         Some(false) => "AND endpoint <> 'embeddings'",
     };
+    let (requests, cost, ids) = if source.has_ids() {
+        // The bounds of ids find the rows, which the time alone would not.
+        ("count(*)", sums.of_entries, "AND id >= $6 AND id < $7")
+    } else {
+        ("sum(requests)", sums.of_rollups, "")
+    };
     // PostgreSQL sums 64-bit numbers into NUMERIC; the sum of a roll-up fits into 64 bits again.
     let sum = |what: &str, name: &str| format!("CAST({what} AS bigint) AS {name}");
     let tokens = |name: &str| sum(&format!("sum({name})"), name);
     let sums = [
-        sum(source.requests, "requests"),
+        sum(requests, "requests"),
         tokens("prompt_tokens"),
         tokens("cached_tokens"),
         tokens("completion_tokens"),
@@ -124,11 +123,10 @@ fn select(query: &UsageQuery, source: &Source, cost: &str) -> String {
     format!(
         "SELECT {}, {} FROM {}
          WHERE ($1 IS NULL OR account = $1) AND ($2 IS NULL OR api_key = $2) AND ($3 IS NULL OR model = $3)
-         AND {time} >= $4 AND {time} < $5 {} {endpoint} {group_by}",
+         AND {time} >= $4 AND {time} < $5 {ids} {endpoint} {group_by}",
         selected.join(", "),
         sums.join(", "),
         source.table,
-        source.ids,
     )
 }
 

@@ -1,10 +1,10 @@
 //! Reading the whole ledger in one snapshot, for [`Verifier`] to recompute.
 
-use super::super::usage::{HOUR_MS, UsageGroup, UsageSum};
+use super::super::usage::{UsageGroup, UsageSum};
 use super::super::verify::{SpendingRow, Verifier};
 use super::super::{LedgerFault, UsageRow, Verification};
-use super::Sums;
 use super::columns::{ADJUSTMENT_COLUMNS, COLUMNS, adjustment_of, describe, entry_of};
+use super::{DAYS, HOURS, Source, Sums};
 use crate::store::database::{Database, on};
 use crate::store::prices::{ALL_PRICES, by_version};
 use crate::store::row::Columns;
@@ -19,6 +19,8 @@ const PAGE: i64 = 1_000;
 struct Snapshot {
     /// Begins it. In SQLite a read transaction is one; it begins with its first SELECT.
     begin: &'static str,
+    /// The roll-ups that there are.
+    rollups: &'static [&'static Source],
     /// Reads what counts against ceilings and is not what roll-ups and adjustments come to; nothing where ceilings are
     /// counted in memory.
     wrong_spending: Option<&'static str>,
@@ -29,10 +31,12 @@ impl Snapshot {
         match database {
             Database::Sqlite(_) => Self {
                 begin: "BEGIN",
+                rollups: &[&HOURS],
                 wrong_spending: None,
             },
             Database::Postgres(_) => Self {
                 begin: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                rollups: &[&HOURS, &DAYS],
                 wrong_spending: Some(WRONG_SPENDING),
             },
         }
@@ -42,8 +46,8 @@ impl Snapshot {
 /// A ceiling whose spending is not there is one of zero, and the other way round.
 const WRONG_SPENDING: &str = "
     WITH moved AS (
-        SELECT account, api_key, farebox_month(hour * 3600000) AS month, sum(cost) AS cost
-        FROM usage_rollups GROUP BY 1, 2, 3
+        SELECT account, api_key, farebox_month(day * 86400000) AS month, sum(cost) AS cost
+        FROM usage_days GROUP BY 1, 2, 3
     ), expected AS (
         SELECT 'account_month' AS kind, account AS owner, month AS period, sum(cost) AS spent FROM moved GROUP BY 2, 3
         UNION ALL SELECT 'key_month', api_key, month, sum(cost) FROM moved GROUP BY 2, 3
@@ -58,6 +62,7 @@ const WRONG_SPENDING: &str = "
 pub(super) async fn verify(database: &Database) -> Result<Verification, LedgerFault> {
     let Snapshot {
         begin,
+        rollups,
         wrong_spending,
     } = Snapshot::of(database);
     let adjustments = format!(
@@ -68,15 +73,11 @@ pub(super) async fn verify(database: &Database) -> Result<Verification, LedgerFa
         "SELECT {} FROM entries WHERE id > $1 ORDER BY id LIMIT {PAGE}",
         COLUMNS.join(", ")
     );
-    let rollups = format!(
-        "SELECT account, hour, api_key, model, endpoint, price_version, requests, prompt_tokens, cached_tokens,
-                completion_tokens, reasoning_tokens, {} FROM usage_rollups",
-        Sums::of(database).of_rollup
-    );
     on!(database, pool => {
         let mut snapshot = pool.begin_with(begin).await?;
         let prices = sqlx::query(ALL_PRICES).fetch_all(&mut *snapshot).await?;
-        let mut verifier = Verifier::new(by_version(&prices)?);
+        let units_ms = rollups.iter().map(|source| source.unit_ms);
+        let mut verifier = Verifier::new(by_version(&prices)?, units_ms);
         for row in &sqlx::query(AssertSqlSafe(adjustments)).fetch_all(&mut *snapshot).await? {
             add_adjustment(&mut verifier, row)?;
         }
@@ -91,8 +92,11 @@ pub(super) async fn verify(database: &Database) -> Result<Verification, LedgerFa
                 add_entry(&mut verifier, row)?;
             }
         }
-        for row in &sqlx::query(AssertSqlSafe(rollups)).fetch_all(&mut *snapshot).await? {
-            verifier.rollup(rollup_of(row)?);
+        for source in rollups {
+            let sql = rollups_of(source, Sums::of(database));
+            for row in &sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *snapshot).await? {
+                verifier.rollup(source.unit_ms, rollup_of(row, source)?);
+            }
         }
         if let Some(wrong_spending) = wrong_spending {
             for row in &sqlx::query(wrong_spending).fetch_all(&mut *snapshot).await? {
@@ -115,15 +119,26 @@ fn add_entry(verifier: &mut Verifier, row: &impl Columns) -> Result<(), LedgerFa
     match entry_of(row) {
         Ok(entry) => verifier.entry(&entry),
         Err(fault) => {
-            let (group, sum) = (group_of_entry(row), sum_of_entry(row));
-            verifier.unreadable(describe(row, fault), group.ok().zip(sum.ok()))
+            // It is rolled up all the same.
+            let admitted_at_ms = row.count("admitted_at_ms").map_err(LedgerFault::from);
+            let group = admitted_at_ms.and_then(|at_ms| group_of(row, at_ms));
+            let rolled_up = group.ok().zip(sum_of_entry(row).ok());
+            verifier.unreadable(describe(row, fault), rolled_up)
         }
     }
 }
 
-fn rollup_of(row: &impl Columns) -> Result<UsageRow, LedgerFault> {
+fn rollups_of(source: &Source, sums: &Sums) -> String {
+    format!(
+        "SELECT account, {}, api_key, model, endpoint, price_version, requests, prompt_tokens, cached_tokens,
+                completion_tokens, reasoning_tokens, {} FROM {}",
+        source.time, sums.of_rollup, source.table
+    )
+}
+
+fn rollup_of(row: &impl Columns, source: &Source) -> Result<UsageRow, LedgerFault> {
     Ok(UsageRow {
-        group: group_of(row, row.count("hour")?)?,
+        group: group_of(row, row.count(source.time)?.saturating_mul(source.unit_ms))?,
         sum: UsageSum {
             requests: row.count("requests")?,
             cost: row.sum("cost")?,
@@ -132,20 +147,15 @@ fn rollup_of(row: &impl Columns) -> Result<UsageRow, LedgerFault> {
     })
 }
 
-fn group_of(row: &impl Columns, hour: u64) -> Result<UsageGroup, LedgerFault> {
+fn group_of(row: &impl Columns, at_ms: u64) -> Result<UsageGroup, LedgerFault> {
     Ok(UsageGroup {
         account: Some(row.text("account")?.into()),
         key: Some(row.text("api_key")?.into()),
         model: Some(row.text("model")?.into()),
         endpoint: Some(row.text("endpoint")?.to_owned()),
         price_version: Some(PriceVersion(row.integer("price_version")?)),
-        bucket_ms: Some(hour.saturating_mul(HOUR_MS)),
+        bucket_ms: Some(at_ms),
     })
-}
-
-/// Where a row that is not an entry was rolled up all the same.
-fn group_of_entry(row: &impl Columns) -> Result<UsageGroup, LedgerFault> {
-    group_of(row, row.count("admitted_at_ms")? / HOUR_MS)
 }
 
 fn sum_of_entry(row: &impl Columns) -> Result<UsageSum, LedgerFault> {

@@ -25,11 +25,34 @@ pub(crate) trait Bench: Sized {
     fn version(&self) -> PriceVersion;
     /// Behind the ledger's back.
     async fn overwrite_cost(&self, id: RequestId, picodollars: i64);
+    /// From now on the database refuses the sample entry with this number, after others of its commit.
+    async fn refuse(&self, number: u64);
+    /// It no longer does.
+    async fn refuse_no_more(&self);
     /// Behind the ledger's back.
     async fn overwrite_rollups(&self, account: &str, picodollars: u32);
 }
 
 macro_rules! conformance {
+    ($bench:ty) => {
+        $crate::ledger::conformance::conformance! { $bench:
+            an_entry_reads_back_as_it_was_booked,
+            an_id_is_booked_once,
+            a_batch_of_any_size_is_booked_whole,
+            what_cannot_be_booked_books_nothing,
+            verify_counts_what_holds,
+            verify_finds_what_was_doctored,
+            verify_lists_some_and_counts_all,
+            sums_leave_64_bits_without_harm,
+            usage_is_cut_at_midnight_utc,
+            usage_is_summed_by_what_is_asked,
+            usage_of_any_span_is_the_fold,
+            a_month_is_what_was_admitted_in_it,
+            an_adjustment_is_booked_once,
+            pages_are_in_the_order_of_ids,
+            a_failed_commit_moves_nothing_and_the_next_one_is_right,
+        }
+    };
     ($bench:ty: $($promise:ident),* $(,)?) => {
         $(#[tokio::test]
         async fn $promise() {
@@ -146,6 +169,8 @@ pub(crate) async fn verify_counts_what_holds(bench: impl Bench) {
     }
     bench.ledger().commit(&all).await.unwrap();
     let verified = bench.ledger().verify().await.unwrap();
+    // Once for each database, in one process of `cargo test`.
+    insta::allow_duplicates! {
     insta::assert_snapshot!(serde_json::to_string_pretty(&verified).unwrap(), @r#"
     {
       "entries": 12,
@@ -172,6 +197,7 @@ pub(crate) async fn verify_counts_what_holds(bench: impl Bench) {
       "discrepancies": []
     }
     "#);
+    }
 }
 
 pub(crate) async fn verify_finds_what_was_doctored(bench: impl Bench) {
@@ -188,13 +214,15 @@ pub(crate) async fn verify_finds_what_was_doctored(bench: impl Bench) {
     bench.overwrite_rollups("acct_b", 5).await;
 
     let verified = ledger.verify().await.unwrap();
-    // What counts against ceilings is in one of the databases only.
+    // What counts against ceilings, and roll-ups by day, are in one of the databases only.
     let lines: Vec<String> = verified
         .discrepancies
         .iter()
-        .filter(|found| !matches!(found, Discrepancy::Spending(_)))
+        .filter(|found| !matches!(found, Discrepancy::Spending(_) | Discrepancy::DayRollup { .. }))
         .map(|found| serde_json::to_string(found).unwrap())
         .collect();
+    // Once for each database, in one process of `cargo test`.
+    insta::allow_duplicates! {
     insta::assert_snapshot!(lines.join("\n"), @r#"
     {"kind":"cost","id":"req_019ab697e80000000000000000000003","booked":"7","expected":"14220000"}
     {"kind":"price_version","id":"req_019ab697e80000000000000000000008","booked":1001,"expected":"test/model-1"}
@@ -203,6 +231,7 @@ pub(crate) async fn verify_finds_what_was_doctored(bench: impl Bench) {
     {"kind":"rollup","group":{"account":"acct_b","key":"key_1","model":"test/model-1","endpoint":"chat_completions","price_version":1,"bucket_ms":1764000000000},"booked":{"requests":1,"prompt_tokens":103,"cached_tokens":10,"completion_tokens":20,"reasoning_tokens":0,"cost":"5"},"expected":{"requests":1,"prompt_tokens":103,"cached_tokens":10,"completion_tokens":20,"reasoning_tokens":0,"cost":"15900000"}}
     {"kind":"rollup","group":{"account":"acct_b","key":"key_2","model":"test/model-1","endpoint":"chat_completions","price_version":1,"bucket_ms":1764000000000},"booked":{"requests":1,"prompt_tokens":104,"cached_tokens":11,"completion_tokens":21,"reasoning_tokens":1,"cost":"5"},"expected":{"requests":1,"prompt_tokens":104,"cached_tokens":11,"completion_tokens":21,"reasoning_tokens":1,"cost":"16240000"}}
     "#);
+    }
     let listed = u64::try_from(verified.discrepancies.len()).unwrap();
     assert_eq!((lines.len(), verified.discrepancies_total), (6, listed));
 }
@@ -582,6 +611,22 @@ pub(crate) async fn pages_are_in_the_order_of_ids(bench: impl Bench) {
         ..all_of_them
     };
     assert_eq!(page(about).await, [credit[3].clone()]);
+}
+
+pub(crate) async fn a_failed_commit_moves_nothing_and_the_next_one_is_right(bench: impl Bench) {
+    let ledger = bench.ledger();
+    let all = entries(0..10, "acct_a", bench.version());
+    ledger.commit(&all[..4]).await.unwrap();
+    bench.refuse(6).await;
+    ledger.commit(&all[4..]).await.unwrap_err();
+    ledger.commit(&all[4..]).await.unwrap_err();
+    assert_eq!(balance(ledger, "acct_a").await, (cost_sum(&all[..4]), 4));
+    ledger.commit(&all[4..6]).await.unwrap();
+
+    bench.refuse_no_more().await;
+    ledger.commit(&all[4..]).await.unwrap();
+    assert_eq!(balance(ledger, "acct_a").await, (cost_sum(&all), 10));
+    assert_eq!(ledger.verify().await.unwrap().discrepancies, []);
 }
 
 /// Random entries in random batches, ids repeated within and across them; the oracle is a fold in memory.

@@ -8,3 +8,4 @@ mod postgres;
 mod settler;
 mod reconcile;
 mod measure;
+mod measure_postgres;

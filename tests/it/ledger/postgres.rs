@@ -1,7 +1,7 @@
 //! The ledger in PostgreSQL: the conformance suite, and what is particular to it.
 
 use super::conformance::{Bench, balances_are_the_fold, conformance, sold};
-use super::samples::{adjustment, balance, cost_sum, entries, entry, id};
+use super::samples::{adjustment, cost_sum, entries, entry, id};
 use crate::postgres::{Database, Durability, Server};
 use farebox::ledger::{Discrepancy, Ledger, PgLedger, SpendingRow};
 use farebox::store::{PriceSource, Store};
@@ -81,28 +81,29 @@ impl Bench for PgBench {
         self.database.doctor(&sql).await;
     }
 
+    async fn refuse(&self, number: u64) {
+        let trouble = format!(
+            "CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trouble'; END $$;
+             CREATE TRIGGER trouble AFTER INSERT ON entries FOR EACH ROW WHEN (NEW.queue_us = {number})
+             EXECUTE FUNCTION trouble()"
+        );
+        let mut raw = self.database.raw().await;
+        raw.execute(sqlx::AssertSqlSafe(trouble)).await.unwrap();
+    }
+
+    async fn refuse_no_more(&self) {
+        let mut raw = self.database.raw().await;
+        raw.execute("DROP TRIGGER trouble ON entries").await.unwrap();
+    }
+
     async fn overwrite_rollups(&self, account: &str, picodollars: u32) {
-        let sql = format!("UPDATE usage_rollups SET cost = {picodollars} WHERE account = '{account}'");
+        let set = |table| format!("UPDATE {table} SET cost = {picodollars} WHERE account = '{account}'");
+        let sql = format!("{}; {}", set("usage_rollups"), set("usage_days"));
         self.database.doctor(&sql).await;
     }
 }
 
-conformance! { PgBench:
-    an_entry_reads_back_as_it_was_booked,
-    an_id_is_booked_once,
-    a_batch_of_any_size_is_booked_whole,
-    what_cannot_be_booked_books_nothing,
-    verify_counts_what_holds,
-    verify_finds_what_was_doctored,
-    verify_lists_some_and_counts_all,
-    sums_leave_64_bits_without_harm,
-    usage_is_cut_at_midnight_utc,
-    usage_is_summed_by_what_is_asked,
-    usage_of_any_span_is_the_fold,
-    a_month_is_what_was_admitted_in_it,
-    an_adjustment_is_booked_once,
-    pages_are_in_the_order_of_ids,
-}
+conformance! { PgBench }
 
 #[test]
 fn balances_are_the_fold_of_entries() {
@@ -230,6 +231,46 @@ async fn what_counts_against_ceilings_moves_with_what_is_booked() {
     );
 }
 
+#[tokio::test]
+async fn a_day_is_the_sum_of_its_entries() {
+    let bench = PgBench::open().await;
+    bench
+        .ledger
+        .commit(&entries(0..4, "acct_a", bench.version))
+        .await
+        .unwrap();
+    let doctored = "UPDATE usage_days SET prompt_tokens = 7 WHERE api_key = 'key_1';
+                    DELETE FROM usage_days WHERE api_key = 'key_2';
+                    INSERT INTO usage_days SELECT 'acct_x', day, api_key, model, endpoint, price_version, 1, 1, 1, 1, 1, 0
+                    FROM usage_days WHERE api_key = 'key_0'";
+    bench.database.doctor(doctored).await;
+    let verified = bench.ledger.verify().await.unwrap();
+    let days: Vec<(String, u64, u64)> = verified
+        .discrepancies
+        .iter()
+        .filter_map(|found| match found {
+            Discrepancy::DayRollup {
+                group,
+                booked,
+                expected,
+            } => {
+                let key = group.key.as_ref().unwrap().to_string();
+                Some((
+                    key,
+                    booked.map_or(0, |sum| sum.prompt_tokens),
+                    expected.prompt_tokens,
+                ))
+            }
+            _ => None,
+        })
+        .collect();
+    let of = |key: &str, booked, expected| (key.to_owned(), booked, expected);
+    assert_eq!(days.len(), 3, "{days:?}");
+    for found in [of("key_1", 7, 101), of("key_2", 0, 102), of("key_0", 1, 0)] {
+        assert!(days.contains(&found), "{found:?} in {days:?}");
+    }
+}
+
 /// The database and the domain agree on which month a time is in, also at the ends of what they know.
 #[tokio::test]
 async fn months_are_the_domains() {
@@ -259,29 +300,6 @@ async fn months_are_the_domains() {
         .map(|at| i64::from(Month::of_ms(*at).index()))
         .collect();
     assert_eq!(months, expected);
-}
-
-#[tokio::test]
-async fn a_failed_commit_moves_nothing_and_the_next_one_is_right() {
-    let bench = PgBench::open().await;
-    let all = entries(0..10, "acct_a", bench.version);
-    bench.ledger.commit(&all[..4]).await.unwrap();
-    // Fails after everything has moved.
-    let mut raw = bench.database.raw().await;
-    raw.execute(
-        "CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trouble'; END $$;
-         CREATE TRIGGER trouble AFTER UPDATE ON spending FOR EACH ROW EXECUTE FUNCTION trouble()",
-    )
-    .await
-    .unwrap();
-    bench.ledger.commit(&all[4..]).await.unwrap_err();
-    bench.ledger.commit(&all[4..]).await.unwrap_err();
-    assert_eq!(balance(&bench.ledger, "acct_a").await, (cost_sum(&all[..4]), 4));
-
-    raw.execute("DROP TRIGGER trouble ON spending").await.unwrap();
-    bench.ledger.commit(&all[4..]).await.unwrap();
-    assert_eq!(balance(&bench.ledger, "acct_a").await, (cost_sum(&all), 10));
-    assert_eq!(bench.ledger.verify().await.unwrap().discrepancies, []);
 }
 
 /// The ledger is told of each outage by an error, and is right again by itself when the database is back.

@@ -7,6 +7,7 @@
 
 mod installed;
 mod server;
+mod serve;
 
 pub(crate) use server::{Durability, Server};
 

@@ -15,6 +15,20 @@ pub(crate) trait Bench: Sized {
 }
 
 macro_rules! conformance {
+    ($bench:ty) => {
+        $crate::store::conformance::conformance! { $bench:
+            accounts_have_names_of_their_own,
+            a_key_is_revoked_once,
+            limits_are_set_changed_and_taken_away,
+            ceilings_are_set_changed_and_taken_away,
+            an_account_is_closed_once,
+            settings_read_back,
+            a_price_has_a_version_until_it_changes,
+            a_directory_belongs_to_one_farebox,
+            a_directory_that_cannot_be_made_is_named,
+            the_directory_is_private,
+        }
+    };
     ($bench:ty: $($promise:ident),* $(,)?) => {
         $(#[tokio::test]
         async fn $promise() {

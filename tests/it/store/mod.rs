@@ -2,6 +2,6 @@
 //! the form that this farebox knows.
 
 pub(crate) mod conformance;
-mod sqlite;
+pub(crate) mod sqlite;
 mod postgres;
 mod migrations;

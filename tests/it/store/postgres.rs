@@ -47,18 +47,7 @@ fn price() -> Price {
     }
 }
 
-conformance! { PgBench:
-    accounts_have_names_of_their_own,
-    a_key_is_revoked_once,
-    limits_are_set_changed_and_taken_away,
-    ceilings_are_set_changed_and_taken_away,
-    an_account_is_closed_once,
-    settings_read_back,
-    a_price_has_a_version_until_it_changes,
-    a_directory_belongs_to_one_farebox,
-    a_directory_that_cannot_be_made_is_named,
-    the_directory_is_private,
-}
+conformance! { PgBench }
 
 /// Whatever the server is set to. A trigger sees what a writer's connection has.
 #[tokio::test]

@@ -13,7 +13,7 @@ struct SqliteBench {
 }
 
 /// A connection that knows no rules.
-pub(super) async fn raw(data_dir: &Path) -> SqliteConnection {
+pub(crate) async fn raw(data_dir: &Path) -> SqliteConnection {
     SqliteConnectOptions::new()
         .filename(data_dir.join("farebox.sqlite"))
         .create_if_missing(true)
@@ -38,18 +38,7 @@ impl Bench for SqliteBench {
     }
 }
 
-conformance! { SqliteBench:
-    accounts_have_names_of_their_own,
-    a_key_is_revoked_once,
-    limits_are_set_changed_and_taken_away,
-    ceilings_are_set_changed_and_taken_away,
-    an_account_is_closed_once,
-    settings_read_back,
-    a_price_has_a_version_until_it_changes,
-    a_directory_belongs_to_one_farebox,
-    a_directory_that_cannot_be_made_is_named,
-    the_directory_is_private,
-}
+conformance! { SqliteBench }
 
 #[tokio::test]
 async fn a_store_of_a_newer_farebox_is_refused() {
