@@ -364,11 +364,11 @@ mod tests {
             task: Task::Chat,
             context_length: 4096,
             max_output_tokens: 4096,
-            price: Price {
-                input: TokenPrice::from_picodollars(1),
-                cached_input: None,
-                output: TokenPrice::from_picodollars(1),
-            },
+            price: Price::of_tokens(
+                TokenPrice::from_picodollars(1),
+                None,
+                TokenPrice::from_picodollars(1),
+            ),
             deployments: vec![Deployment {
                 engine: engine.into(),
                 serves: id.into(),

@@ -1,7 +1,7 @@
 //! models.yaml: text -> domain values, or every fault at once, each with its path, line and column.
 //!
 //! [`parse`] reads the text into a tree that knows where everything stands (`yaml`), walks it without stopping at a
-//! fault (`reader`), makes models and engines of it (`model`, `prompt`, `catalog`) and the settings of the server
+//! fault (`reader`), makes models, prices and engines of it (`model`, `prompt`, `price`, `catalog`) and the settings of the server
 //! (`serving`), and lets the catalog check that the parts hold together. What it gives back either holds, or is
 //! the list of what does not.
 //!
@@ -15,12 +15,14 @@ mod reader;
 mod names;
 mod prompt;
 mod model;
+mod price;
 mod catalog;
 mod serving;
 #[cfg(test)]
 mod tests;
 
 pub use fault::{Fault, Faults};
+pub use price::parse_price;
 pub use serving::{ServerSettings, Timeouts};
 
 use farebox_domain::attempt::RetryBudget;

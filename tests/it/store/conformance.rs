@@ -182,11 +182,7 @@ pub(crate) async fn settings_read_back(bench: impl Bench) {
 pub(crate) async fn a_price_has_a_version_until_it_changes(bench: impl Bench) {
     let store = bench.store();
     let (a, b) = ("test/a".into(), "test/b".into());
-    let cheap = Price {
-        input: TokenPrice::from_picodollars(1),
-        cached_input: None,
-        output: TokenPrice::MAX,
-    };
+    let cheap = Price::of_tokens(TokenPrice::from_picodollars(1), None, TokenPrice::MAX);
     let dear = Price {
         cached_input: Some(TokenPrice::from_picodollars(1)),
         ..cheap.clone()
