@@ -10,10 +10,10 @@ pub mod charge;
 pub mod check;
 pub mod schedule;
 
-pub use check::PriceFault;
-pub use multiplier::{Multiplier, NotAMultiplier};
-pub use schedule::{PriceSchedule, PriceVersion, VersionedPrice};
-pub use unit::{
+pub use self::check::PriceFault;
+pub use self::multiplier::{Multiplier, NotAMultiplier};
+pub use self::schedule::{PriceSchedule, PriceVersion, VersionedPrice};
+pub use self::unit::{
     AudioTimePrice, CharacterPrice, EngineTimePrice, ImagePrice, NotAPrice, RequestPrice, TokenPrice,
 };
 
