@@ -2,6 +2,7 @@
 //!
 //! - [`when`] reads points in time as people write them; [`money`] is what accounts pay in, may owe and may spend,
 //!   [`bill`] what their owners are shown, too;
+//! - [`price`] is how prices are shown and given, [`corrections`] what becomes of those that were wrong;
 //! - lists come as `{"data": [...]}`; times are RFC 3339 in UTC; money is given twice, in whole picodollars and in
 //!   USD, both as decimal strings, as JSON's numbers would round them.
 
@@ -9,7 +10,9 @@ pub mod when;
 pub mod money;
 pub mod bill;
 pub mod price;
+pub mod corrections;
 
+pub use corrections::{NewRefund, NewRerate, RefundView, RerateRow, RerateView};
 pub use price::{ContextTierView, NewPrice, PriceSet, PriceStatus, PriceVersionView, PriceView};
 
 use farebox_domain::ids::{AccountId, EngineName, KeyId, ModelId};

@@ -4,7 +4,7 @@
 //! store. Where replicas share a database [`postgres`] is the first and an [`outbox`] the second. [`sql`] is what the
 //! two ledgers have in common. Requests call neither: they hand their entry to the [`settler`], which records many in
 //! one transaction.
-//! [`verify`] recomputes all of it.
+//! [`verify`] recomputes all of it; [`rerate`] and [`refund`] are how something is put right that was booked.
 //! The policy is in docs/LEDGER.md.
 //!
 //! Architecture invariant: entries are only ever added. There is no call that changes or removes one, and the
@@ -16,6 +16,8 @@ pub mod sql;
 pub mod sqlite;
 pub mod postgres;
 pub mod outbox;
+pub mod rerate;
+pub mod refund;
 pub mod settler;
 pub mod lease;
 

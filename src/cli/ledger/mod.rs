@@ -1,4 +1,7 @@
-//! `farebox ledger verify`
+//! `farebox ledger verify|rerate|refund`
+
+pub mod rerate;
+pub mod refund;
 
 use crate::admin_api::{DiscrepancyView, VerifyView};
 use crate::cli::client::{AdminArgs, AdminClient};
@@ -23,11 +26,18 @@ pub struct LedgerArgs {
 pub enum LedgerCommand {
     /// Recompute every entry, correction and roll-up. Exits with 2 if something does not add up.
     Verify,
+    /// Show what a corrected price changes in requests that were billed, and with --book correct them. Entries stay as they
+    /// are; each difference becomes an entry of its own.
+    Rerate(Box<rerate::RerateArgs>),
+    /// Give back what a request cost, in part or in whole.
+    Refund(refund::RefundArgs),
 }
 
 /// Runs the command.
 pub async fn run(args: LedgerArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
     match args.command {
+        LedgerCommand::Rerate(args) => rerate::run(*args, client, out).await,
+        LedgerCommand::Refund(args) => refund::run(args, client, out).await,
         LedgerCommand::Verify => {
             let answer = client.post_long(&["ledger", "verify"]).await?;
             client.show(&answer, out, shown)?;
