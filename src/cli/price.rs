@@ -31,17 +31,21 @@ pub enum PriceCommand {
     },
     /// Give a model another price. It holds for the very next request, or from a time on by itself; what is in flight keeps
     /// its own. What is not given is not sold any more.
-    Set {
-        /// The model's id or an alias.
-        #[arg(long)]
-        model: String,
-        /// From when it holds: a date (its start in UTC), a time in RFC 3339, or a span from now such as 2h.
-        #[arg(long, value_name = "WHEN")]
-        from: Option<String>,
-        /// The whole price.
-        #[command(flatten)]
-        price: PriceFlags,
-    },
+    Set(Box<SetArgs>),
+}
+
+/// Arguments of `farebox price set`.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// The model's id or an alias.
+    #[arg(long)]
+    pub model: String,
+    /// From when it holds: a date (its start in UTC), a time in RFC 3339, or a span from now such as 2h.
+    #[arg(long, value_name = "WHEN")]
+    pub from: Option<String>,
+    /// The whole price.
+    #[command(flatten)]
+    pub price: PriceFlags,
 }
 
 /// A price on the command line, in the texts of models.yaml.
@@ -129,11 +133,11 @@ pub async fn run(args: PriceArgs, client: &AdminClient, out: &mut dyn Write) -> 
                 listed(&list.data, out)
             })
         }
-        PriceCommand::Set { model, price, from } => {
+        PriceCommand::Set(args) => {
             let new = NewPrice {
-                model,
-                price: price.into_json(),
-                from,
+                model: args.model,
+                price: args.price.into_json(),
+                from: args.from,
             };
             let answer = client.send_json(Method::POST, &["prices"], &new).await?;
             client.show(&answer, out, set)
@@ -247,9 +251,9 @@ mod tests {
         .map_err(|fault| fault.to_string())?;
         match cli.command {
             Command::Price(PriceArgs {
-                command: PriceCommand::Set { price, .. },
+                command: PriceCommand::Set(args),
                 ..
-            }) => Ok(price.into_json()),
+            }) => Ok(args.price.into_json()),
             other => Err(format!("{other:?}")),
         }
     }

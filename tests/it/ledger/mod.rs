@@ -6,5 +6,6 @@ mod conformance;
 mod sqlite;
 mod postgres;
 mod settler;
+mod rerate;
 mod measure;
 mod measure_postgres;
