@@ -13,11 +13,16 @@ use crate::config::{Faults, Settings};
 use crate::engines::client::{Engine, EngineFault};
 use crate::engines::prompt::{self, PromptCounters};
 use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel};
+use crate::export::receiver::ReceiverFault;
+use crate::export::{Exporter, Pauses};
 use crate::http;
 use crate::ledger::outbox::OutboxFault;
-use crate::ledger::{Books, Journal, Ledger, LedgerFault, Settler, SettlerObserver};
+use crate::ledger::{
+    Books, EngineCounters, ExportQueue, Journal, Ledger, LedgerFault, Settler, SettlerObserver,
+};
 use crate::pipeline::checkpoint::checkpoint_open;
 use crate::pipeline::{Pipeline, settle_abandoned};
+use crate::reconcile::Sampler;
 use crate::secrets::Secrets;
 use crate::store::{DatabaseUrl, Store, StoreFault};
 use crate::telemetry::log;
@@ -55,6 +60,14 @@ pub struct App {
     pub registry: Arc<Registry>,
     /// The bill.
     pub ledger: Arc<dyn Ledger>,
+    /// What the engines said that they had counted.
+    pub counters: Arc<dyn EngineCounters>,
+    /// Asks them.
+    pub sampler: Arc<Sampler>,
+    /// What a receiver is still to be told of it.
+    pub export_queue: Arc<dyn ExportQueue>,
+    /// Who tells it; `None` where models.yaml names no receiver.
+    pub exporter: Option<Arc<Exporter>>,
     /// What serves a request.
     pub pipeline: Arc<Pipeline>,
     /// Every metric.
@@ -131,6 +144,9 @@ pub enum StartFault {
     /// Tokenizers and chat templates of no use, each at the line that names it.
     #[error(transparent)]
     Prompts(#[from] Faults),
+    /// The receiver of the export.
+    #[error(transparent)]
+    Export(#[from] ReceiverFault),
     /// The metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] MetricFault),
@@ -182,6 +198,7 @@ impl App {
             store.keys().await?,
             store.limits().await?,
         );
+        let (export_queue, engine_counters) = books.beside();
         let (journal, ledger, replica): (Arc<dyn Journal>, Arc<dyn Ledger>, _) = match books {
             Books::Embedded(both) => {
                 both.recover().await?;
@@ -241,6 +258,21 @@ impl App {
                 .tasks
                 .spawn(probe(Arc::clone(engine), background.stop_probes.clone()));
         }
+        let sampler = Arc::new(Sampler::new(
+            Arc::clone(&registry),
+            Arc::clone(&engine_counters),
+            clock.clone(),
+            replica
+                .as_ref()
+                .map_or_else(String::new, |replica| replica.id.clone()),
+        ));
+        let sampling = Arc::clone(&sampler).run(background.stop_probes.clone());
+        background.tasks.spawn(sampling);
+        let exporter = set_up_export(&settings, &export_queue, &clock, &metrics, read_env).await?;
+        if let Some(exporter) = &exporter {
+            let delivering = Arc::clone(exporter).run(background.stop_probes.clone());
+            background.tasks.spawn(delivering);
+        }
         let app = Arc::new(Self {
             started_at_ms: clock.unix_ms(),
             clock,
@@ -249,6 +281,10 @@ impl App {
             directory,
             registry,
             ledger,
+            counters: engine_counters,
+            sampler,
+            export_queue,
+            exporter,
             pipeline,
             metrics,
             secrets,
@@ -327,6 +363,7 @@ impl App {
         if let Some(replica) = &self.replica {
             replica.stop().await;
         }
+        self.sampler.sample().await;
         self.background.stop_log.cancel();
         self.background.log.close();
         self.background.log.wait().await;
@@ -335,6 +372,11 @@ impl App {
     /// Whether requests should be sent here: not while draining, nor while no engine is up.
     pub fn is_ready(&self) -> bool {
         !self.draining.is_cancelled() && self.registry.any_engine_up()
+    }
+
+    /// How many settlements the outbox still has, which the ledger lacks; `None` where there is no outbox.
+    pub fn in_outbox(&self) -> Option<u64> {
+        self.replica.as_ref().map(|replica| replica.outbox.pending())
     }
 
     /// The text that Prometheus scrapes. Gauges are read from their sources now.
@@ -408,6 +450,32 @@ fn set_up_engines(
     } else {
         Err(StartFault::Engines(faults))
     }
+}
+
+/// Switches the export on where models.yaml names a receiver. Where it does not any more, what is booked waits on: a
+/// section that is taken out for an hour must not lose an hour.
+async fn set_up_export(
+    settings: &Settings,
+    queue: &Arc<dyn ExportQueue>,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+    read_env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Arc<Exporter>>, StartFault> {
+    let Some(export) = &settings.export else {
+        if queue.is_switched_on().await? {
+            log::export_unsent();
+        }
+        return Ok(None);
+    };
+    let exporter = Exporter::new(
+        export,
+        Arc::clone(queue),
+        Pauses::default(),
+        (clock.clone(), Arc::clone(metrics)),
+        read_env,
+    )?;
+    queue.switch_on().await?;
+    Ok(Some(Arc::new(exporter)))
 }
 
 async fn join_registry(

@@ -292,6 +292,158 @@ pub struct DiscrepancyView {
     pub expected: String,
 }
 
+/// `POST /admin/v1/ledger/reconcile`
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reconcile {
+    /// From then on: a time, a date or a span of [`when`]. A day back, unless it is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Until then; until now, unless it is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// This engine alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+}
+
+/// The ledger held against the engines' own counters.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReconcileView {
+    /// Whether every difference is explained.
+    pub explained: bool,
+    /// Settlements that wait in the outbox of the replica that was asked: the ledger does not have their tokens yet. `null`
+    /// where there is no outbox.
+    pub in_outbox: Option<u64>,
+    /// Each engine.
+    pub data: Vec<ReconciledView>,
+}
+
+/// One engine's comparison.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReconciledView {
+    /// Which.
+    pub engine: EngineName,
+    /// What it is, by its name in models.yaml.
+    pub kind: String,
+    /// `null` where there are not two samples: an engine of this kind counts nothing, or it was not there.
+    pub span: Option<ReconciledSpan>,
+}
+
+/// What was compared.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReconciledSpan {
+    /// The first sample.
+    pub from: String,
+    /// The last one.
+    pub until: String,
+    /// How many there are.
+    pub samples: u64,
+    /// Times that the engine started anew.
+    pub restarts: u64,
+    /// Requests that the ledger has.
+    pub requests: u64,
+    /// Whether its prompt counter leaves cached tokens out, so that the ledger's are left out too.
+    pub prompt_excludes_cached: bool,
+    /// Prompt tokens.
+    pub prompt: ComparedView,
+    /// Tokens that were made.
+    pub generation: ComparedView,
+    /// Cached prompt tokens by the engine, `null` if it does not count them. Not judged.
+    pub cached_by_engine: Option<u64>,
+    /// The same by the ledger.
+    pub cached_by_ledger: Option<u64>,
+}
+
+/// One kind of tokens.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ComparedView {
+    /// By the engine.
+    pub engine: u64,
+    /// By the ledger.
+    pub ledger: u64,
+    /// Engine less ledger.
+    pub difference: i64,
+    /// Why they may differ.
+    pub reasons: Vec<ReasonView>,
+    /// What no reason explains: not from farebox, or counted wrongly.
+    pub unexplained: i64,
+}
+
+/// Why the two may differ.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReasonView {
+    /// `edges`, `open`, `outbox`, `cut_short`, `deltas`, `engine_corrected`, `engine_partial`, `failed_attempts` or
+    /// `restart`.
+    pub why: String,
+    /// How many requests or tries it is about.
+    pub count: u64,
+    /// The least that it can come to, engine less ledger.
+    pub least: i64,
+    /// The most.
+    pub most: i64,
+}
+
+/// `GET /admin/v1/export`: how the export stands.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ExportView {
+    /// Whether what is booked is kept to be delivered.
+    pub switched_on: bool,
+    /// The form in which models.yaml's receiver is told; `null` where it names none, and nothing is delivered.
+    pub format: Option<String>,
+    /// Entries and adjustments that are still to be delivered.
+    pub pending: u64,
+    /// Those that this process has delivered.
+    pub delivered: u64,
+    /// When it last did.
+    pub last_delivery: Option<String>,
+    /// When it last could not, and why.
+    pub last_failure: Option<ExportFailureView>,
+    /// Whether nothing was delivered since then.
+    pub failing: bool,
+    /// How many the receiver refused.
+    pub refused_total: u64,
+    /// The first twenty of them.
+    pub refused: Vec<RefusedEventView>,
+}
+
+/// A delivery that failed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ExportFailureView {
+    /// When.
+    pub at: String,
+    /// Why.
+    pub why: String,
+}
+
+/// An entry or adjustment that the receiver refused.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RefusedEventView {
+    /// `req_...` or `adj_...`.
+    pub id: String,
+    /// The receiver's HTTP status; 0 where it was not sent.
+    pub status: u16,
+    /// What the receiver said, the first of it.
+    pub reason: String,
+    /// When.
+    pub refused_at: String,
+}
+
+/// `POST /admin/v1/export/backfill`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportBackfill {
+    /// What was admitted or booked since then: a time, a date or a span of [`when`].
+    pub since: String,
+}
+
+/// The answer to `backfill`, `retry` and `off`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ExportChanged {
+    /// How many events were put into the queue, or with `off` taken out of it.
+    pub events: u64,
+}
+
 /// An engine. Its URL and its key are not told.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EngineView {

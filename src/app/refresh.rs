@@ -12,11 +12,11 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 
 /// Reads again what was changed, until `stop`. Where nobody else changes anything it ends at once.
 pub(super) async fn refresh(app: Arc<App>, stop: CancellationToken) {
-    let mut seen = match app.store.revision().await {
-        Ok(None) => return,
-        Ok(seen) => seen,
-        Err(_) => None,
-    };
+    if let Ok(None) = app.store.revision().await {
+        return;
+    }
+    // Unknown, so all is read once more: what was changed since it was read at the start has moved the revision already.
+    let mut seen = None;
     let mut notices: Option<Changes> = None;
     while !stop.is_cancelled() {
         if notices.is_none() {

@@ -18,6 +18,8 @@ const LEASE_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
 /// What a replica has besides its pipeline.
 pub(super) struct Replica {
+    /// Its name among the others, as long as its data directory lives.
+    pub(super) id: String,
     pub(super) outbox: Arc<Outbox>,
     shipper: Arc<Shipper>,
     lessor: Arc<PgLessor>,
@@ -62,6 +64,7 @@ impl Replica {
             LEASE_DEADLINE,
         ));
         Ok(Self {
+            id,
             outbox,
             shipper,
             lessor,

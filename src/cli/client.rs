@@ -129,6 +129,16 @@ impl AdminClient {
             .await
     }
 
+    /// Sends a value, to have something done that takes as long as the ledger is long.
+    pub async fn post_json_long<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl serde::Serialize,
+    ) -> Result<Answer<T>, CliError> {
+        let request = self.request(Method::POST, path).json(body);
+        self.read(request.timeout(LEDGER_TIMEOUT)).await
+    }
+
     /// Shows an answer: its JSON if that was asked for, else what `table` writes.
     pub fn show<T>(
         &self,

@@ -108,6 +108,9 @@ pub enum CliError {
     /// The ledger does not add up; what was found has been told.
     #[error("{} found", counted(usize::try_from(*.0).unwrap_or(usize::MAX), "discrepancy"))]
     Discrepancies(u64),
+    /// The ledger and an engine's counters differ, and nothing explains by how much; it has been told.
+    #[error("tokens that nothing explains: another client of the engine, or a fault in counting")]
+    Unexplained,
     /// No database where there must be one.
     #[error("no database. Set FAREBOX_DATABASE_URL to postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
     NoDatabase,
@@ -140,7 +143,7 @@ impl CliError {
             | Self::NoTokenizer { .. }
             | Self::Unreadable { .. } => EXIT_USAGE,
             Self::Refused(body) if body.code.as_deref() == Some("invalid_request_error") => EXIT_USAGE,
-            Self::Discrepancies(_) | Self::OldDatabase(_) => EXIT_DISCREPANCIES,
+            Self::Discrepancies(_) | Self::Unexplained | Self::OldDatabase(_) => EXIT_DISCREPANCIES,
             // Whoever read the output has read enough: `farebox usage | head`.
             Self::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::NoToken

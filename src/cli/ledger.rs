@@ -1,8 +1,9 @@
-//! `farebox ledger verify`
+//! `farebox ledger verify` and `farebox ledger reconcile`
 
-use crate::admin_api::{DiscrepancyView, VerifyView};
+use crate::admin_api::{DiscrepancyView, Reconcile, VerifyView};
 use crate::cli::client::{AdminArgs, AdminClient};
 use crate::cli::error::CliError;
+use crate::cli::reconcile;
 use crate::cli::table::{Align, Table};
 use clap::{Args, Subcommand};
 use std::io::{self, Write};
@@ -23,6 +24,19 @@ pub struct LedgerArgs {
 pub enum LedgerCommand {
     /// Recompute every entry, correction and roll-up. Exits with 2 if something does not add up.
     Verify,
+    /// Hold the ledger against the engines' own token counters, and explain each difference. Exits with 2 if something
+    /// is not explained.
+    Reconcile {
+        /// From then on: a date (its start in UTC), a time in RFC 3339, or a span back from now. A day, if it is not said.
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+        /// Until then.
+        #[arg(long, value_name = "WHEN")]
+        until: Option<String>,
+        /// Only this engine.
+        #[arg(long)]
+        engine: Option<String>,
+    },
 }
 
 /// Runs the command.
@@ -37,6 +51,10 @@ pub async fn run(args: LedgerArgs, client: &AdminClient, out: &mut dyn Write) ->
             } else {
                 Err(CliError::Discrepancies(verified.discrepancies_total))
             }
+        }
+        LedgerCommand::Reconcile { since, until, engine } => {
+            let wanted = Reconcile { since, until, engine };
+            reconcile::run(&wanted, client, out).await
         }
     }
 }

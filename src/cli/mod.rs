@@ -1,7 +1,7 @@
 //! The command line: one file for each group of commands. It alone reads the environment, and hands on values.
 //!
 //! - [`serve`], [`check`], [`count`], [`migrate`] and [`simulate`] work by themselves;
-//! - [`account`], [`key`], [`limit`], [`usage`], [`statement`], [`ledger`] and [`engine`] speak to a running gateway through
+//! - [`account`], [`key`], [`limit`], [`usage`], [`statement`], [`ledger`], [`export`] and [`engine`] speak to a running gateway through
 //!   [`client`], so what they change acts on the very next request;
 //! - [`database`] is an argument that two of them have;
 //! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
@@ -20,6 +20,8 @@ pub mod credit;
 pub mod usage;
 pub mod statement;
 pub mod ledger;
+pub mod reconcile;
+pub mod export;
 pub mod engine;
 pub mod client;
 pub mod database;
@@ -42,8 +44,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, or `migrate --check` \
-                          an old form; 64 bad usage or a bad configuration file.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, `ledger reconcile` what \
+                          it cannot explain, or `migrate --check` an old form; 64 bad usage or a bad configuration file.";
 
 /// What farebox can do.
 #[derive(Debug, Subcommand)]
@@ -74,6 +76,8 @@ pub enum Command {
     Statement(statement::StatementArgs),
     /// Check the ledger.
     Ledger(ledger::LedgerArgs),
+    /// Show and steer what a receiver is told of entries.
+    Export(export::ExportArgs),
     /// Show the engines.
     Engine(engine::EngineArgs),
 }
@@ -121,6 +125,7 @@ impl Command {
             Self::Usage(args) => args.admin.json,
             Self::Statement(args) => args.admin.json,
             Self::Ledger(args) => args.admin.json,
+            Self::Export(args) => args.admin.json,
             Self::Engine(args) => args.admin.json,
         }
     }
@@ -155,6 +160,9 @@ impl Command {
             }),
             Self::Ledger(args) => ask(args.admin.clone(), async |client| {
                 ledger::run(args, client, out).await
+            }),
+            Self::Export(args) => ask(args.admin.clone(), async |client| {
+                export::run(args, client, out).await
             }),
             Self::Engine(args) => ask(args.admin.clone(), async |client| {
                 engine::run(args, client, out).await

@@ -2,7 +2,7 @@
 //!
 //! [`parse`] reads the text into a tree that knows where everything stands (`yaml`), walks it without stopping at a
 //! fault (`reader`), makes models and engines of it (`model`, `prompt`, `catalog`) and the settings of the server
-//! (`serving`), and lets the catalog check that the parts hold together. What it gives back either holds, or is
+//! (`serving`) and of the export (`export`), and lets the catalog check that the parts hold together. What it gives back either holds, or is
 //! the list of what does not.
 //!
 //! Invariant: nothing here reads the environment, a clock or the network. A key is named by its variable, and
@@ -17,9 +17,11 @@ mod prompt;
 mod model;
 mod catalog;
 mod serving;
+mod export;
 #[cfg(test)]
 mod tests;
 
+pub use export::{ExportFormat, ExportSettings};
 pub use fault::{Fault, Faults};
 pub use serving::{ServerSettings, Timeouts};
 
@@ -50,6 +52,8 @@ pub struct Settings {
     pub retry: RetryBudget,
     /// How long engines have.
     pub timeouts: Timeouts,
+    /// Who is told of every entry, if anybody is.
+    pub export: Option<ExportSettings>,
     /// Where the files of the models' prompts are named.
     prompt_keys: PromptKeys,
 }
@@ -133,11 +137,14 @@ pub fn parse(text: &str, file: &str) -> Result<Settings, Faults> {
 }
 
 fn read_document(document: &Item<'_>, faults: &mut Collector) -> Option<Settings> {
-    const KEYS: [&str; 6] = ["models", "engines", "limits", "server", "timeouts", "retries"];
+    const KEYS: [&str; 7] = [
+        "models", "engines", "limits", "server", "timeouts", "retries", "export",
+    ];
     let fields = document.mapping(&KEYS, faults)?;
     let server = serving::server(&fields, faults);
     let timeouts = serving::timeouts(&fields, faults);
     let retry = serving::retries(&fields, faults);
+    let export = export::read(&fields, faults);
     let (catalog, prompt_keys) = catalog::read(&fields, faults)?;
     Some(Settings {
         catalog,
@@ -145,6 +152,7 @@ fn read_document(document: &Item<'_>, faults: &mut Collector) -> Option<Settings
         server,
         retry,
         timeouts,
+        export,
     })
 }
 

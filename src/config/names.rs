@@ -1,4 +1,5 @@
-//! What a name may be: of a model, an engine, an environment variable, and an engine's address.
+//! What a name may be: of a model, an engine, an environment variable, a customer; and an engine's and a receiver's
+//! address.
 //!
 //! Each rule gives the message that says what to write instead. None repeats what could be a secret.
 
@@ -70,7 +71,7 @@ pub(super) fn environment_variable(text: &str) -> Result<String, String> {
     if holds {
         return Ok(text.to_owned());
     }
-    let message = "expected the name of the environment variable that holds the engine's key, such as VLLM_A_KEY \
+    let message = "expected the name of the environment variable that holds the key, such as VLLM_A_KEY \
                    (letters, digits and `_`), not the key itself";
     Err(message.to_owned())
 }
@@ -116,6 +117,53 @@ pub(super) fn url(text: &str) -> Result<String, String> {
         ));
     }
     Ok(base.to_owned())
+}
+
+/// The URL that an export posts to, whole. It may have a query; what is not shown in faults is what could be a secret.
+pub(super) fn receiver_url(text: &str) -> Result<String, String> {
+    let refuse = |message: &str| Err(message.to_owned());
+    if !(text.starts_with("http://") || text.starts_with("https://")) {
+        return refuse("the receiver's URL begins with http:// or https://");
+    }
+    let odd = |character: char| character.is_control() || character.is_whitespace() || character == '\\';
+    if text.contains(odd) {
+        return refuse("spaces, control characters and `\\` have no place in a URL");
+    }
+    let parsed = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return refuse(
+            "the receiver's URL has no user and password; name the key's variable in `api_key_env`",
+        );
+    }
+    if parsed.fragment().is_some() {
+        return refuse("the receiver's URL has no fragment");
+    }
+    if parsed.port() == Some(0) {
+        return refuse("port 0 is nobody's port");
+    }
+    Ok(parsed.into())
+}
+
+/// The `source` of CloudEvents. CloudEvents 1.0: a URI reference that is not empty.
+pub(super) fn event_source(text: &str) -> Result<String, String> {
+    let holds = !text.is_empty() && text.len() <= NAME_BYTES && text.bytes().all(|b| b.is_ascii_graphic());
+    if holds {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "a source is 1 to {NAME_BYTES} printable ASCII characters without spaces, not {}",
+        quoted(text)
+    ))
+}
+
+/// An account's id, or what a receiver calls it.
+pub(super) fn of_a_customer(text: &str) -> Result<String, String> {
+    if !text.is_empty() && text.len() <= MODEL_NAME_BYTES && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "this is 1 to {MODEL_NAME_BYTES} bytes without control characters"
+    ))
 }
 
 #[cfg(test)]

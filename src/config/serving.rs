@@ -11,7 +11,7 @@ const fn seconds(seconds: u64) -> Duration {
 }
 
 /// No wait is shorter, none is longer.
-const WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=seconds(24 * 3600);
+pub(super) const WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=seconds(24 * 3600);
 /// The same where not to wait at all means something.
 const WAIT_OR_NONE: RangeInclusive<Duration> = Duration::ZERO..=seconds(24 * 3600);
 /// A body is read whole, so its limit is memory.
@@ -152,7 +152,8 @@ pub(super) fn retries(document: &Fields<'_>, faults: &mut Collector) -> RetryBud
     retries
 }
 
-fn section<'a>(
+/// A mapping of the document, if it is there.
+pub(super) fn section<'a>(
     document: &Fields<'a>,
     key: &str,
     keys: &[&str],
@@ -163,7 +164,8 @@ fn section<'a>(
         .and_then(|item: &Item<'a>| item.mapping(keys, faults))
 }
 
-fn set_duration(
+/// Takes a time over, if the key is there and holds.
+pub(super) fn set_duration(
     fields: &Fields<'_>,
     key: &str,
     bounds: RangeInclusive<Duration>,
@@ -176,7 +178,8 @@ fn set_duration(
     set(setting, read);
 }
 
-fn set<T>(setting: &mut T, read: Option<T>) {
+/// Takes a value over, if there is one.
+pub(super) fn set<T>(setting: &mut T, read: Option<T>) {
     if let Some(value) = read {
         *setting = value;
     }

@@ -153,7 +153,7 @@ timeouts: { connect: "1 fortnight", total: 90h }
     models.yaml:22:53: models[2].engines[1].model: there is no such key here; the keys are engine, serves, lora
     models.yaml:24:27: engines[0].kind: expected one of vllm, sglang, llama.cpp, trtllm, ollama, tei, openai (any other server that speaks OpenAI's API), found `vlm`; did you mean `vllm`?
     models.yaml:24:37: engines[0].url: leave out the `/v1`, farebox adds it: `http://10.0.0.4:8000`
-    models.yaml:24:77: engines[0].api_key_env: expected the name of the environment variable that holds the engine's key, such as VLLM_A_KEY (letters, digits and `_`), not the key itself
+    models.yaml:24:77: engines[0].api_key_env: expected the name of the environment variable that holds the key, such as VLLM_A_KEY (letters, digits and `_`), not the key itself
     models.yaml:25:13: engines[1].name: the engine `vllm-a` is described twice; first on line 24
     models.yaml:25:78: engines[1].max_concurrent: expected a whole number from 1 to 1000000, found `-1`
     models.yaml:28:3: limits.concurrent_requests: this key is here twice; first on line 27
@@ -305,7 +305,7 @@ fn every_rule_says_what_is_wrong_and_where() {
     routing: round_robin => id: again
         12:5: models[0].id: this key is here twice; first on line 3
     retries: { => retry: {
-        27:1: retry: there is no such key here; the keys are models, engines, limits, server, timeouts, retries
+        27:1: retry: there is no such key here; the keys are models, engines, limits, server, timeouts, retries, export
     engines:\n  - { name: vllm-a => engine:\n  - { name: vllm-a
         2:1: engines: missing: the list of engines that serve the models
         18:1: engine: there is no such key; did you mean `engines`?
@@ -441,7 +441,7 @@ fn every_rule_says_what_is_wrong_and_where() {
     https://engines.example/other => engines.example
         20:42: engines[1].url: an engine's URL begins with http:// or https://, unlike `engines.example`
     VLLM_A_KEY => sk-s3cret
-        19:76: engines[0].api_key_env: expected the name of the environment variable that holds the engine's key, such as VLLM_A_KEY (letters, digits and `_`), not the key itself
+        19:76: engines[0].api_key_env: expected the name of the environment variable that holds the key, such as VLLM_A_KEY (letters, digits and `_`), not the key itself
     500ms => 0ms
         26:22: timeouts.connect: expected a time from 1ms to 24h, found `0ms`
     500ms => 1.5s
@@ -560,7 +560,7 @@ fn a_file_without_a_document_says_what_it_needs() {
     models.yaml:1:9: models: the list is empty
     models.yaml:2:1: engines: expected a list, found nothing
     "#);
-    insta::assert_snapshot!(faults_of("[1]"), @"models.yaml:1:1: expected a mapping with the keys models, engines, limits, server, timeouts, retries, found a list");
+    insta::assert_snapshot!(faults_of("[1]"), @"models.yaml:1:1: expected a mapping with the keys models, engines, limits, server, timeouts, retries, export, found a list");
 }
 
 #[test]
@@ -630,6 +630,74 @@ fn hostile_files_are_refused_in_time() {
     ] {
         assert!(parse(&text, "models.yaml").is_err());
     }
+}
+
+#[test]
+fn an_export_is_read_with_its_defaults() {
+    let read = |export: &str| parse(&format!("{GOOD}\n{export}"), "models.yaml");
+    assert_eq!(read("").unwrap().export, None);
+    let export = read("export: { url: \"http://10.0.0.9:8888/api/v1/events\" }")
+        .unwrap()
+        .export;
+    let export = export.unwrap();
+    assert_eq!(export.url, "http://10.0.0.9:8888/api/v1/events");
+    assert_eq!((export.format, export.batch), (ExportFormat::CloudEvents, 100));
+    let all = "export:
+  url: https://api.stripe.com/v1/billing/meter_events
+  format: stripe
+  api_key_env: STRIPE_KEY
+  batch: 1000
+  timeout: 3s
+  customers: [{ account: acct_1, customer: cus_1 }]
+";
+    let export = read(all).unwrap().export.unwrap();
+    assert_eq!((export.format, export.batch), (ExportFormat::Stripe, 1000));
+    assert_eq!(export.customers["acct_1"], "cus_1");
+}
+
+#[test]
+fn each_fault_of_an_export_is_told_with_its_line() {
+    let faults = |export: &str| {
+        let lines_before = GOOD.lines().count() + 1;
+        let found = parse(&format!("{GOOD}\n{export}"), "models.yaml").unwrap_err();
+        let shown = found.into_iter().map(|fault| {
+            let (line, column) = (fault.line - lines_before, fault.column);
+            format!("{line}:{column}: {}: {}", fault.path, fault.message)
+        });
+        shown.collect::<Vec<_>>().join("\n")
+    };
+    let told = faults(
+        "export:
+  url: http://me:s3cret@host/
+  format: openmetre
+  api_key_env: sk-s3cret
+  batch: 0
+  timeout: soon
+  source: a b
+  sauce: x
+  customers:
+    - { account: acct_1, customer: cus_1 }
+    - { account: acct_1, customer: cus_2 }
+    - { account: acct_2 }
+",
+    );
+    assert!(!told.contains("s3cret"), "{told}");
+    insta::assert_snapshot!(told, @r#"
+    2:8: export.url: the receiver's URL has no user and password; name the key's variable in `api_key_env`
+    3:11: export.format: expected one of cloudevents, lago, stripe, found `openmetre`
+    4:16: export.api_key_env: expected the name of the environment variable that holds the key, such as VLLM_A_KEY (letters, digits and `_`), not the key itself
+    5:10: export.batch: expected a whole number from 1 to 1000, found `0`
+    6:12: export.timeout: expected a time such as "500ms", "30s", "10m" or "2h", or seconds as a whole number; found `soon`
+    7:11: export.source: a source is 1 to 100 printable ASCII characters without spaces, not `a b`
+    8:3: export.sauce: there is no such key; did you mean `source`?
+    11:7: export.customers[1]: `acct_1` is here twice
+    12:7: export.customers[2].customer: missing: what the receiver calls it
+    "#);
+    insta::assert_snapshot!(faults("export: { format: stripe, batch: 10 }"), @r#"
+    1:9: export.url: missing: what is posted to, such as "http://10.0.0.9:8888/api/v1/events"
+    1:9: export: Stripe knows customers by ids of its own: list them in `customers`, as { account: acct_..., customer: cus_... }
+    "#);
+    insta::assert_snapshot!(faults("export: { url: \"http://host/\", format: lago, batch: 101 }"), @"1:53: export.batch: Lago takes at most 100 events at once");
 }
 
 /// A value that stands for one that could not be read never leaves.

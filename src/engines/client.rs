@@ -1,6 +1,7 @@
 //! One engine: its HTTP client, its key, and how many requests are there from here.
 
 use crate::clock::Clock;
+use crate::engines::counters::{self, Counters};
 use crate::engines::health::Health;
 use bytes::Bytes;
 use farebox_domain::attempt::AttemptFault;
@@ -10,12 +11,14 @@ use farebox_domain::ledger::Endpoint;
 use farebox_domain::route::Candidate;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Engines behind uvicorn close a connection that was idle for 5 s; a request must not meet that moment.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes of an engine's metrics. vLLM's histograms come to some hundred thousand.
+const METRICS_LIMIT_BYTES: usize = 8 << 20;
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -72,8 +75,10 @@ pub struct Engine {
     completions: reqwest::Url,
     embeddings: reqwest::Url,
     health_url: reqwest::Url,
+    metrics_url: reqwest::Url,
     authorization: Option<HeaderValue>,
     in_flight: AtomicU32,
+    failed_attempts: AtomicU64,
 }
 
 impl Engine {
@@ -115,8 +120,10 @@ impl Engine {
             completions: url("/v1/completions")?,
             embeddings: url("/v1/embeddings")?,
             health_url: url(spec.kind.health_path())?,
+            metrics_url: url(counters::metrics_path(spec.kind))?,
             authorization: bearer(spec, read_env)?,
             in_flight: AtomicU32::new(0),
+            failed_attempts: AtomicU64::new(0),
         })
     }
 
@@ -166,6 +173,36 @@ impl Engine {
             Ok(response) => Ok(response.into()),
             Err(_) => Err(AttemptFault::Unreachable),
         }
+    }
+
+    /// So many tries at it failed; it may have made tokens for nobody.
+    pub fn attempts_failed(&self, count: u64) {
+        self.failed_attempts.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The tries that failed since this was asked before.
+    pub fn take_failed_attempts(&self) -> u64 {
+        self.failed_attempts.swap(0, Ordering::Relaxed)
+    }
+
+    /// Asks it what it has counted; `None` where it does not answer, or counts nothing that is known.
+    pub async fn read_counters(&self) -> Option<Counters> {
+        if !counters::has_counters(self.kind) {
+            return None;
+        }
+        let mut request = self.client.get(self.metrics_url.clone()).timeout(PROBE_TIMEOUT);
+        if let Some(key) = &self.authorization {
+            request = request.header(AUTHORIZATION, key.clone());
+        }
+        let mut answer = request.send().await.ok()?.error_for_status().ok()?;
+        let mut text = Vec::new();
+        while let Some(chunk) = answer.chunk().await.ok()? {
+            if text.len() + chunk.len() > METRICS_LIMIT_BYTES {
+                return None;
+            }
+            text.extend_from_slice(&chunk);
+        }
+        counters::read(self.kind, std::str::from_utf8(&text).ok()?)
     }
 
     /// Asks it whether it can serve, and remembers the answer. Returns whether that is news.

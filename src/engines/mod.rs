@@ -3,11 +3,13 @@
 //! - [`registry`]: what models.yaml sells, joined to the engines that serve it;
 //! - [`prompt`]: how many tokens a model's prompts have, counted before an engine has seen them;
 //! - [`client`]: one engine's HTTP client and its count of requests in flight;
+//! - [`counters`]: what it counted itself, for `farebox ledger reconcile`;
 //! - [`health`]: whether it is up, by probe and by what it does to requests;
 //! - [`sse`]: its streams, cut into events without copying them.
 
 pub mod registry;
 pub mod prompt;
 pub mod client;
+pub mod counters;
 pub mod health;
 pub mod sse;

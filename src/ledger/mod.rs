@@ -4,7 +4,8 @@
 //! store. Where replicas share a database [`postgres`] is the first and an [`outbox`] the second. [`sql`] is what the
 //! two ledgers have in common. Requests call neither: they hand their entry to the [`settler`], which records many in
 //! one transaction.
-//! [`verify`] recomputes all of it.
+//! [`verify`] recomputes all of it. [`reconcile`] holds it against the engines' [`counters`]. [`export`] is the queue of
+//! what a receiver is still to be told.
 //! The policy is in docs/LEDGER.md.
 //!
 //! Architecture invariant: entries are only ever added. There is no call that changes or removes one, and the
@@ -12,6 +13,9 @@
 
 pub mod usage;
 pub mod verify;
+pub mod export;
+pub mod counters;
+pub mod reconcile;
 pub mod sql;
 pub mod sqlite;
 pub mod postgres;
@@ -19,6 +23,8 @@ pub mod outbox;
 pub mod settler;
 pub mod lease;
 
+pub use counters::{CounterSample, EngineCounters};
+pub use export::{EventId, ExportItem, ExportQueue, QueueCounts, RefusedEvent};
 pub use lease::{LeaseAnswer, Lessor, Scope, Standing};
 pub use outbox::{Bookkeeper, Outbox, OutboxFault, Shipper};
 pub use postgres::{PgLedger, PgLessor, ReplicaBooks};
@@ -120,7 +126,18 @@ impl Books {
             Database::Postgres(_) => Self::Shared(Arc::new(PgLedger::open(store).await?)),
         })
     }
+
+    /// What is kept in the same database.
+    pub fn beside(&self) -> Beside {
+        match self {
+            Self::Embedded(ledger) => (ledger.clone(), ledger.clone()),
+            Self::Shared(ledger) => (ledger.clone(), ledger.clone()),
+        }
+    }
 }
+
+/// What is kept beside a ledger: the export's queue and the engines' counters.
+pub type Beside = (Arc<dyn ExportQueue>, Arc<dyn EngineCounters>);
 
 /// What an account's entries and adjustments come to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -17,12 +17,34 @@ use std::fmt;
 pub(crate) type Form = (i64, &'static str, &'static str);
 
 /// The embedded store's.
-pub(super) const SQLITE: [Form; 2] = [
+pub(super) const SQLITE: [Form; 4] = [
     (1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
     (2, "money", include_str!("../../migrations/sqlite/0002_money.sql")),
+    (
+        3,
+        "export",
+        include_str!("../../migrations/sqlite/0003_export.sql"),
+    ),
+    (
+        4,
+        "counters",
+        include_str!("../../migrations/sqlite/0004_counters.sql"),
+    ),
 ];
 
-const POSTGRES: [Form; 1] = [(1, "init", include_str!("../../migrations/postgres/0001_init.sql"))];
+const POSTGRES: [Form; 3] = [
+    (1, "init", include_str!("../../migrations/postgres/0001_init.sql")),
+    (
+        2,
+        "export",
+        include_str!("../../migrations/postgres/0002_export.sql"),
+    ),
+    (
+        3,
+        "counters",
+        include_str!("../../migrations/postgres/0003_counters.sql"),
+    ),
+];
 
 /// Where a PostgreSQL notes which steps it has taken.
 const TABLE: &str = "_sqlx_migrations";

@@ -85,3 +85,34 @@ pub fn engine_probed(engine: &EngineName, up: bool) {
 pub fn panicked(place: &str) {
     tracing::error!(place, "panic");
 }
+
+/// Events could not be delivered: told for the first failure of a row of them.
+pub fn export_failed(why: &str) {
+    tracing::warn!(why, "export fails; it is tried again until it is delivered");
+}
+
+/// Events are delivered again.
+pub fn export_recovered() {
+    tracing::info!("export is delivered again");
+}
+
+/// An event that the receiver will not take.
+pub fn export_refused(event_id: &str, status: u16) {
+    tracing::error!(
+        event_id,
+        status,
+        "the receiver of the export refused an event; it is set aside (farebox export status)"
+    );
+}
+
+/// Events wait for a receiver that models.yaml does not name any more.
+pub fn export_unsent() {
+    tracing::warn!(
+        "export is switched on and models.yaml names no receiver: events wait. `farebox export off` ends it"
+    );
+}
+
+/// What the engines counted could not be kept; the next minute's can.
+pub fn counters_not_kept(cause: &dyn std::fmt::Display) {
+    tracing::warn!(%cause, "the engines' counters were not kept");
+}

@@ -4,8 +4,8 @@ use farebox_domain::attempt::AttemptFault;
 use farebox_domain::ids::ModelId;
 use farebox_domain::ledger::{Entry, EntryState};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use std::time::Duration;
 
@@ -45,6 +45,10 @@ pub struct Metrics {
     commit_seconds: Histogram,
     commit_entries: Histogram,
     commit_failures: IntCounter,
+    exported: IntCounter,
+    export_failures: IntCounter,
+    export_refused: IntCounter,
+    export_lag: IntGauge,
     gauges: Gauges,
 }
 
@@ -100,6 +104,11 @@ impl Metrics {
         };
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
             let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, MetricFault>(metric)
+        };
+        let gauge = |name: &str, help: &str| {
+            let metric = IntGauge::new(name, help)?;
             registry.register(Box::new(metric.clone()))?;
             Ok::<_, MetricFault>(metric)
         };
@@ -177,6 +186,22 @@ impl Metrics {
                 BATCH_ENTRIES,
             )?,
             commit_failures: counter("farebox_ledger_commit_failures_total", "Commits that failed.")?,
+            exported: counter(
+                "farebox_export_delivered_events_total",
+                "Entries and adjustments that the receiver of the export took.",
+            )?,
+            export_failures: counter(
+                "farebox_export_failures_total",
+                "Deliveries that have to be made again.",
+            )?,
+            export_refused: counter(
+                "farebox_export_refused_events_total",
+                "Entries and adjustments that the receiver refused; they are set aside.",
+            )?,
+            export_lag: gauge(
+                "farebox_export_lag_seconds",
+                "The age of the oldest entry or adjustment that was not delivered when it was last looked.",
+            )?,
             gauges: Gauges {
                 in_flight: gauges(
                     "farebox_in_flight_requests",
@@ -250,6 +275,27 @@ impl Metrics {
         if !ok {
             self.commit_failures.inc();
         }
+    }
+
+    /// The receiver of the export took so many events.
+    pub fn exported(&self, events: u64) {
+        self.exported.inc_by(events);
+    }
+
+    /// A delivery failed.
+    pub fn export_failed(&self) {
+        self.export_failures.inc();
+    }
+
+    /// The receiver of the export refused an event.
+    pub fn export_refused(&self) {
+        self.export_refused.inc();
+    }
+
+    /// The oldest event that was not delivered is so old.
+    pub fn export_lags(&self, age: Duration) {
+        self.export_lag
+            .set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// The text that Prometheus scrapes, after `read` has set the gauges from their sources.

@@ -86,6 +86,21 @@ const RULES: &[Rule] = &[
         because: "all may name these, so these may name nobody else: anything more would be a circle",
     },
     Rule {
+        who: Who::These(&["export"]),
+        may_not_name: What::ModulesBut(&["export", "ledger", "config", "clock", "telemetry"]),
+        because: "the export reads the ledger's queue and is a part of nobody's request",
+    },
+    Rule {
+        who: Who::These(&["reconcile"]),
+        may_not_name: What::ModulesBut(&["reconcile", "engines", "ledger", "clock", "telemetry"]),
+        because: "it holds the engines' counters against the ledger, and is a part of nobody's request",
+    },
+    Rule {
+        who: Who::AllBut(&["export", "reconcile", "http", "app", "cli", "main", "lib"]),
+        may_not_name: What::Modules(&["export", "reconcile"]),
+        because: "nothing that serves a request waits for an export or a report",
+    },
+    Rule {
         who: Who::These(&["simulate"]),
         may_not_name: What::ModulesBut(&["simulate"]),
         because: "the simulated engine checks the gateway; with the gateway's own code it would agree with its faults",
@@ -106,9 +121,10 @@ const RULES: &[Rule] = &[
         because: "SQL that is elsewhere is SQL that the second database's tests do not see",
     },
     Rule {
-        who: Who::AllBut(&["engines", "cli"]),
+        who: Who::AllBut(&["engines", "cli", "export"]),
         may_not_name: What::Crate("reqwest"),
-        because: "a client is built once for each engine, with its timeouts; the CLI has one for the admin API",
+        because: "a client is built once for each engine, with its timeouts; the CLI has one for the admin API, and \
+                  the export one for its receiver, who is no engine",
     },
     Rule {
         who: Who::Domain,

@@ -468,7 +468,7 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       -h, --help     Print help
       -V, --version  Print version
 
-    Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, or `migrate --check` an old form; 64 bad usage or a bad configuration file.
+    Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, `ledger reconcile` what it cannot explain, or `migrate --check` an old form; 64 bad usage or a bad configuration file.
     [0]
     ");
 }

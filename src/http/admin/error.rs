@@ -31,7 +31,7 @@ pub enum AdminError {
     /// Something that is named does not exist.
     #[error("there is no {what} `{name}`{hint}")]
     NotFound {
-        /// `account`, `key` or `model`.
+        /// `account`, `key`, `model` or `engine`.
         what: Noun,
         /// The name that was given.
         name: String,
@@ -68,6 +68,8 @@ pub enum Noun {
     Key,
     /// A model.
     Model,
+    /// An engine.
+    Engine,
 }
 
 impl Display for Noun {
@@ -76,6 +78,7 @@ impl Display for Noun {
             Self::Account => "account",
             Self::Key => "key",
             Self::Model => "model",
+            Self::Engine => "engine",
         })
     }
 }
@@ -121,6 +124,9 @@ impl AdminError {
             Self::NotFound {
                 what: Noun::Model, ..
             } => "model_not_found",
+            Self::NotFound {
+                what: Noun::Engine, ..
+            } => "engine_not_found",
             Self::NameTaken(_) => "name_taken",
             Self::UnknownPath(_) => "unknown_url",
             Self::MethodNotAllowed { .. } => "method_not_allowed",

@@ -5,7 +5,7 @@
 //! - [`read`] turns bodies and queries into values, [`error`] turns what does not hold into answers;
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
 //! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`spending`], [`usage`], [`statements`],
-//!   [`ledger`], [`serving`].
+//!   [`ledger`], [`reconcile`], [`export`], [`serving`].
 //!
 //! Architecture Invariant: there is one list of routes, [`routes`]. The router is made of it, and so is the test
 //! that tries each one without a token.
@@ -21,6 +21,8 @@ pub mod spending;
 pub mod usage;
 pub mod statements;
 pub mod ledger;
+pub mod reconcile;
+pub mod export;
 pub mod serving;
 
 use crate::app::App;
@@ -78,6 +80,11 @@ pub fn routes() -> Vec<Route> {
         ("DELETE", "/admin/v1/keys/{key}", delete(keys::revoke)),
         ("GET", "/admin/v1/usage", get(usage::report)),
         ("POST", "/admin/v1/ledger/verify", post(ledger::verify)),
+        ("POST", "/admin/v1/ledger/reconcile", post(reconcile::report)),
+        ("GET", "/admin/v1/export", get(export::show)),
+        ("POST", "/admin/v1/export/retry", post(export::retry)),
+        ("POST", "/admin/v1/export/backfill", post(export::backfill)),
+        ("POST", "/admin/v1/export/off", post(export::off)),
         ("GET", "/admin/v1/engines", get(serving::engines)),
         ("GET", "/admin/v1/models", get(serving::models)),
     ]

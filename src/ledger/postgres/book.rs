@@ -3,7 +3,7 @@
 use super::super::outbox::Bookkeeper;
 use super::super::{LedgerFault, Scope};
 use super::{PgLedger, PgWriter};
-use farebox_domain::ids::RequestId;
+use farebox_domain::ids::{AdjustmentId, RequestId};
 use farebox_domain::ledger::{Adjustment, AdjustmentKind, Entry, Settlement};
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
@@ -11,6 +11,9 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+
+/// The first bytes of an id are its time.
+const TIME_BYTES: usize = 6;
 
 impl PgLedger {
     /// Books settlements of this replica in one transaction. A settlement that is booked already is left as it is, and
@@ -147,6 +150,16 @@ async fn take_from_leases(
         .collect())
 }
 
+/// Made of the entry's id, so that it is the same if it is booked again; and not the same as the entry's, since the export
+/// tells entries and adjustments apart by their ids.
+fn write_off_id(entry: RequestId) -> AdjustmentId {
+    let mut id = *entry.as_bytes();
+    for byte in id.iter_mut().skip(TIME_BYTES) {
+        *byte = !*byte;
+    }
+    AdjustmentId::from_bytes(id)
+}
+
 /// What came too late and is beyond the balance, entry by entry until the account is back at its ceiling.
 async fn write_offs(
     connection: &mut PgConnection,
@@ -180,8 +193,7 @@ async fn write_offs(
             let amount = over.min(entry.cost);
             over = over.saturating_sub(amount);
             write_offs.push(Adjustment {
-                // Its own, made of the entry's: booked again, it is the same.
-                id: farebox_domain::ids::AdjustmentId::from_bytes(*entry.id.as_bytes()),
+                id: write_off_id(entry.id),
                 account: account.clone(),
                 kind: AdjustmentKind::WriteOff,
                 amount,

@@ -8,6 +8,7 @@
 mod insert;
 mod book;
 mod leases;
+mod export;
 
 pub use book::ReplicaBooks;
 pub use leases::PgLessor;
@@ -33,6 +34,8 @@ pub type PgLedger = SqlLedger<PgWriter>;
 pub struct PgWriter {
     sql: InsertSql,
     writer: Writer<PgConnectOptions>,
+    /// For what is not booking, so that no settlement waits for it.
+    beside: Writer<PgConnectOptions>,
 }
 
 impl PgLedger {
@@ -44,6 +47,7 @@ impl PgLedger {
         let writer = PgWriter {
             sql: InsertSql::new(),
             writer: Writer::new(opened.options.clone()),
+            beside: Writer::new(opened.options.clone()),
         };
         Ok(Self {
             store: store.clone(),
@@ -53,15 +57,27 @@ impl PgLedger {
 }
 
 impl PgWriter {
-    /// Does this with the connection, or gives up.
+    /// Does this with the connection that books, or gives up.
     async fn write<T>(
         &self,
         what: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerFault>,
     ) -> Result<T, LedgerFault> {
-        match tokio::time::timeout(ANSWER_TIMEOUT, self.writer.write(what)).await {
-            Ok(done) => done,
-            Err(elapsed) => Err(LedgerFault::Database(Box::new(elapsed))),
-        }
+        in_time(self.writer.write(what)).await
+    }
+
+    /// Does this with the other connection, or gives up.
+    async fn write_beside<T>(
+        &self,
+        what: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerFault>,
+    ) -> Result<T, LedgerFault> {
+        in_time(self.beside.write(what)).await
+    }
+}
+
+async fn in_time<T>(doing: impl Future<Output = Result<T, LedgerFault>>) -> Result<T, LedgerFault> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, doing).await {
+        Ok(done) => done,
+        Err(elapsed) => Err(LedgerFault::Database(Box::new(elapsed))),
     }
 }
 

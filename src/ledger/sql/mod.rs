@@ -5,10 +5,12 @@
 
 pub(super) mod columns;
 pub(super) mod writer;
-mod pages;
+pub(super) mod pages;
 mod balances;
 mod usage;
 mod verify;
+pub(super) mod export;
+mod counters;
 
 use super::usage::HOUR_MS;
 use super::{

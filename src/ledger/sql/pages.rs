@@ -45,7 +45,7 @@ pub(super) async fn entries_of(database: &Database, ids: &[RequestId]) -> Result
 }
 
 /// A time as 64 signed bits. Nothing happened after the year 292 million, so a later one is the same as the last.
-pub(super) fn bound(time: Option<u64>) -> Option<i64> {
+pub(in crate::ledger) fn bound(time: Option<u64>) -> Option<i64> {
     time.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX))
 }
 

@@ -10,6 +10,7 @@ pub(super) mod batch;
 pub(super) mod checkpoints;
 mod insert;
 mod write;
+mod export;
 
 use super::sql::columns::COLUMNS;
 use super::sql::writer::Writer;

@@ -8,6 +8,7 @@ mod edge;
 mod forwarding;
 mod receipt;
 mod money;
+mod reconcile;
 
 use farebox::admission::directory::hash_secret;
 use farebox::app::{App, Given};

@@ -6,5 +6,6 @@ mod conformance;
 mod sqlite;
 mod postgres;
 mod settler;
+mod reconcile;
 mod measure;
 mod measure_postgres;

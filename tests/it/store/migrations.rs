@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 const SQLITE_0001: &str = include_str!("../../../migrations/sqlite/0001_init.sql");
 
 /// The last form of PostgreSQL that this farebox knows.
-const LATEST: i64 = 1;
+const LATEST: i64 = 3;
 
 async fn connect(database: &Database) -> Result<Store, StoreFault> {
     let directory = tempfile::tempdir().unwrap();
@@ -124,7 +124,9 @@ async fn the_command_says_what_it_does_and_serve_says_the_command() {
     let database = Server::shared().empty_database().await;
     insta::assert_snapshot!(farebox("farebox migrate --check", &database).await, @"
     URL: lacks 0001_init
-    error: 1 migration missing. Run `farebox migrate`
+    URL: lacks 0002_export
+    URL: lacks 0003_counters
+    error: 3 migrations missing. Run `farebox migrate`
     [2]
     ");
     let data = tempfile::tempdir().unwrap();
@@ -138,6 +140,8 @@ async fn the_command_says_what_it_does_and_serve_says_the_command() {
     ");
     insta::assert_snapshot!(farebox("farebox migrate", &database).await, @"
     URL: applied 0001_init
+    URL: applied 0002_export
+    URL: applied 0003_counters
     [0]
     ");
     insta::assert_snapshot!(farebox("farebox migrate", &database).await, @"
