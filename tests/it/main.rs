@@ -14,3 +14,4 @@ mod config;
 mod crash;
 mod gateway;
 mod ledger;
+mod outbox;

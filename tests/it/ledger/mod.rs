@@ -1,7 +1,7 @@
 //! The ledger's promises: a conformance suite for any `Ledger`, what only SQLite does, and the grouped commit.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop on a fault")]
 
-mod samples;
+pub(crate) mod samples;
 mod conformance;
 mod sqlite;
 mod settler;
