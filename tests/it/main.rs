@@ -21,3 +21,4 @@ mod postgres;
 mod place;
 mod replicas;
 mod store;
+mod outbox;
