@@ -4,17 +4,18 @@ import openai
 import pytest
 
 from catalog import ALIAS, CHAT, EMBEDDING, MODELS_YAML, SLASHED
-from processes import Farebox, until
+from processes import Farebox, REPO, until
 
 
 @pytest.fixture
-def gateway(tmp_path, idle_engine, embedding_engine):
+def gateway(tmp_path, idle_engine, embedding_engine, tokenizer_files):
     """A farebox of its own, so that nobody else's requests are between its samples."""
     gateway = Farebox(
         tmp_path,
         MODELS_YAML.format(
             chat=CHAT, alias=ALIAS, slashed=SLASHED, embedding=EMBEDDING,
             chat_url=idle_engine.url, embedding_url=embedding_engine.url,
+            tokenizer=tokenizer_files / "tokenizer.json", template=REPO / "scripts/smollm2.jinja",
         ),
     )
     yield gateway
