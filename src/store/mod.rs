@@ -68,8 +68,8 @@ pub enum StoreFault {
     },
     /// A file that may not be written, or whose folder may not.
     #[error(
-        "the database file {} cannot be opened for writing. Look at the owner and mode of it and of its folder, and \
-         whether the disk is mounted read-only", .0.display()
+        "the database file {} cannot be opened for writing. Look at the owner and mode of it, of its -wal and -shm files \
+         and of its folder, and whether the disk is mounted read-only", .0.display()
     )]
     NotWritable(PathBuf, #[source] sqlx::Error),
     /// The file was written by a newer farebox, or a migration failed.

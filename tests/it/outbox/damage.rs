@@ -1,7 +1,7 @@
 //! Disks that lose or change what they had confirmed: what was acknowledged is there, or the file is refused.
 
 use super::targets::{Target, shared};
-use super::{kept, open, said, settlement, settlements, try_open};
+use super::{checkpointed, kept, open, said, settlement, settlements, try_open};
 use farebox::ledger::{Journal, OutboxFault, Shipper};
 use farebox::store::{Store, StoreFault};
 use std::fs;
@@ -223,19 +223,4 @@ async fn a_damaged_store_is_refused_with_what_to_do() {
         "{}",
         said(&refused)
     );
-}
-
-/// Everything is in the file itself, and nothing in its WAL.
-async fn checkpointed(file: &Path) {
-    use sqlx::{ConnectOptions, Connection};
-    let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(file)
-        .connect()
-        .await
-        .unwrap();
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    connection.close().await.unwrap();
 }
