@@ -57,7 +57,8 @@ pub enum StoreFault {
     /// A file that SQLite cannot read as it wrote it.
     #[error(
         "the database file {} is damaged: {found}. Nothing was changed in it. Keep a copy of it and of its -wal file, \
-         then put back a sound copy, or make one with `sqlite3 {} .recover` (docs/LEDGER.md, A damaged file)",
+         then put back a sound copy, or make one of what can still be read: `sqlite3 {} .dump` (docs/LEDGER.md, A damaged \
+         file)",
         .path.display(), .path.display()
     )]
     Damaged {
