@@ -1,6 +1,6 @@
 //! What is sold costs: the price of each unit, and what a usage comes to.
 //!
-//! - [`unit`] is the price of one token, request, image and so on, [`multiplier`] what a service tier makes of it;
+//! - [`mod@unit`] is the price of one token, request, image and so on, [`multiplier`] what a service tier makes of it;
 //! - [`Price`] is what a model costs; [`charge`] multiplies it by what was used, [`check`] finds what does not hold in it;
 //! - [`schedule`] names prices, and says when each holds.
 
