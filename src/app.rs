@@ -411,6 +411,9 @@ impl App {
             }
             let queued = i64::try_from(self.pipeline.settler.queued()).unwrap_or(i64::MAX);
             gauges.ledger_queued.with_label_values(&["sqlite"]).set(queued);
+            if let Some(replica) = &self.replica {
+                replica.read_gauges(gauges);
+            }
         })
     }
 }

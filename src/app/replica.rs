@@ -7,6 +7,7 @@ use crate::ledger::outbox::{Outbox, Shipper};
 use crate::ledger::{Journal, Lessor, PgLedger, PgLessor, ReplicaBooks};
 use crate::pipeline::leases::Leases;
 use crate::store::Store;
+use crate::telemetry::metrics::Gauges;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +80,26 @@ impl Replica {
         let (shipper, stop) = (Arc::clone(&self.shipper), self.stop.clone());
         self.tasks.spawn(async move { shipper.run(stop).await });
         self.tasks.spawn(Arc::clone(&self.leases).run(self.stop.clone()));
+    }
+
+    /// What waits in the outbox, and what the ledger refused.
+    pub(super) fn read_gauges(&self, gauges: &Gauges) {
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let entries = [
+            ("waiting", self.outbox.pending()),
+            ("refused", self.outbox.refused_count()),
+        ];
+        for (state, count) in entries {
+            gauges
+                .outbox_entries
+                .with_label_values(&[state])
+                .set(whole(count));
+        }
+        let oldest_ms = self.outbox.oldest_ms().unwrap_or(0);
+        gauges
+            .outbox_oldest_seconds
+            .with_label_values::<&str>(&[])
+            .set(whole(oldest_ms / 1_000));
     }
 
     /// After the last settlement: ships what there is, and gives back its leases if that was all of it.

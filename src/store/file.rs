@@ -19,7 +19,8 @@ const NOT_WRITABLE: [i32; 3] = [8, 14, 3];
 /// `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
 const DAMAGED: [i32; 2] = [11, 26];
 
-/// What of a file is checked when it is opened. SQLite reads about 150 MB a second for it.
+/// What of a file is checked when it is opened. SQLite reads 150 MB a second for it where the disk is cold and others are
+/// busy, and up to 1 GB.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Check {
     /// All of it.

@@ -57,7 +57,8 @@ pub enum StoreFault {
     /// A file that SQLite cannot read as it wrote it.
     #[error(
         "the database file {} is damaged: {found}. Nothing was changed in it. Keep a copy of it and of its -wal file, \
-         then put back a sound copy, or make one with `sqlite3 {} .recover` (docs/LEDGER.md, A damaged file)",
+         then put back a sound copy, or make one of what can still be read: `sqlite3 {} .dump` (docs/LEDGER.md, A damaged \
+         file)",
         .path.display(), .path.display()
     )]
     Damaged {
@@ -68,8 +69,8 @@ pub enum StoreFault {
     },
     /// A file that may not be written, or whose folder may not.
     #[error(
-        "the database file {} cannot be opened for writing. Look at the owner and mode of it and of its folder, and \
-         whether the disk is mounted read-only", .0.display()
+        "the database file {} cannot be opened for writing. Look at the owner and mode of it, of its -wal and -shm files \
+         and of its folder, and whether the disk is mounted read-only", .0.display()
     )]
     NotWritable(PathBuf, #[source] sqlx::Error),
     /// The file was written by a newer farebox, or a migration failed.

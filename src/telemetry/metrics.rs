@@ -63,6 +63,10 @@ pub struct Gauges {
     pub engine_usable: IntGaugeVec,
     /// Entries that wait to be committed.
     pub ledger_queued: IntGaugeVec,
+    /// Settlements in a replica's outbox: those that wait, and those that the ledger refused.
+    pub outbox_entries: IntGaugeVec,
+    /// How long the oldest of those that wait has waited.
+    pub outbox_oldest_seconds: IntGaugeVec,
 }
 
 /// One model's metrics, looked up once.
@@ -222,6 +226,16 @@ impl Metrics {
                     "farebox_ledger_queued_entries",
                     "Entries that wait to be committed.",
                     &["ledger"],
+                )?,
+                outbox_entries: gauges(
+                    "farebox_outbox_entries",
+                    "Settlements that the shared ledger does not have: waiting for it, or refused by it.",
+                    &["state"],
+                )?,
+                outbox_oldest_seconds: gauges(
+                    "farebox_outbox_oldest_seconds",
+                    "Since the oldest settlement that waits in the outbox was made; 0 where none waits.",
+                    &[],
                 )?,
             },
             registry,

@@ -395,6 +395,11 @@ async fn a_replica_that_ends_without_its_ledger_books_what_it_kept_when_it_start
             .unwrap();
         assert_eq!(response.status(), 200);
     }
+    let metrics = replicas[0].app.render_metrics();
+    let waiting = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("farebox_outbox_entries{state=\"waiting\"} "));
+    assert!(waiting.is_some_and(|entries| entries != "0"), "{metrics}");
     // Its process dies: nothing is closed, drained or given back.
     let replica = Arc::try_unwrap(replicas.into_iter().next().unwrap())
         .unwrap_or_else(|_| panic!("a client still has it"));

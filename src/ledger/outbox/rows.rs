@@ -192,10 +192,14 @@ async fn give_back(connection: &mut SqliteConnection) -> Result<bool, LedgerFaul
 
 /// The highest number that was ever given.
 pub(super) async fn last_number(connection: &mut SqliteConnection) -> Result<u64, LedgerFault> {
-    let last = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")
-        .fetch_optional(connection)
-        .await?;
-    Ok(last.unwrap_or(0))
+    // A file that was recovered from a damaged one has rows, and no memory of the numbers that it gave.
+    let last = sqlx::query_scalar(
+        "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0),
+                    coalesce((SELECT max(seq) FROM outbox), 0))",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(last)
 }
 
 /// Sees to it that every new number is above this one.

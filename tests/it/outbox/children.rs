@@ -1,7 +1,7 @@
 //! What takes a process of its own: killed, short of disk, without the right to write. The process is this test binary,
 //! asked for one of the ignored tests below.
 
-use super::{kept, open, said, settlement, settlements, try_open};
+use super::{checkpointed, kept, open, said, settlement, settlements, try_open};
 use farebox::ledger::{Journal, OutboxFault};
 use farebox::store::StoreFault;
 use std::fs::{self, Permissions};
@@ -171,7 +171,7 @@ fn why_it_does_not_open(folder: &Path) -> String {
 }
 
 #[tokio::test]
-async fn a_file_that_may_not_be_written_is_refused_with_where_to_look() {
+async fn a_file_or_folder_that_may_not_be_written_is_refused_with_where_to_look() {
     let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let outbox = open(folder.path()).await;
@@ -180,7 +180,23 @@ async fn a_file_that_may_not_be_written_is_refused_with_where_to_look() {
 
     let file = folder.path().join("outbox.sqlite");
     mode(&file, 0o400);
-    insta::assert_snapshot!(why_it_does_not_open(folder.path()), @"the database file DATA/outbox.sqlite cannot be opened for writing. Look at the owner and mode of it and of its folder, and whether the disk is mounted read-only: error returned from database: (code: 8) attempt to write a readonly database: (code: 8) attempt to write a readonly database");
-    mode(&file, 0o600);
+    insta::assert_snapshot!(why_it_does_not_open(folder.path()), @"the database file DATA/outbox.sqlite cannot be opened for writing. Look at the owner and mode of it, of its -wal and -shm files and of its folder, and whether the disk is mounted read-only: error returned from database: (code: 8) attempt to write a readonly database: (code: 8) attempt to write a readonly database");
+    // SQLite makes the others after it.
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        mode(&entry.unwrap().path(), 0o600);
+    }
+    mode(&folder.path().join("outbox.mark"), 0o400);
+    insta::assert_snapshot!(why_it_does_not_open(folder.path()), @"the outbox's mark DATA/outbox.mark cannot be used. Look at its owner and mode; if its text is damaged, remove it: it only tells whether the disk has lost something: Permission denied (os error 13)");
+    mode(&folder.path().join("outbox.mark"), 0o600);
+
+    // There is no place for a WAL.
+    checkpointed(&file).await;
+    mode(folder.path(), 0o500);
+    insta::assert_snapshot!(why_it_does_not_open(folder.path()), @"the database file DATA/outbox.sqlite cannot be opened for writing. Look at the owner and mode of it, of its -wal and -shm files and of its folder, and whether the disk is mounted read-only: error returned from database: (code: 1544) attempt to write a readonly database: (code: 1544) attempt to write a readonly database");
+    mode(folder.path(), 0o700);
     assert_eq!(open(folder.path()).await.pending(), 3);
+
+    let empty = tempfile::tempdir().unwrap();
+    mode(empty.path(), 0o500);
+    insta::assert_snapshot!(why_it_does_not_open(empty.path()), @"the data directory DATA cannot be used: Permission denied (os error 13)");
 }

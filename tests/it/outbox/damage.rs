@@ -1,7 +1,7 @@
 //! Disks that lose or change what they had confirmed: what was acknowledged is there, or the file is refused.
 
 use super::targets::{Target, shared};
-use super::{kept, open, said, settlement, settlements, try_open};
+use super::{checkpointed, kept, open, raw, said, settlement, settlements, try_open};
 use farebox::ledger::{Journal, OutboxFault, Shipper};
 use farebox::store::{Store, StoreFault};
 use std::fs;
@@ -225,17 +225,18 @@ async fn a_damaged_store_is_refused_with_what_to_do() {
     );
 }
 
-/// Everything is in the file itself, and nothing in its WAL.
-async fn checkpointed(file: &Path) {
-    use sqlx::{ConnectOptions, Connection};
-    let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(file)
-        .connect()
+/// What sqlite3 makes of a damaged file has its rows, and not what SQLite keeps for itself.
+#[tokio::test]
+async fn a_file_that_forgot_which_numbers_it_gave_goes_on_after_its_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = open(folder.path()).await;
+    outbox.record(&settlements(0..3)).await.unwrap();
+    drop(outbox);
+    sqlx::query("DELETE FROM sqlite_sequence")
+        .execute(&mut raw(folder.path()).await)
         .await
         .unwrap();
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    connection.close().await.unwrap();
+    let outbox = open(folder.path()).await;
+    outbox.record(&[settlement(3)]).await.unwrap();
+    assert_eq!(kept(folder.path()).await, settlements(0..4));
 }

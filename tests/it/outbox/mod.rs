@@ -16,7 +16,7 @@ use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::{Leased, Settlement};
 use farebox_domain::price::PriceVersion;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Row};
+use sqlx::{ConnectOptions, Connection, Row};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,6 +69,17 @@ async fn kept(folder: &Path) -> Vec<Settlement> {
     rows.iter()
         .map(|row| serde_json::from_str(row.get("body")).unwrap())
         .collect()
+}
+
+/// Sees to it that everything is in the file itself, and that there is no WAL.
+async fn checkpointed(file: &Path) {
+    let options = SqliteConnectOptions::new().filename(file);
+    let mut connection = options.connect().await.unwrap();
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
 }
 
 /// All that an error says, with its causes.
