@@ -20,4 +20,5 @@ mod prompt;
 mod postgres;
 mod place;
 mod replicas;
+mod chaos;
 mod store;

@@ -92,11 +92,22 @@ impl Gateway {
         database: Option<DatabaseUrl>,
         seed: u64,
     ) -> Self {
+        Self::start_by(models, data, database, seed, Clock::system()).await
+    }
+
+    /// The same by this clock.
+    pub(crate) async fn start_by(
+        models: &str,
+        data: TempDir,
+        database: Option<DatabaseUrl>,
+        seed: u64,
+        clock: Clock,
+    ) -> Self {
         let client = client();
         let settings =
             farebox::config::parse(models, "models.yaml").unwrap_or_else(|faults| panic!("{faults}"));
         let given = Given {
-            clock: Clock::system(),
+            clock,
             secrets: Secrets::seeded(seed),
             data_dir: data.path(),
             database,
