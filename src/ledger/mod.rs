@@ -25,7 +25,7 @@ pub mod lease;
 
 pub use counters::{CounterSample, EngineCounters};
 pub use export::{EventId, ExportItem, ExportQueue, QueueCounts, RefusedEvent};
-pub use lease::{LeaseAnswer, Lessor, Scope, Standing};
+pub use lease::{Beat, LeaseAnswer, Lessor, Scope, Standing};
 pub use outbox::{Bookkeeper, Outbox, OutboxFault, Shipper};
 pub use postgres::{PgLedger, PgLessor, ReplicaBooks};
 pub use settler::{SettleFault, Settler, SettlerObserver};

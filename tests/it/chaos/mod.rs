@@ -2,6 +2,7 @@
 
 mod proxy;
 mod kill;
+mod wire;
 
 use crate::postgres::Database;
 use farebox_domain::ids::RequestId;

@@ -70,6 +70,11 @@ impl ChaosProxy {
         through.parse().unwrap()
     }
 
+    /// Where it listens, on the local host.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
