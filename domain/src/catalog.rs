@@ -120,6 +120,17 @@ impl EngineKind {
         matches!(self, Self::LlamaCpp | Self::Ollama)
     }
 
+    /// Whether it answers 400 to a field that it does not know, OpenAI's own among them (TensorRT-LLM's request model
+    /// forbids extra fields).
+    pub const fn refuses_unknown_fields(self) -> bool {
+        matches!(self, Self::Trtllm)
+    }
+
+    /// Whether it may sell service tiers itself, as another provider does. The other kinds ignore the field.
+    pub const fn may_sell_tiers(self) -> bool {
+        matches!(self, Self::Openai)
+    }
+
     /// The path, under the engine's URL, that answers 200 when it can serve. Ollama and an unknown OpenAI
     /// server have no health route of their own: their model list stands for it.
     pub const fn health_path(self) -> &'static str {
@@ -364,11 +375,11 @@ mod tests {
             task: Task::Chat,
             context_length: 4096,
             max_output_tokens: 4096,
-            price: Price {
-                input: TokenPrice::from_picodollars(1),
-                cached_input: None,
-                output: TokenPrice::from_picodollars(1),
-            },
+            price: Price::of_tokens(
+                TokenPrice::from_picodollars(1),
+                None,
+                TokenPrice::from_picodollars(1),
+            ),
             deployments: vec![Deployment {
                 engine: engine.into(),
                 serves: id.into(),

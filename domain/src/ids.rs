@@ -90,6 +90,12 @@ macro_rules! time_id {
                 Self(((at_most_48_bits as u128) << 80).to_be_bytes())
             }
 
+            /// When it was made, in milliseconds since 1970.
+            pub const fn made_at_ms(&self) -> u64 {
+                let [a, b, c, d, e, f, ..] = self.0;
+                u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+            }
+
             /// The text form, without an allocation.
             pub fn to_text(&self) -> IdText {
                 IdText::new($prefix, &self.0)
@@ -204,5 +210,6 @@ mod tests {
         let lowest = RequestId::lowest_at_ms(0x0123_4567_89ab);
         assert_eq!(lowest.to_string(), "req_0123456789ab00000000000000000000");
         assert!(RequestId::lowest_at_ms(u64::MAX) > lowest);
+        assert_eq!(lowest.made_at_ms(), 0x0123_4567_89ab);
     }
 }

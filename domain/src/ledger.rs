@@ -135,7 +135,8 @@ pub struct Entry {
 }
 
 /// What an entry in this state costs for this usage at this price: the one rule by which entries are written and
-/// by which `verify` recomputes them.
+/// by which `verify` recomputes them. A request that ended before its first token was delivered pays for its tokens, which
+/// are its prompt's, and for nothing else.
 pub fn cost_of(
     state: EntryState,
     usage: &Usage,
@@ -143,11 +144,23 @@ pub fn cost_of(
     tier: ServiceTier,
     price: &Price,
 ) -> Result<Picodollars, OutOfRange> {
+    if is_answered(state, usage) {
+        return price.charge(usage, units, tier);
+    }
     match state {
         EntryState::Failed => Ok(Picodollars::ZERO),
         EntryState::Completed | EntryState::Cancelled | EntryState::Interrupted | EntryState::Capped => {
-            price.charge(usage, units, tier)
+            price.charge_tokens(usage, tier)
         }
+    }
+}
+
+/// Whether an entry in this state with this usage pays for more than tokens: for the request, and for its units.
+pub fn is_answered(state: EntryState, usage: &Usage) -> bool {
+    match state {
+        EntryState::Completed => true,
+        EntryState::Cancelled | EntryState::Interrupted | EntryState::Capped => usage.completion_tokens > 0,
+        EntryState::Failed => false,
     }
 }
 
@@ -246,4 +259,35 @@ pub struct Adjustment {
     pub note: String,
     /// When it was booked, in milliseconds since 1970.
     pub booked_at_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::price::{RequestPrice, TokenPrice};
+
+    /// docs/LEDGER.md, "What is charged".
+    #[test]
+    fn a_request_is_paid_for_once_a_token_has_flowed() {
+        let token = TokenPrice::from_picodollars;
+        let price = Price {
+            per_request: Some(RequestPrice::from_picodollars(1_000)),
+            ..Price::of_tokens(token(1), None, token(10))
+        };
+        let cost = |state, usage| {
+            cost_of(state, &usage, &Units::default(), ServiceTier::Default, &price)
+                .unwrap()
+                .get()
+        };
+        let (nothing, prompt, answered) = (Usage::default(), Usage::new(5, 0, 0), Usage::new(5, 0, 2));
+        for state in EntryState::ALL {
+            let expected = match state {
+                EntryState::Failed => [0, 0, 0],
+                EntryState::Completed => [1_000, 1_005, 1_025],
+                EntryState::Cancelled | EntryState::Interrupted | EntryState::Capped => [0, 5, 1_025],
+            };
+            let costs = [nothing, prompt, answered].map(|usage| cost(state, usage));
+            assert_eq!(costs, expected, "{state:?}");
+        }
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Read in this order:
 //!
-//! - [`ids`] names things; [`tokens`] and [`units`] count them; [`money`] is an integer; [`price`] turns them into money;
+//! - [`ids`] names things; [`tokens`] and [`units`] count them; [`money`] is an integer, read from a [`decimal`];
+//!   [`price`] turns them into money;
 //! - [`limits`] is what an account may do at once; [`catalog`] is what is sold and by which engines;
 //! - [`route`] chooses among engines; [`attempt`] decides what follows a failed try;
 //! - [`ledger`] is one entry of the bill and how it is recomputed; [`month`] is what spending limits count by;
@@ -15,6 +16,7 @@ extern crate alloc;
 pub mod ids;
 pub mod tokens;
 pub mod units;
+pub mod decimal;
 pub mod money;
 pub mod price;
 pub mod limits;

@@ -17,6 +17,16 @@ pub struct Units {
 }
 
 impl Units {
+    /// The most of a unit that one request is believed to have used: 34 years of engine time.
+    pub const MAX_COUNT: u64 = 1 << 40;
+
+    /// Whether no count is beyond [`Units::MAX_COUNT`].
+    pub fn is_credible(&self) -> bool {
+        [self.engine_ms, self.images, self.characters, self.audio_ms]
+            .iter()
+            .all(|&count| count <= Self::MAX_COUNT)
+    }
+
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -2,12 +2,18 @@
 //!
 //! - [`when`] reads points in time as people write them; [`money`] is what accounts pay in, may owe and may spend,
 //!   [`bill`] what their owners are shown, too;
+//! - [`price`] is how prices are shown and given, [`corrections`] what becomes of those that were wrong;
 //! - lists come as `{"data": [...]}`; times are RFC 3339 in UTC; money is given twice, in whole picodollars and in
 //!   USD, both as decimal strings, as JSON's numbers would round them.
 
 pub mod when;
 pub mod money;
 pub mod bill;
+pub mod price;
+pub mod corrections;
+
+pub use corrections::{NewRefund, NewRerate, RefundView, RerateRow, RerateView};
+pub use price::{ContextTierView, NewPrice, PriceSet, PriceStatus, PriceVersionView, PriceView};
 
 use farebox_domain::ids::{AccountId, EngineName, KeyId, ModelId};
 use farebox_domain::money::Picodollars;
@@ -472,23 +478,12 @@ pub struct ModelView {
     pub context_length: u32,
     /// Tokens of completion.
     pub max_output_tokens: u32,
-    /// USD per million tokens.
+    /// What it costs now.
     pub price: PriceView,
     /// How an engine is chosen.
     pub routing: String,
     /// Who serves it, and under which name.
     pub engines: Vec<DeploymentView>,
-}
-
-/// A model's prices as models.yaml writes them: USD per million tokens.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PriceView {
-    /// Prompt tokens.
-    pub input: String,
-    /// Cached prompt tokens; `null` is the price of `input`.
-    pub cached_input: Option<String>,
-    /// Completion tokens.
-    pub output: String,
 }
 
 /// One engine that serves a model.

@@ -100,11 +100,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const PRICE: Price = Price {
-        input: TokenPrice::from_picodollars(100_000),
-        cached_input: Some(TokenPrice::from_picodollars(20_000)),
-        output: TokenPrice::from_picodollars(320_000),
-    };
+    const PRICE: Price = Price::of_tokens(
+        TokenPrice::from_picodollars(100_000),
+        Some(TokenPrice::from_picodollars(20_000)),
+        TokenPrice::from_picodollars(320_000),
+    );
 
     fn shown(items: &[ItemView]) -> Vec<String> {
         let text = |value: Option<String>| value.unwrap_or_else(|| "-".into());

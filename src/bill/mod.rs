@@ -83,11 +83,7 @@ impl PriceBook {
             version: version.0,
             model: model.clone(),
             holds_since: found.and_then(|found| found.effective_at_ms).map(when::show),
-            price: found.map(|found| PriceView {
-                input: found.price.input.to_string(),
-                cached_input: found.price.cached_input.map(|price| price.to_string()),
-                output: found.price.output.to_string(),
-            }),
+            price: found.map(|found| PriceView::from(&found.price)),
         }
     }
 }

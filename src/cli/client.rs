@@ -129,8 +129,8 @@ impl AdminClient {
             .await
     }
 
-    /// Sends a value, to have something done that takes as long as the ledger is long.
-    pub async fn post_json_long<T: DeserializeOwned>(
+    /// The same with a value that says what.
+    pub async fn send_json_long<T: DeserializeOwned>(
         &self,
         path: &[&str],
         body: &impl serde::Serialize,

@@ -1,7 +1,8 @@
 //! The command line: one file for each group of commands. It alone reads the environment, and hands on values.
 //!
 //! - [`serve`], [`check`], [`count`], [`migrate`] and [`simulate`] work by themselves;
-//! - [`account`], [`key`], [`limit`], [`usage`], [`statement`], [`ledger`], [`export`] and [`engine`] speak to a running gateway through
+//! - [`account`], [`key`], [`limit`], [`price`], [`usage`], [`statement`], [`ledger`], [`export`] and [`engine`] speak to
+//!   a running gateway through
 //!   [`client`], so what they change acts on the very next request;
 //! - [`database`] is an argument that two of them have;
 //! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
@@ -17,6 +18,7 @@ pub mod account;
 pub mod key;
 pub mod limit;
 pub mod credit;
+pub mod price;
 pub mod usage;
 pub mod statement;
 pub mod ledger;
@@ -70,11 +72,13 @@ pub enum Command {
     Credit(credit::CreditArgs),
     /// Show an account's balance, what is held of it and what is left.
     Balance(credit::BalanceArgs),
+    /// Show and change what models cost.
+    Price(price::PriceArgs),
     /// Show what was used and what it costs.
     Usage(usage::UsageArgs),
     /// Show an account's month: what it had, what it used, what it has.
     Statement(statement::StatementArgs),
-    /// Check the ledger.
+    /// Check the ledger, and put right what was billed wrong.
     Ledger(ledger::LedgerArgs),
     /// Show and steer what a receiver is told of entries.
     Export(export::ExportArgs),
@@ -122,6 +126,7 @@ impl Command {
             Self::Limit(args) => args.admin.json,
             Self::Credit(args) => args.admin.json,
             Self::Balance(args) => args.admin.json,
+            Self::Price(args) => args.admin.json,
             Self::Usage(args) => args.admin.json,
             Self::Statement(args) => args.admin.json,
             Self::Ledger(args) => args.admin.json,
@@ -151,6 +156,9 @@ impl Command {
             }),
             Self::Balance(args) => ask(args.admin.clone(), async |client| {
                 credit::balance(args, client, out).await
+            }),
+            Self::Price(args) => ask(args.admin.clone(), async |client| {
+                price::run(args, client, out).await
             }),
             Self::Usage(args) => ask(args.admin.clone(), async |client| {
                 usage::run(args, client, out).await

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 /// Runs the command.
 pub async fn run(wanted: &Reconcile, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
-    let answer = client.post_json_long(&["ledger", "reconcile"], wanted).await?;
+    let answer = client.send_json_long(&["ledger", "reconcile"], wanted).await?;
     client.show(&answer, out, shown)?;
     let found: ReconcileView = answer.value;
     if found.explained {

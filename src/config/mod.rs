@@ -1,8 +1,8 @@
 //! models.yaml: text -> domain values, or every fault at once, each with its path, line and column.
 //!
 //! [`parse`] reads the text into a tree that knows where everything stands (`yaml`), walks it without stopping at a
-//! fault (`reader`), makes models and engines of it (`model`, `prompt`, `catalog`) and the settings of the server
-//! (`serving`) and of the export (`export`), and lets the catalog check that the parts hold together. What it gives back either holds, or is
+//! fault (`reader`), makes models, prices and engines of it (`model`, `prompt`, `price`, `catalog`) and the settings of the
+//! server (`serving`) and of the export (`export`), and lets the catalog check that the parts hold together. What it gives back either holds, or is
 //! the list of what does not.
 //!
 //! Invariant: nothing here reads the environment, a clock or the network. A key is named by its variable, and
@@ -15,6 +15,7 @@ mod reader;
 mod names;
 mod prompt;
 mod model;
+mod price;
 mod catalog;
 mod serving;
 mod export;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use export::{ExportFormat, ExportSettings};
 pub use fault::{Fault, Faults};
+pub use price::parse_price;
 pub use serving::{ServerSettings, Timeouts};
 
 use farebox_domain::attempt::RetryBudget;

@@ -55,7 +55,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
             "what its tokens cost; nothing is free unless it says \"0\"",
             faults,
         )
-        .and_then(|price| read_price(price, task, faults));
+        .and_then(|price| super::price::read(price, task, Some(context_length), faults));
     let (deployments, deployment_places) = read_deployments(&fields, &id, faults);
     let routing = fields
         .optional("routing")
@@ -69,11 +69,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         max_output_tokens: place_of("max_output_tokens").clone(),
         prompt: prompt_places,
     };
-    let unread = Price {
-        input: TokenPrice::MAX,
-        cached_input: None,
-        output: TokenPrice::MAX,
-    };
+    let unread = Price::of_tokens(TokenPrice::MAX, None, TokenPrice::MAX);
     let model = Model {
         id: id.into(),
         aliases,
@@ -151,54 +147,6 @@ fn read_lengths(fields: &Fields<'_>, task: Option<Task>, faults: &mut Collector)
         Some(tokens) => tokens.integer_u32(1..=u32::MAX, faults).unwrap_or(1),
     };
     (context_length, max_output_tokens)
-}
-
-/// The price, if all of it could be read.
-fn read_price(item: &Item<'_>, task: Option<Task>, faults: &mut Collector) -> Option<Price> {
-    const KEYS: [&str; 3] = ["input", "cached_input", "output"];
-    let fields = item.mapping(&KEYS, faults)?;
-    let input = fields
-        .required(
-            "input",
-            "USD per million tokens of prompt, such as \"0.10\"",
-            faults,
-        )
-        .and_then(|price| read_token_price(price, faults));
-    let cached_input = match fields.optional("cached_input") {
-        Some(price) => read_token_price(price, faults).map(Some),
-        None => Some(None),
-    };
-    let output = match (task, fields.optional("output")) {
-        (Some(Task::Embedding), None) => Some(TokenPrice::from_picodollars(0)),
-        (Some(Task::Embedding), Some(price)) => {
-            price.refuse(
-                "an embedding model produces no tokens; leave out their price",
-                faults,
-            );
-            None
-        }
-        // Whether an output price is missing cannot be said of a task that is unread.
-        (None, None) => None,
-        (None | Some(Task::Chat), _) => fields
-            .required(
-                "output",
-                "USD per million tokens of answer, such as \"0.32\"",
-                faults,
-            )
-            .and_then(|price| read_token_price(price, faults)),
-    };
-    Some(Price {
-        input: input?,
-        cached_input: cached_input?,
-        output: output?,
-    })
-}
-
-fn read_token_price(item: &Item<'_>, faults: &mut Collector) -> Option<TokenPrice> {
-    let text = item.price_text(faults)?;
-    TokenPrice::parse_usd_per_million(text)
-        .map_err(|error| item.refuse(format!("{error}, not {}", quoted(text)), faults))
-        .ok()
 }
 
 /// Who serves the model, and where each of them stands. Where that is unread it is one unread engine, which is not

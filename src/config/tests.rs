@@ -431,7 +431,7 @@ fn every_rule_says_what_is_wrong_and_where() {
         price: { input: \"0.005\" }\n => 
         13:5: models[1].price: missing: what its tokens cost; nothing is free unless it says "0"
     price: { input: \"0.005\" } => price: \"0.005\"
-        16:12: models[1].price: expected a mapping with the keys input, cached_input, output, found a text
+        16:12: models[1].price: expected a mapping with the keys input, cached_input, output, context_tiers, per_request, per_engine_second, per_image, per_million_characters, per_audio_second, priority, flex, found a text
     https://engines.example/other => https://engines.example/v1/
         20:42: engines[1].url: leave out the `/v1`, farebox adds it: `https://engines.example`
     https://engines.example/other => https://me:s3cret@engines.example

@@ -4,8 +4,8 @@
 //! store. Where replicas share a database [`postgres`] is the first and an [`outbox`] the second. [`sql`] is what the
 //! two ledgers have in common. Requests call neither: they hand their entry to the [`settler`], which records many in
 //! one transaction.
-//! [`verify`] recomputes all of it. [`reconcile`] holds it against the engines' [`counters`]. [`export`] is the queue of
-//! what a receiver is still to be told.
+//! [`verify`] recomputes all of it; [`rerate`] and [`refund`] are how something is put right that was booked.
+//! [`reconcile`] holds it against the engines' [`counters`]. [`export`] is the queue of what a receiver is still to be told.
 //! The policy is in docs/LEDGER.md.
 //!
 //! Architecture invariant: entries are only ever added. There is no call that changes or removes one, and the
@@ -20,6 +20,8 @@ pub mod sql;
 pub mod sqlite;
 pub mod postgres;
 pub mod outbox;
+pub mod rerate;
+pub mod refund;
 pub mod settler;
 pub mod lease;
 

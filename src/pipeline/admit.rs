@@ -8,13 +8,12 @@ use crate::pipeline::authenticate::Caller;
 use crate::pipeline::hold::{Bounds, Terms, hold};
 use crate::pipeline::in_flight::{Live, NewRequest};
 use crate::pipeline::request::InferenceRequest;
-use crate::pipeline::{Arrival, Pipeline};
+use crate::pipeline::{Arrival, Pipeline, units};
 use farebox_domain::catalog::Task;
 use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::month::Month;
 use farebox_domain::refusal::Refusal;
-use farebox_domain::units::ServiceTier;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,13 +104,17 @@ pub async fn admit(
         .try_acquire(&served.model.id, pipeline.limits.concurrent_requests)?;
     let admitted_at_ms = pipeline.clock.unix_ms();
     let price = served.prices.at(admitted_at_ms);
-    let service_tier = ServiceTier::Default;
+    let service_tier = price.price.tier_sold(request.service_tier);
+    request.service_tier = service_tier;
     let payer = Payer {
         key: &caller.key.id,
         month: Month::of_ms(admitted_at_ms),
     };
     let counted = count_prompt(served, &request).await;
-    let bounds = Bounds::of(&request, &served.model, counted);
+    let bounds = Bounds {
+        units: units::bound(&request, &price.price, pipeline.timeouts)?,
+        ..Bounds::of(&request, &served.model, counted)
+    };
     let terms = Terms {
         payer,
         bounds,

@@ -1,12 +1,15 @@
-//! What an engine is sent: the client's bytes with at most three edits, made in place.
+//! What an engine is sent: the client's bytes with at most four edits, made in place.
 //!
-//! docs/API.md lists them: `model` renamed to what the engine calls it, the usage of a stream turned on, and
-//! `max_tokens` where the client gave none and the model's limit or the account's money is less than the context.
+//! docs/API.md lists them: `model` renamed to what the engine calls it, the usage of a stream turned on,
+//! `max_tokens` where the client gave none and the model's limit or the account's money is less than the context, and
+//! `service_tier` where the engine would refuse it, or would sell another tier than is billed.
 
+use crate::pipeline::event;
 use crate::pipeline::request::InferenceRequest;
 use bytes::{Bytes, BytesMut};
 use farebox_domain::catalog::EngineKind;
 use farebox_domain::ledger::Endpoint;
+use farebox_domain::units::ServiceTier;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -43,6 +46,8 @@ impl InferenceRequest {
             edits.extend(self.usage_turned_on(kind));
         }
         edits.extend(self.output_cap.map(|cap| self.output_capped(cap, kind)));
+        // Last: where it is the first field, what was put before it goes before it.
+        edits.extend(self.service_tier_told(kind));
         apply(&self.body, edits)
     }
 
@@ -63,6 +68,23 @@ impl InferenceRequest {
     fn first_field(&self, field: String) -> Edit<'static> {
         let brace = memchr::memchr(b'{', &self.body).unwrap_or(0) + 1;
         (brace..brace, Cow::Owned(field.into_bytes()))
+    }
+
+    /// `service_tier`: taken out for an engine that refuses what it does not know; for one that may sell tiers itself, the
+    /// one that is billed.
+    fn service_tier_told(&self, kind: EngineKind) -> Option<Edit<'static>> {
+        let range = self.service_tier_range.clone()?;
+        if kind.refuses_unknown_fields() {
+            let whole = event::with_key_and_comma(&self.body, &range)?;
+            return Some((whole, Cow::Borrowed(b"")));
+        }
+        let text = self.body.get(range.clone())?;
+        let asked = ServiceTier::parse(std::str::from_utf8(text).ok()?.trim_matches('"'));
+        let is_another = asked.is_some_and(|asked| asked != self.service_tier);
+        (kind.may_sell_tiers() && is_another).then(|| {
+            let name = format!("\"{}\"", self.service_tier.as_str());
+            (range, Cow::Owned(name.into_bytes()))
+        })
     }
 
     fn usage_turned_on(&self, kind: EngineKind) -> Option<Edit<'static>> {

@@ -23,6 +23,7 @@ key!(REASONING, "reasoning");
 key!(ARGUMENTS, "arguments");
 key!(TEXT, "text");
 key!(MODEL, "model");
+key!(SERVICE_TIER, "service_tier");
 
 /// What an event's data is, at a glance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +176,16 @@ pub fn brings_token(data: &[u8]) -> bool {
             let value = find(key, data).map(|start| &data[start..]);
             value.is_some_and(|value| value.first() == Some(&b'"') && value.get(1) != Some(&b'"'))
         })
+}
+
+/// Where a chunk's `service_tier` stands: a text or null.
+pub fn service_tier_value(data: &[u8]) -> Option<Range<usize>> {
+    let start = find(&SERVICE_TIER, data)?;
+    match data.get(start)? {
+        b'"' => Some(start..string_end(data, start + 1)),
+        b'n' => Some(start..start + 4),
+        _ => None,
+    }
 }
 
 /// Where a chunk's `model` says `name`: the range of the name, without its quotes.

@@ -3,6 +3,7 @@
 use crate::pipeline::request::StreamOptions;
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::refusal::Refusal;
+use farebox_domain::units::ServiceTier;
 use serde::Deserialize;
 use serde::de::{self, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -157,6 +158,25 @@ pub(in crate::pipeline) fn encoding_format(value: &RawValue) -> Result<bool, Ref
             "`encoding_format` must be \"float\" or \"base64\"",
         )),
     }
+}
+
+/// `service_tier`; `None` where it is null. OpenAI API: `auto` is what the project says, which here is `default`.
+pub(in crate::pipeline) fn service_tier(value: &RawValue) -> Result<Option<ServiceTier>, Refusal> {
+    let name: Option<Cow<'_, str>> = serde_json::from_str(value.get())
+        .map_err(|_| invalid("service_tier", "`service_tier` must be a text"))?;
+    let Some(name) = name else { return Ok(None) };
+    let tier = match &*name {
+        "auto" => Some(ServiceTier::Default),
+        name => ServiceTier::parse(name),
+    };
+    tier.map(Some).ok_or_else(|| {
+        let shown: String = name.chars().take(24).collect();
+        let message = format!(
+            "`service_tier` must be \"auto\", \"default\", \"priority\" or \"flex\", not {}",
+            serde_json::Value::from(shown)
+        );
+        invalid("service_tier", message)
+    })
 }
 
 /// `stream_options`.

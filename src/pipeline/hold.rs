@@ -14,7 +14,6 @@ use farebox_domain::ledger::Endpoint;
 use farebox_domain::money::{OutOfRange, Picodollars};
 use farebox_domain::price::Price;
 use farebox_domain::refusal::Refusal;
-use farebox_domain::tokens::Usage;
 use farebox_domain::units::{ServiceTier, Units};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,10 +41,12 @@ pub struct Bounds {
     pub choices: u64,
     /// Whether the client asked for that number: then all of it must fit.
     pub asked: bool,
+    /// What it may use that is not a token, where its model is sold by it.
+    pub units: Units,
 }
 
 impl Bounds {
-    /// The bounds of a request to this model. `counted` are its prompt's tokens, where the model's own tokenizer has
+    /// The bounds of a request to this model, in tokens. `counted` are its prompt's tokens, where the model's own tokenizer has
     /// counted them.
     pub fn of(request: &InferenceRequest, model: &Model, counted: Option<u64>) -> Self {
         let bound = || prompt_bound(request, u64::from(model.context_length));
@@ -67,13 +68,14 @@ impl Bounds {
             tell,
             choices,
             asked: asked.is_some(),
+            units: Units::default(),
         }
     }
 
     /// What so much of an answer, for each choice, comes to with the whole prompt.
     fn cost(&self, price: &Price, tier: ServiceTier, output_tokens: u64) -> Result<Picodollars, OutOfRange> {
         let completion = output_tokens.saturating_mul(self.choices);
-        most(price, tier, self.prompt_tokens, completion)
+        price.most(self.prompt_tokens, completion, &self.units, tier)
     }
 
     /// The longest answer, for each choice, that costs no more than `amount` with the whole prompt.
@@ -90,17 +92,6 @@ impl Bounds {
         }
         fitting
     }
-}
-
-/// The most that so many tokens can cost.
-pub(in crate::pipeline) fn most(
-    price: &Price,
-    tier: ServiceTier,
-    prompt_tokens: u64,
-    completion_tokens: u64,
-) -> Result<Picodollars, OutOfRange> {
-    let uncached = Usage::new(prompt_tokens, 0, completion_tokens);
-    price.charge(&uncached, &Units::default(), tier)
 }
 
 fn prompt_bound(request: &InferenceRequest, context: u64) -> u64 {
@@ -291,11 +282,11 @@ mod tests {
     }
 
     fn price() -> Price {
-        Price {
-            input: TokenPrice::from_picodollars(1),
-            cached_input: None,
-            output: TokenPrice::from_picodollars(10),
-        }
+        Price::of_tokens(
+            TokenPrice::from_picodollars(1),
+            None,
+            TokenPrice::from_picodollars(10),
+        )
     }
 
     fn bounds(body: &str, model: &Model) -> Bounds {

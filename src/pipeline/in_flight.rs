@@ -2,7 +2,7 @@
 
 use crate::admission::wallet::Hold;
 use crate::engines::registry::ServedModel;
-use crate::pipeline::hold::{Bounds, Held, most};
+use crate::pipeline::hold::{Bounds, Held};
 use crate::pipeline::meter::StreamMeter;
 use crate::pipeline::usage::read_usage;
 use atomic_waker::AtomicWaker;
@@ -148,11 +148,11 @@ impl Live {
         let open = self.bounds.choices.saturating_sub(meter.counted_choices);
         let each = affordable / self.bounds.choices.max(1);
         let completion = open.saturating_mul(each).saturating_add(meter.counted_tokens);
-        if let Ok(most) = most(
-            &self.price.price,
-            self.service_tier,
+        if let Ok(most) = self.price.price.most(
             prompt,
             completion.min(affordable),
+            &self.bounds.units,
+            self.service_tier,
         ) {
             hold.shrink_to(most);
         }

@@ -11,6 +11,7 @@ use crate::pipeline::usage::read_usage;
 use bytes::{Bytes, BytesMut};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::tokens::Usage;
+use farebox_domain::units::ServiceTier;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -72,6 +73,8 @@ pub enum Step {
 pub struct Presentation {
     /// What the client asked of the usage.
     pub options: StreamOptions,
+    /// The tier that is billed, where the client named one.
+    pub service_tier: Option<ServiceTier>,
     /// The engine's name for the model, and the one to show, as JSON text without quotes; `None` where they are
     /// the same.
     pub rename: Option<(Bytes, Bytes)>,
@@ -83,6 +86,31 @@ impl Presentation {
         let (from, to) = self.rename.as_ref()?;
         event::model_named(data, from).map(|range| (range, Cow::Borrowed(&to[..])))
     }
+
+    /// The tier that is billed, in the place of the one that the engine says.
+    fn tier_shown(&self, data: &[u8]) -> Option<Edit<'static>> {
+        let tier = self.service_tier?;
+        event::service_tier_value(data).map(|range| (range, quoted(tier)))
+    }
+
+    /// The same, at `standing`, which is where the engine has it in this object; at its end where it is not there.
+    pub(in crate::pipeline) fn tier_told(
+        &self,
+        object: &[u8],
+        standing: Option<Range<usize>>,
+    ) -> Option<Edit<'static>> {
+        let tier = self.service_tier?;
+        if let Some(range) = standing {
+            return Some((range, quoted(tier)));
+        }
+        let brace = memchr::memrchr(b'}', object)?;
+        let field = [b",\"service_tier\":", &quoted(tier)[..]].concat();
+        Some((brace..brace, Cow::Owned(field)))
+    }
+}
+
+fn quoted(tier: ServiceTier) -> Cow<'static, [u8]> {
+    Cow::Owned(format!("\"{}\"", tier.as_str()).into_bytes())
 }
 
 /// Reads a stream as it passes.
@@ -273,6 +301,7 @@ impl StreamMeter {
     /// What must differ from the engine's chunk.
     fn edits<'a>(&'a self, data: &[u8], usage: Option<&event::UsageField>) -> Vec<Edit<'a>> {
         let mut edits: Vec<Edit<'a>> = self.presentation.renamed(data).into_iter().collect();
+        edits.extend(self.presentation.tier_shown(data));
         let options = self.presentation.options;
         if let Some(field) = usage.filter(|_| !(options.include_usage && options.continuous_usage)) {
             if !options.include_usage {
@@ -308,6 +337,10 @@ impl StreamMeter {
             let shown = usage.spliced_into(&chunk[field.value.clone()]);
             edits.push((field.value, Cow::Owned(shown)));
         }
+        edits.extend(
+            self.presentation
+                .tier_told(chunk, event::service_tier_value(chunk)),
+        );
         apply(chunk, edits)
     }
 }
@@ -377,7 +410,9 @@ fn made_chunk(last: &[u8], fields: &str, presentation: &Presentation) -> Bytes {
     let comma: &[u8] = if head == "{}" { b"" } else { b"," };
     let inner = head.strip_suffix('}').unwrap_or("{").as_bytes();
     let made = Bytes::from([inner, comma, fields.as_bytes(), b"}"].concat());
-    apply(&made, presentation.renamed(&made).into_iter().collect())
+    let mut edits: Vec<Edit<'_>> = presentation.renamed(&made).into_iter().collect();
+    edits.extend(presentation.tier_told(&made, None));
+    apply(&made, edits)
 }
 
 /// The event with edits in its data.
@@ -465,13 +500,26 @@ mod tests {
         r#"data: {"id":"c","model":"served","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
     const USAGE: &str = r#"data: {"id":"c","model":"served","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":8}}}"#;
 
+    /// In the priority tier, which the client named.
+    fn prioritized(include_usage: bool) -> StreamMeter {
+        let mut meter = meter(include_usage);
+        meter.presentation.service_tier = Some(ServiceTier::Priority);
+        meter
+    }
+
     fn meter(include_usage: bool) -> StreamMeter {
         let options = StreamOptions {
             include_usage,
             continuous_usage: false,
         };
         let rename = Some((Bytes::from_static(b"served"), Bytes::from_static(b"sold")));
-        StreamMeter::new(1, Presentation { options, rename })
+        let service_tier = None;
+        let presentation = Presentation {
+            options,
+            service_tier,
+            rename,
+        };
+        StreamMeter::new(1, presentation)
     }
 
     /// What is shown of these segments, and how it ended.
@@ -528,6 +576,33 @@ data: {"id":"c","model":"sold","choices":[],"usage":{"prompt_tokens":9,"completi
 
 data: [DONE]
 "#);
+    }
+
+    #[test]
+    fn the_tier_that_is_billed_is_shown_where_the_engine_says_one_and_with_the_usage() {
+        let role = ROLE.replace("\"id\":\"c\",", "\"id\":\"c\",\"service_tier\":null,");
+        let (mut meter, mut out) = (prioritized(true), Output::default());
+        let whole = stream(&[&role, FINISH, USAGE, "data: [DONE]"]);
+        assert_eq!(meter.push(whole.into(), &mut out), Step::Complete);
+        let text = String::from_utf8(out.take().unwrap().into()).unwrap();
+        let end = String::from_utf8(meter.terminal(&usage()).into()).unwrap();
+        insta::assert_snapshot!(format!("{text}{end}"), @r#"
+        data: {"id":"c","service_tier":"priority","model":"sold","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":null}
+
+        data: {"id":"c","model":"sold","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}
+
+        data: {"id":"c","model":"sold","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":8},"estimated_cost":0.1},"service_tier":"priority"}
+
+        data: [DONE]
+        "#);
+        let (mut meter, mut out) = (prioritized(true), Output::default());
+        meter.push(stream(&[ROLE, FINISH, "data: [DONE]"]).into(), &mut out);
+        assert!(
+            String::from_utf8(meter.terminal(&usage()).into())
+                .unwrap()
+                .contains(r#""service_tier":"priority"}"#),
+            "a usage chunk that is made here has it too"
+        );
     }
 
     #[test]

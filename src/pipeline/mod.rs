@@ -5,7 +5,7 @@
 //!         -meter-> (the same bytes, Usage) -settle-> Receipt
 //! ```
 //!
-//! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it
+//! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it; `units`: what of it is no token
 //! - [`mod@authenticate`], [`hold`], [`leases`], [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
 //! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
 //! - [`usage`], [`settle`], [`in_flight`], [`checkpoint`]: what it comes to
@@ -14,6 +14,7 @@
 pub mod request;
 mod fields;
 mod edits;
+mod units;
 pub mod authenticate;
 pub mod hold;
 pub mod leases;
@@ -189,6 +190,10 @@ fn presentation(admitted: &Admitted, served: &ServedModel, serves: &str) -> Pres
     };
     Presentation {
         options: admitted.request.stream_options,
+        service_tier: admitted
+            .request
+            .shows_service_tier
+            .then_some(admitted.live().service_tier),
         rename: (sold != serves).then(|| (json(serves), json(sold))),
     }
 }

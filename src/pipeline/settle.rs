@@ -5,9 +5,10 @@ use crate::ledger::SettleFault;
 use crate::pipeline::Pipeline;
 use crate::pipeline::admit::Admitted;
 use crate::pipeline::in_flight::{Live, Progress};
+use crate::pipeline::units;
 use crate::pipeline::usage::usage_of;
 use crate::telemetry::log;
-use farebox_domain::ledger::{Entry, EntryState, Leased, Settlement, Timings, cost_of};
+use farebox_domain::ledger::{Entry, EntryState, Leased, Settlement, Timings, cost_of, is_answered};
 use farebox_domain::money::Picodollars;
 use farebox_domain::tokens::{Usage, UsageSource};
 use farebox_domain::units::Units;
@@ -121,14 +122,22 @@ pub(in crate::pipeline) fn entry_now(
         (EntryState::Completed, Some(tokens)) if usage.completion_tokens >= tokens => EntryState::Capped,
         _ => state,
     };
-    let units = Units::default();
+    let units = if is_answered(state, &usage) {
+        units::used(live, progress, pipeline.clock.now())
+    } else {
+        Units::default()
+    };
     let cost = cost_of(state, &usage, &units, live.service_tier, &live.price.price);
-    let (usage, usage_source, cost) = match cost {
-        Ok(cost) if cost.to_i64().is_ok() && usage.is_credible() => (usage, usage_source, cost),
+    let (usage, units, usage_source, cost) = match cost {
+        Ok(cost) if cost.to_i64().is_ok() && usage.is_credible() && units.is_credible() => {
+            (usage, units, usage_source, cost)
+        }
         // Nobody is charged for a number that no model can have produced.
         _ => {
             log::absurd_usage(live.id, &usage);
-            (Usage::default(), UsageSource::None, Picodollars::ZERO)
+            let (usage, units) = (Usage::default(), Units::default());
+            let cost = cost_of(state, &usage, &units, live.service_tier, &live.price.price);
+            (usage, units, UsageSource::None, cost.unwrap_or(Picodollars::ZERO))
         }
     };
     Entry {

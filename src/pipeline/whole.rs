@@ -5,8 +5,8 @@ use crate::pipeline::meter::{Presentation, UsageJson};
 use base64::Engine as _;
 use bytes::Bytes;
 use farebox_domain::ledger::Endpoint;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -16,6 +16,7 @@ use std::ops::Range;
 pub struct WholeAnswer {
     bytes: Bytes,
     usage: Option<Range<usize>>,
+    service_tier: Option<Range<usize>>,
 }
 
 /// What farebox reads of an answer.
@@ -25,6 +26,13 @@ struct Shape<'a> {
     data: Option<Vec<IgnoredAny>>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
+    #[serde(default, borrow, deserialize_with = "null_too")]
+    service_tier: Option<&'a RawValue>,
+}
+
+/// A field that is there, null or not.
+fn null_too<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl WholeAnswer {
@@ -36,14 +44,17 @@ impl WholeAnswer {
             Endpoint::Embeddings => shape.data,
         };
         parts.filter(|parts| !parts.is_empty())?;
-        let usage = shape
-            .usage
-            .filter(|usage| usage.get().starts_with('{'))
-            .map(|usage| {
-                let start = usage.get().as_ptr() as usize - bytes.as_ptr() as usize;
-                start..start + usage.get().len()
-            });
-        Some(Self { bytes, usage })
+        let range = |value: &RawValue| {
+            let start = value.get().as_ptr() as usize - bytes.as_ptr() as usize;
+            start..start + value.get().len()
+        };
+        let usage = shape.usage.filter(|usage| usage.get().starts_with('{'));
+        let (usage, service_tier) = (usage.map(range), shape.service_tier.map(range));
+        Some(Self {
+            bytes,
+            usage,
+            service_tier,
+        })
     }
 
     /// The engine's usage object.
@@ -64,6 +75,7 @@ impl WholeAnswer {
             }
             None => edits.extend(usage_added(&self.bytes, usage)),
         }
+        edits.extend(presentation.tier_told(&self.bytes, self.service_tier.clone()));
         if as_base64 {
             edits.extend(embeddings_in_base64(&self.bytes));
         }
@@ -120,24 +132,51 @@ mod tests {
     use super::*;
     use crate::pipeline::request::StreamOptions;
 
+    fn usage() -> UsageJson {
+        UsageJson {
+            usage: farebox_domain::tokens::Usage::new(1, 0, 0),
+            estimated_cost: "0.0000001".into(),
+            engines_own: true,
+        }
+    }
+
     fn shown(endpoint: Endpoint, body: &'static str, as_base64: bool) -> String {
         let answer = WholeAnswer::read(endpoint, Bytes::from_static(body.as_bytes())).unwrap();
         let presentation = Presentation {
             options: StreamOptions::default(),
+            service_tier: None,
             rename: Some((Bytes::from_static(b"served"), Bytes::from_static(b"sold"))),
         };
-        let usage = UsageJson {
-            usage: farebox_domain::tokens::Usage::new(1, 0, 0),
-            estimated_cost: "0.0000001".into(),
-            engines_own: true,
-        };
-        String::from_utf8(answer.present(&presentation, &usage, as_base64).into()).unwrap()
+        String::from_utf8(answer.present(&presentation, &usage(), as_base64).into()).unwrap()
     }
 
     #[test]
     fn the_cost_and_the_name_are_put_in_and_nothing_else() {
         let body = r#"{"id":"x", "model":"served","choices":[{}],"usage":{"prompt_tokens":1}, "timings":{}}"#;
         insta::assert_snapshot!(shown(Endpoint::ChatCompletions, body, false), @r#"{"id":"x", "model":"sold","choices":[{}],"usage":{"prompt_tokens":1,"estimated_cost":0.0000001}, "timings":{}}"#);
+    }
+
+    #[test]
+    fn the_tier_that_is_billed_is_shown_to_a_client_that_named_one() {
+        let shown = |body: &'static str| {
+            let answer =
+                WholeAnswer::read(Endpoint::Completions, Bytes::from_static(body.as_bytes())).unwrap();
+            let presentation = Presentation {
+                options: StreamOptions::default(),
+                service_tier: Some(farebox_domain::units::ServiceTier::Flex),
+                rename: None,
+            };
+            String::from_utf8(answer.present(&presentation, &usage(), false).into()).unwrap()
+        };
+        for engines in ["null", "\"default\""] {
+            let body = format!(r#"{{"service_tier": {engines},"choices":[{{}}],"usage":{{}}}}"#);
+            let body: &'static str = body.leak();
+            assert_eq!(
+                shown(body),
+                r#"{"service_tier": "flex","choices":[{}],"usage":{"estimated_cost":0.0000001}}"#
+            );
+        }
+        insta::assert_snapshot!(shown(r#"{"choices":[{}]}"#), @r#"{"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":0,"total_tokens":1,"prompt_tokens_details":{"cached_tokens":0},"estimated_cost":0.0000001},"service_tier":"flex"}"#);
     }
 
     #[test]

@@ -177,6 +177,18 @@ impl Store {
         Ok(value?)
     }
 
+    /// The setting with this name; if it was never set, it is set to this, durably. Of several who set it at once, all get
+    /// what one of them gave.
+    pub async fn setting_or(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreFault> {
+        let sql = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+        on!(&self.database, pool => {
+            sqlx::query(sql).bind(name).bind(value).execute(pool).await?;
+        });
+        self.setting(name)
+            .await?
+            .ok_or(StoreFault::Unreadable("a setting"))
+    }
+
     /// Sets the setting with this name, durably.
     pub async fn set_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreFault> {
         let sql = "INSERT INTO settings (name, value) VALUES ($1, $2)

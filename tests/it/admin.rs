@@ -6,3 +6,5 @@ mod resources;
 mod bill;
 mod changes;
 mod money;
+mod prices;
+mod corrections;

@@ -1,6 +1,6 @@
 //! The command line against a running gateway: what it prints, and with which exit code it ends.
 
-use crate::admin::harness::{Gateway, NOW_MS, TOKEN};
+use crate::admin::harness::{Gateway, NOW_MS, TOKEN, id_at};
 use farebox::cli;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Executor};
@@ -458,9 +458,11 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       limit      Show and set how many requests an account may have in flight
       credit     Give accounts credit
       balance    Show an account's balance, what is held of it and what is left
+      price      Show and change what models cost
       usage      Show what was used and what it costs
       statement  Show an account's month: what it had, what it used, what it has
-      ledger     Check the ledger
+      ledger     Check the ledger, and put right what was billed wrong
+      export     Show and steer what a receiver is told of entries
       engine     Show the engines
       help       Print this message or the help of the given subcommand(s)
 
@@ -471,6 +473,160 @@ fn bad_usage_ends_with_64_and_help_with_0() {
     Exit codes: 0 done; 1 fault; 2 `ledger verify` found discrepancies, `ledger reconcile` what it cannot explain, or `migrate --check` an old form; 64 bad usage or a bad configuration file.
     [0]
     ");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prices_rerates_and_refunds() {
+    let running = Running::start().await;
+    insta::assert_snapshot!(running.run("price list").await, @r#"
+    MODEL          VERSION  STATUS   FROM                  INPUT  CACHED  OUTPUT  BESIDES
+    org/large            1  current  2026-11-01T12:00:00Z   0.1     0.02    0.32
+    org/embedding        2  current  2026-11-01T12:00:00Z   0.01    -       0
+    [0]
+    "#);
+    let set = "price set --model large --input 0.20 --output 0.40 --per-request 0.001 --priority 1.5";
+    insta::assert_snapshot!(running.run(set).await, @r#"
+    The very next request for org/large has this price. What is in flight keeps the one before.
+
+    USD           BEFORE  NOW
+    input         0.1     0.2
+    cached input  0.02    -
+    output        0.32    0.4
+    a request     -       0.001
+    priority x    -       1.5
+    [0]
+    "#);
+    let later = "price set --model large --input 0.30 --output 0.40 --from 2h";
+    insta::assert_snapshot!(running.run(later).await, @r#"
+    From 2026-11-01T14:00:00Z on org/large has this price, by itself.
+
+    USD         BEFORE  NOW
+    input       0.2     0.3
+    output      0.4     0.4
+    a request   0.001   -
+    priority x  1.5     -
+    [0]
+    "#);
+    let tiers = r#"price set --model large --price {"input":"0.10","output":"0.32","context_tiers":[{"above_prompt_tokens":4000,"input":"0.20","output":"0.48"}]} --from 3h"#;
+    running.run(tiers).await;
+    insta::assert_snapshot!(running.run("price list --model large").await, @r#"
+    MODEL      VERSION  STATUS     FROM                  INPUT  CACHED  OUTPUT  BESIDES
+    org/large        1  past       2026-11-01T12:00:00Z    0.1    0.02    0.32
+    org/large        3  current    2026-11-01T12:00:00Z    0.2    -       0.4   a request 0.001, priority x 1.5
+    org/large        4  scheduled  2026-11-01T14:00:00Z    0.3    -       0.4
+    org/large        5  scheduled  2026-11-01T15:00:00Z    0.1    -       0.32  long prompts 0.2/0.48 above 4000
+    [0]
+    "#);
+    insta::assert_snapshot!(running.run("price set --model large --input 0.1 --output 0.3 --from 2026-10-01").await, @r#"
+    error: `from`: a price cannot begin in the past, as requests were billed by another: leave it out to have it hold at once, and correct what was billed with `farebox ledger rerate`
+    [64]
+    "#);
+    insta::assert_snapshot!(running.run("price set --model large --output 0.3").await, @r#"
+    error: the following required arguments were not provided:
+      --input <USD>
+
+    Usage: farebox price set --model <MODEL> --output <USD> --admin-url <URL> --admin-token <TOKEN> --input <USD>
+
+    For more information, try '--help'.
+    [64]
+    "#);
+
+    let account = running.gateway.account("Acme").await;
+    let (key, _) = running.gateway.key(&account).await;
+    running.gateway.book(&account, &key, NOW_MS - 60_000, 0..3).await;
+    let rerate = "ledger rerate --model large --since 1d --input 0.05 --cached-input 0.02 --output 0.32";
+    insta::assert_snapshot!(running.run(rerate).await, @r#"
+    org/large from 2026-10-31T12:00:00Z until 2026-11-01T12:00:00Z: 3 entries, of which 3 cost something else at this price.
+    Nothing is booked; add --book --reference NAME to book it.
+
+    ACCOUNT  ENTRIES  COST (USD)  CORRECTED (USD)  GIVEN BACK (USD)
+    Acme           3     0.00003         0.000021          0.000009
+    total          3     0.00003         0.000021          0.000009
+    [0]
+    "#);
+    let book = format!("{rerate} --book --reference ticket-7 --note typed~wrong");
+    insta::assert_snapshot!(running.run(&book).await, @r#"
+    org/large from 2026-10-31T12:00:00Z until 2026-11-01T12:00:00Z: 3 entries, of which 3 cost something else at this price.
+    Booked now under price version 6: 3. Booked before: 0.
+
+    ACCOUNT  ENTRIES  COST (USD)  CORRECTED (USD)  GIVEN BACK (USD)
+    Acme           3     0.00003         0.000021          0.000009
+    total          3     0.00003         0.000021          0.000009
+    [0]
+    "#);
+    insta::assert_snapshot!(running.run(&book).await, @r#"
+    org/large from 2026-10-31T12:00:00Z until 2026-11-01T12:00:00Z: 3 entries, of which 0 cost something else at this price.
+    Booked now under price version 6: 0. Booked before: 3.
+    [0]
+    "#);
+    insta::assert_snapshot!(running.run(&format!("{rerate} --book")).await, @r#"
+    error: the following required arguments were not provided:
+      --reference <REFERENCE>
+
+    Usage: farebox ledger rerate --model <MODEL> --since <WHEN> --reference <REFERENCE> --input <USD> --cached-input <USD> --output <USD> --book --admin-url <URL> --admin-token <TOKEN>
+
+    For more information, try '--help'.
+    [64]
+    "#);
+    let refund = format!(
+        "ledger refund --request {} --reference r-1 --note slow",
+        id_at(NOW_MS - 60_000, 1)
+    );
+    insta::assert_snapshot!(running.run(&format!("{refund} --usd 0.000002")).await, @r#"
+    0.000002 USD are given back to acct_befba86ae9e0c207.
+    The request cost 0.00001 USD; corrections gave back 0.000003, refunds 0.000002; it still costs 0.000005.
+    [0]
+    "#);
+    insta::assert_snapshot!(running.run(&format!("{refund} --usd 0.000002")).await, @r#"
+    Nothing was booked: this refund of 0.000002 USD was there already.
+    The request cost 0.00001 USD; corrections gave back 0.000003, refunds 0.000002; it still costs 0.000005.
+    [0]
+    "#);
+    insta::assert_snapshot!(running.run(&format!("{refund} --all --json")).await, @r#"
+    {
+      "account": "acct_befba86ae9e0c207",
+      "booked": false,
+      "corrected": {
+        "picodollars": "3000000",
+        "usd": "0.000003"
+      },
+      "cost": {
+        "picodollars": "10000000",
+        "usd": "0.00001"
+      },
+      "left": {
+        "picodollars": "5000000",
+        "usd": "0.000005"
+      },
+      "refund": {
+        "amount": {
+          "picodollars": "2000000",
+          "usd": "0.000002"
+        },
+        "booked_at": "2026-11-01T12:00:00Z",
+        "id": "adj_01a196fb16007c648da30520c364b5c7",
+        "kind": "refund",
+        "note": "slow",
+        "reference": "r-1",
+        "request": "req_01a196fa2ba000000000000000000001"
+      },
+      "refunded": {
+        "picodollars": "2000000",
+        "usd": "0.000002"
+      }
+    }
+    [0]
+    "#);
+    insta::assert_snapshot!(running.run(&refund).await, @r#"
+    error: the following required arguments were not provided:
+      --usd <USD>
+
+    Usage: farebox ledger refund --request <REQUEST> --reference <REFERENCE> --note <NOTE> --admin-url <URL> --admin-token <TOKEN> --usd <USD>
+
+    For more information, try '--help'.
+    [64]
+    "#);
+    running.end().await;
 }
 
 /// docs/CLI.md has every command of the command line and every route of the admin API.

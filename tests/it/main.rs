@@ -22,3 +22,4 @@ mod place;
 mod replicas;
 mod chaos;
 mod store;
+mod outbox;

@@ -235,6 +235,81 @@ async fn what_is_changed_on_one_replica_acts_on_all() {
     stop_all(replicas).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_that_is_set_on_one_replica_acts_on_all_and_a_rerate_is_booked_once() {
+    let simulated = engine(quick()).await;
+    let database = Server::shared().database().await;
+    let replicas = replicas(&priced(&[&simulated.url]), &database, 2).await;
+    let price = json!({ "input": "0", "output": "200" });
+    let new = json!({ "model": "m", "price": price });
+    admin(&replicas[0], reqwest::Method::POST, "prices", new).await;
+    let output = |replica: &Gateway| {
+        let served = replica.app.registry.find("m").unwrap();
+        served
+            .prices
+            .at(replica.app.clock.unix_ms())
+            .price
+            .output
+            .to_string()
+    };
+    eventually("the other replica has the price", || {
+        replicas.iter().all(|replica| output(replica) == "200")
+    })
+    .await;
+    for replica in &replicas {
+        let asked = replica
+            .chat(&chat(json!({ "max_tokens": 3 })))
+            .send()
+            .await
+            .unwrap();
+        asked.text().await.unwrap();
+    }
+    until(async || booked(&database).await.0.len() == 2).await;
+    let entries = booked(&database).await.0;
+    assert!(entries.iter().all(|entry| entry.cost.get() == 3 * 2 * TOKEN));
+
+    let rerate = json!({
+        "model": "m", "since": "1h", "price": { "input": "0", "output": "100" },
+        "book": true, "reference": "ticket", "note": "",
+    });
+    let runs = tokio::join!(
+        admin(
+            &replicas[0],
+            reqwest::Method::POST,
+            "ledger/rerate",
+            rerate.clone()
+        ),
+        admin(&replicas[1], reqwest::Method::POST, "ledger/rerate", rerate),
+    );
+    let now = |run: &Value| run["booked"].as_u64().unwrap();
+    assert_eq!(
+        now(&runs.0) + now(&runs.1),
+        2,
+        "one run, whoever books it: {runs:?}"
+    );
+    assert_eq!(runs.0["version"], runs.1["version"]);
+    let request = entries[0].id.to_string();
+    let refund = json!({ "request": request, "all": true, "reference": "r", "note": "" });
+    let given_back = admin(
+        &replicas[1],
+        reqwest::Method::POST,
+        "ledger/refunds",
+        refund.clone(),
+    )
+    .await;
+    assert_eq!(
+        given_back["refund"]["amount"]["picodollars"],
+        (3 * TOKEN).to_string()
+    );
+    let again = admin(&replicas[0], reqwest::Method::POST, "ledger/refunds", refund).await;
+    assert_eq!(
+        (&again["booked"], &again["left"]["usd"]),
+        (&json!(false), &json!("0"))
+    );
+    stop_all(replicas).await;
+    assert_eq!(booked(&database).await.1, 0, "it adds up");
+}
+
 pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..2_000 {
         if holds().await {

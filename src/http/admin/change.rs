@@ -14,6 +14,9 @@ pub struct Admin {
     /// Held by the change that is being made. Two at once could reach the store in one order and the directory
     /// in the other, and a restart would then bring back what was overruled.
     changing: Arc<Mutex<()>>,
+    /// Held by whoever books what depends on what was booked before: refunds and corrections. It may take as long as the
+    /// ledger is long, and a key is revoked meanwhile.
+    booking: Arc<Mutex<()>>,
 }
 
 impl Admin {
@@ -22,6 +25,7 @@ impl Admin {
         Self {
             app,
             changing: Arc::default(),
+            booking: Arc::default(),
         }
     }
 
@@ -37,10 +41,27 @@ impl Admin {
         T: Send + 'static,
         F: Future<Output = Result<T, AdminError>> + Send + 'static,
     {
-        let changing = Arc::clone(&self.changing);
+        self.to_its_end(&self.changing, change).await
+    }
+
+    /// Books money, one booking at a time, and to its end.
+    pub async fn book<T, F>(&self, booking: F) -> Result<T, AdminError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, AdminError>> + Send + 'static,
+    {
+        self.to_its_end(&self.booking, booking).await
+    }
+
+    async fn to_its_end<T, F>(&self, one_at_a_time: &Arc<Mutex<()>>, work: F) -> Result<T, AdminError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, AdminError>> + Send + 'static,
+    {
+        let one_at_a_time = Arc::clone(one_at_a_time);
         let task = self.app.tasks.spawn(async move {
-            let _one_at_a_time = changing.lock().await;
-            change.await
+            let _one_at_a_time = one_at_a_time.lock().await;
+            work.await
         });
         task.await.map_err(AdminError::internal)?
     }

@@ -31,7 +31,7 @@ pub enum AdminError {
     /// Something that is named does not exist.
     #[error("there is no {what} `{name}`{hint}")]
     NotFound {
-        /// `account`, `key`, `model` or `engine`.
+        /// `account`, `key`, `model`, `engine` or `request`.
         what: Noun,
         /// The name that was given.
         name: String,
@@ -43,6 +43,14 @@ pub enum AdminError {
     /// The name is another account's.
     #[error("there is already an account named `{0}`; account names are unique")]
     NameTaken(String),
+    /// An operator's reference that stands for something else.
+    #[error("the reference `{reference}` was used for {what}; give another")]
+    ReferenceTaken {
+        /// The reference.
+        reference: String,
+        /// What it stands for.
+        what: String,
+    },
     /// A path that is not served.
     #[error("there is nothing at {0}; the admin API's routes are listed in docs/CLI.md")]
     UnknownPath(String),
@@ -70,6 +78,8 @@ pub enum Noun {
     Model,
     /// An engine.
     Engine,
+    /// A request in the ledger.
+    Request,
 }
 
 impl Display for Noun {
@@ -79,6 +89,7 @@ impl Display for Noun {
             Self::Key => "key",
             Self::Model => "model",
             Self::Engine => "engine",
+            Self::Request => "request",
         })
     }
 }
@@ -105,7 +116,7 @@ impl AdminError {
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound { .. } | Self::UnknownPath(_) => StatusCode::NOT_FOUND,
-            Self::NameTaken(_) => StatusCode::CONFLICT,
+            Self::NameTaken(_) | Self::ReferenceTaken { .. } => StatusCode::CONFLICT,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -127,7 +138,11 @@ impl AdminError {
             Self::NotFound {
                 what: Noun::Engine, ..
             } => "engine_not_found",
+            Self::NotFound {
+                what: Noun::Request, ..
+            } => "request_not_found",
             Self::NameTaken(_) => "name_taken",
+            Self::ReferenceTaken { .. } => "reference_taken",
             Self::UnknownPath(_) => "unknown_url",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::Internal(_) => "internal_error",
@@ -146,6 +161,7 @@ impl AdminError {
             Self::Invalid { param, .. } => param.clone(),
             Self::NotFound { param, .. } => param.map(String::from),
             Self::NameTaken(_) => Some("name".into()),
+            Self::ReferenceTaken { .. } => Some("reference".into()),
             _ => None,
         }
     }

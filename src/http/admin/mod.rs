@@ -5,7 +5,7 @@
 //! - [`read`] turns bodies and queries into values, [`error`] turns what does not hold into answers;
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
 //! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`spending`], [`usage`], [`statements`],
-//!   [`ledger`], [`reconcile`], [`export`], [`serving`].
+//!   [`ledger`], [`reconcile`], [`rerate`], [`refunds`], [`prices`], [`export`], [`serving`].
 //!
 //! Architecture Invariant: there is one list of routes, [`routes`]. The router is made of it, and so is the test
 //! that tries each one without a token.
@@ -23,6 +23,9 @@ pub mod statements;
 pub mod ledger;
 pub mod reconcile;
 pub mod export;
+pub mod prices;
+pub mod rerate;
+pub mod refunds;
 pub mod serving;
 
 use crate::app::App;
@@ -85,6 +88,10 @@ pub fn routes() -> Vec<Route> {
         ("POST", "/admin/v1/export/retry", post(export::retry)),
         ("POST", "/admin/v1/export/backfill", post(export::backfill)),
         ("POST", "/admin/v1/export/off", post(export::off)),
+        ("POST", "/admin/v1/ledger/rerate", post(rerate::run)),
+        ("POST", "/admin/v1/ledger/refunds", post(refunds::refund)),
+        ("GET", "/admin/v1/prices", get(prices::list)),
+        ("POST", "/admin/v1/prices", post(prices::set)),
         ("GET", "/admin/v1/engines", get(serving::engines)),
         ("GET", "/admin/v1/models", get(serving::models)),
     ]

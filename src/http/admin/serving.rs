@@ -27,7 +27,9 @@ pub async fn engines(State(admin): State<Admin>) -> Json<List<EngineView>> {
 
 /// `GET /admin/v1/models`
 pub async fn models(State(admin): State<Admin>) -> Json<List<ModelView>> {
-    let data = admin.app.registry.models().iter().map(model_view).collect();
+    let now_ms = admin.app.clock.unix_ms();
+    let models = admin.app.registry.models().iter();
+    let data = models.map(|served| model_view(served, now_ms)).collect();
     Json(List { data })
 }
 
@@ -47,7 +49,7 @@ fn engine_view(engine: &Arc<Engine>) -> EngineView {
     }
 }
 
-fn model_view(served: &Arc<ServedModel>) -> ModelView {
+fn model_view(served: &Arc<ServedModel>, now_ms: u64) -> ModelView {
     let model = &served.model;
     let deployments = model.deployments.iter().map(|deployment| DeploymentView {
         engine: deployment.engine.clone(),
@@ -59,11 +61,7 @@ fn model_view(served: &Arc<ServedModel>) -> ModelView {
         task: model.task.as_str().into(),
         context_length: model.context_length,
         max_output_tokens: model.max_output_tokens,
-        price: PriceView {
-            input: model.price.input.to_string(),
-            cached_input: model.price.cached_input.map(|price| price.to_string()),
-            output: model.price.output.to_string(),
-        },
+        price: PriceView::from(&served.prices.at(now_ms).price),
         routing: model.routing.as_str().into(),
         engines: deployments.collect(),
     }

@@ -21,8 +21,10 @@ use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
 use std::sync::Arc;
 
-const REFERENCE_LIMIT_CHARS: usize = 200;
-const NOTE_LIMIT_CHARS: usize = 1000;
+/// Characters of a reference.
+pub const REFERENCE_LIMIT_CHARS: usize = 200;
+/// Characters of a note.
+pub const NOTE_LIMIT_CHARS: usize = 1000;
 
 /// `POST /admin/v1/accounts/{account}/credit`. The first credit of an account that has no ceiling makes it prepaid.
 pub async fn credit(

@@ -1,8 +1,8 @@
 //! The account owner's routes: receipts, costs, usage, entries, balance and statements, for whoever has a key of the
 //! account. A key sees its own account and nothing else: what is another account's is answered like what is not there.
 //!
-//! - [`asking`] lets the caller in and gives every answer its ids; [`params`] reads queries;
-//! - one file for each resource: [`receipts`], [`organization`] (OpenAI's usage and costs), [`entries`], [`account`].
+//! - `asking` lets the caller in and gives every answer its ids; `params` reads queries;
+//! - one file for each resource: `receipts`, `organization` (OpenAI's usage and costs), `entries`, `account`.
 
 mod asking;
 mod params;

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use std::sync::atomic::Ordering;
 
 /// Free pages (4 KiB) that a file keeps, to be written again. What an outage left beyond that is given back.
-const KEPT_PAGES: u64 = 4_096;
+const KEPT_PAGES: u64 = 1_024;
 /// Pages that are given back at once; a record waits for that long at the most.
 const PAGES_A_STEP: u64 = 2_048;
 

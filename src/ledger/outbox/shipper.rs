@@ -20,7 +20,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// With so many settlements waiting, the file has grown to what is worth giving back once they are gone.
-const BACKLOG: u64 = 20_000;
+const BACKLOG: u64 = 10_000;
 
 /// The ledger as the shipper sees it.
 #[async_trait::async_trait]
@@ -161,27 +161,20 @@ impl Shipper {
             }
             Err(fault) if fault.passes_with_time() => return Err(fault),
             Err(fault) => match batch.as_slice() {
-                [settlement] => self.put_aside(settlement, last, &fault).await?,
+                [settlement] => {
+                    log_refusal(settlement, &fault);
+                    self.outbox.refuse(last, &fault.to_string()).await?;
+                }
                 // One of them, and one half is free of it.
                 _ => pace.batch = (batch.len() / 2).max(1),
             },
         }
         Ok(Step::On)
     }
-
-    /// A settlement that is not booked is money that somebody must look at: all of it is logged (it holds no content).
-    async fn put_aside(
-        &self,
-        settlement: &Settlement,
-        number: u64,
-        fault: &LedgerFault,
-    ) -> Result<(), LedgerFault> {
-        log_refused(settlement, fault);
-        self.outbox.refuse(number, &fault.to_string()).await
-    }
 }
 
-fn log_refused(settlement: &Settlement, fault: &LedgerFault) {
+/// A settlement that is not booked is money that somebody must look at: all of it is logged (it holds no content).
+fn log_refusal(settlement: &Settlement, fault: &LedgerFault) {
     let cause: &(dyn std::error::Error + 'static) = fault;
     tracing::error!(
         ?settlement,

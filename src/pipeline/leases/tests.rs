@@ -12,7 +12,7 @@ use crate::pipeline::hold::{Bounds, Terms, hold};
 use crate::store::AccountRow;
 use farebox_domain::month::Month;
 use farebox_domain::price::{Price, TokenPrice};
-use farebox_domain::units::ServiceTier;
+use farebox_domain::units::{ServiceTier, Units};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::JoinSet;
 
@@ -174,17 +174,18 @@ async fn ask(
     output_tokens: u64,
     asked: bool,
 ) -> Result<crate::pipeline::hold::Held, Refusal> {
-    let price = Price {
-        input: TokenPrice::from_picodollars(0),
-        cached_input: None,
-        output: TokenPrice::from_picodollars(1),
-    };
+    let price = Price::of_tokens(
+        TokenPrice::from_picodollars(0),
+        None,
+        TokenPrice::from_picodollars(1),
+    );
     let bounds = Bounds {
         prompt_tokens: 10,
         output_tokens,
         tell: false,
         choices: 1,
         asked,
+        units: Units::default(),
     };
     let terms = Terms {
         payer: Payer {

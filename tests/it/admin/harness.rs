@@ -47,6 +47,7 @@ limits:
 pub(crate) struct Gateway {
     pub(crate) app: Arc<App>,
     pub(crate) clock: Clock,
+    router: Router,
     folder: TempDir,
 }
 
@@ -73,14 +74,22 @@ impl Gateway {
         for engine in app.registry.engines() {
             engine.probe().await;
         }
-        Self { app, clock, folder }
+        let router = http::admin_router(&app);
+        Self {
+            app,
+            clock,
+            router,
+            folder,
+        }
     }
 
     /// The same data, read again by a new gateway.
     pub(crate) async fn restart(self) -> Self {
-        let Self { app, folder, .. } = self;
+        let Self {
+            app, folder, router, ..
+        } = self;
         app.stop_background().await;
-        drop(app);
+        drop((app, router));
         Self::start_in(folder).await
     }
 
@@ -89,7 +98,7 @@ impl Gateway {
     }
 
     pub(crate) fn router(&self) -> Router {
-        http::admin_router(&self.app)
+        self.router.clone()
     }
 
     /// Sends a request as it is to the admin listener's router.

@@ -83,6 +83,7 @@ async fn a_restart_in_the_middle_loses_nothing(place: Place) {
         bench.ledger.switch_on().await.unwrap();
         bench.book(round * 100..round * 100 + 100).await;
         let requests = receiver.requests();
+        receiver.silent_after(Some(1));
         let delivering = bench.deliver(&settings(&receiver, CloudEvents));
         // Somewhere in the middle: as soon as it has told of something.
         while receiver.requests() == requests {
@@ -91,6 +92,7 @@ async fn a_restart_in_the_middle_loses_nothing(place: Place) {
         delivering.stop().await;
         assert!(bench.counts().await.pending > 0, "it was the middle");
     }
+    receiver.silent_after(None);
     let bench = Bench::open(&place).await;
     let delivering = bench.deliver(&settings(&receiver, CloudEvents));
     bench.until_delivered().await;

@@ -64,6 +64,8 @@ struct State {
     refusals: Vec<(String, u16, &'static str)>,
     taken: Vec<Request>,
     requests: usize,
+    /// So many are read before it falls silent.
+    silent_after: Option<usize>,
 }
 
 /// The receiver. It ends with its runtime.
@@ -102,6 +104,12 @@ impl StandIn {
 
     pub(crate) fn refuse_no_more(&self) {
         self.state.lock().unwrap().refusals.clear();
+    }
+
+    /// Falls silent after so many more requests, or speaks again.
+    pub(crate) fn silent_after(&self, more: Option<usize>) {
+        let mut state = self.state.lock().unwrap();
+        state.silent_after = more.map(|more| state.requests + more);
     }
 
     /// Requests that were read, taken or not.
@@ -162,6 +170,9 @@ impl StandIn {
         let is_early = matches!(state.troubles.front(), Some(Trouble::ClosesAtOnce));
         if before_reading && !is_early {
             return None;
+        }
+        if state.silent_after.is_some_and(|most| state.requests >= most) {
+            return Some(Trouble::Silent);
         }
         state.troubles.pop_front()
     }

@@ -9,6 +9,7 @@ mod forwarding;
 mod receipt;
 mod money;
 mod reconcile;
+mod prices;
 
 use farebox::admission::directory::hash_secret;
 use farebox::app::{App, Given};
@@ -59,8 +60,13 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one from the text of a models.yaml, with one account and one key.
     pub(crate) async fn start(models: &str) -> Self {
+        Self::start_at(models, Clock::system()).await
+    }
+
+    /// The same, by this clock.
+    pub(crate) async fn start_at(models: &str, clock: Clock) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let gateway = Self::start_in(models, data, None, 7).await;
+        let gateway = Self::start_by(clock, models, data, None, 7).await;
         gateway.make_account().await;
         gateway
     }
@@ -92,16 +98,16 @@ impl Gateway {
         database: Option<DatabaseUrl>,
         seed: u64,
     ) -> Self {
-        Self::start_by(models, data, database, seed, Clock::system()).await
+        Self::start_by(Clock::system(), models, data, database, seed).await
     }
 
     /// The same by this clock.
     pub(crate) async fn start_by(
+        clock: Clock,
         models: &str,
         data: TempDir,
         database: Option<DatabaseUrl>,
         seed: u64,
-        clock: Clock,
     ) -> Self {
         let client = client();
         let settings =

@@ -7,5 +7,6 @@ mod sqlite;
 mod postgres;
 mod settler;
 mod reconcile;
+mod rerate;
 mod measure;
 mod measure_postgres;

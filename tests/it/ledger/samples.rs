@@ -15,11 +15,11 @@ pub(crate) fn model() -> ModelId {
 }
 
 pub(crate) fn price() -> Price {
-    Price {
-        input: TokenPrice::from_picodollars(100_000),
-        cached_input: Some(TokenPrice::from_picodollars(20_000)),
-        output: TokenPrice::from_picodollars(320_000),
-    }
+    Price::of_tokens(
+        TokenPrice::from_picodollars(100_000),
+        Some(TokenPrice::from_picodollars(20_000)),
+        TokenPrice::from_picodollars(320_000),
+    )
 }
 
 pub(crate) fn id(number: u64) -> RequestId {

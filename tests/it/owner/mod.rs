@@ -102,11 +102,7 @@ impl Owner {
         from_ms: Option<u64>,
     ) -> (PriceVersion, Price) {
         let [input, cached, output] = picodollars.map(TokenPrice::from_picodollars);
-        let price = Price {
-            input,
-            cached_input: Some(cached),
-            output,
-        };
+        let price = Price::of_tokens(input, Some(cached), output);
         let version = self
             .gateway
             .app

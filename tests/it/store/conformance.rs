@@ -23,6 +23,7 @@ macro_rules! conformance {
             ceilings_are_set_changed_and_taken_away,
             an_account_is_closed_once,
             settings_read_back,
+            a_setting_is_set_once_by_whoever_comes_first,
             a_price_has_a_version_until_it_changes,
             a_directory_belongs_to_one_farebox,
             a_directory_that_cannot_be_made_is_named,
@@ -179,14 +180,17 @@ pub(crate) async fn settings_read_back(bench: impl Bench) {
     assert_eq!(store.setting("admin_token").await.unwrap(), Some(vec![1]));
 }
 
+pub(crate) async fn a_setting_is_set_once_by_whoever_comes_first(bench: impl Bench) {
+    let store = bench.store();
+    assert_eq!(store.setting_or("name", b"first").await.unwrap(), b"first");
+    assert_eq!(store.setting_or("name", b"second").await.unwrap(), b"first");
+    assert_eq!(store.setting("name").await.unwrap().unwrap(), b"first");
+}
+
 pub(crate) async fn a_price_has_a_version_until_it_changes(bench: impl Bench) {
     let store = bench.store();
     let (a, b) = ("test/a".into(), "test/b".into());
-    let cheap = Price {
-        input: TokenPrice::from_picodollars(1),
-        cached_input: None,
-        output: TokenPrice::MAX,
-    };
+    let cheap = Price::of_tokens(TokenPrice::from_picodollars(1), None, TokenPrice::MAX);
     let dear = Price {
         cached_input: Some(TokenPrice::from_picodollars(1)),
         ..cheap.clone()

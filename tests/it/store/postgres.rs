@@ -40,11 +40,11 @@ impl Bench for PgBench {
 }
 
 fn price() -> Price {
-    Price {
-        input: TokenPrice::from_picodollars(1),
-        cached_input: None,
-        output: TokenPrice::from_picodollars(2),
-    }
+    Price::of_tokens(
+        TokenPrice::from_picodollars(1),
+        None,
+        TokenPrice::from_picodollars(2),
+    )
 }
 
 conformance! { PgBench }

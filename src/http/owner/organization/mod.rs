@@ -2,7 +2,7 @@
 //! and `/v1/organization/costs`. The organization is the account that the key is of.
 //!
 //! OpenAI API: `UsageResponse`, `UsageTimeBucket`, `UsageCompletionsResult`, `UsageEmbeddingsResult`, `CostsResult`.
-//! [`query`] reads what is asked for, [`shown`] writes what is answered.
+//! `query` reads what is asked for, `shown` writes what is answered.
 
 mod query;
 mod shown;

@@ -1,4 +1,7 @@
-//! `farebox ledger verify` and `farebox ledger reconcile`
+//! `farebox ledger verify|reconcile|rerate|refund`
+
+pub mod rerate;
+pub mod refund;
 
 use crate::admin_api::{DiscrepancyView, Reconcile, VerifyView};
 use crate::cli::client::{AdminArgs, AdminClient};
@@ -37,11 +40,18 @@ pub enum LedgerCommand {
         #[arg(long)]
         engine: Option<String>,
     },
+    /// Show what a corrected price changes in requests that were billed, and with --book correct them. Entries stay as they
+    /// are; each difference becomes an entry of its own.
+    Rerate(Box<rerate::RerateArgs>),
+    /// Give back what a request cost, in part or in whole.
+    Refund(refund::RefundArgs),
 }
 
 /// Runs the command.
 pub async fn run(args: LedgerArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
     match args.command {
+        LedgerCommand::Rerate(args) => rerate::run(*args, client, out).await,
+        LedgerCommand::Refund(args) => refund::run(args, client, out).await,
         LedgerCommand::Verify => {
             let answer = client.post_long(&["ledger", "verify"]).await?;
             client.show(&answer, out, shown)?;
