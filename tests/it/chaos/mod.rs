@@ -3,11 +3,66 @@
 mod proxy;
 mod kill;
 mod wire;
+mod history;
+mod late;
+mod time;
+mod two;
 
+use crate::gateway::Gateway;
 use crate::postgres::Database;
+use crate::replicas::chat;
 use farebox_domain::ids::RequestId;
+use proxy::ChaosProxy;
+use serde_json::{Value, json};
 use sqlx::Row as _;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longer than any answer may take, whatever the database does. A test that waits for so long has found a hang.
+const HANG: Duration = Duration::from_secs(30);
+
+/// Replicas on one database, each with a proxy of its own before it.
+async fn behind_proxies(
+    models: &str,
+    database: &Database,
+    count: usize,
+    seed: u64,
+) -> (Vec<Arc<Gateway>>, Vec<ChaosProxy>) {
+    let (mut replicas, mut proxies) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        let proxy = ChaosProxy::before(database.url(), seed + number as u64).await;
+        let (data, url) = (tempfile::tempdir().unwrap(), proxy.url(database.url()));
+        let replica = Gateway::start_in(models, data, Some(url), seed + number as u64).await;
+        if number == 0 {
+            replica.make_account().await;
+        }
+        replicas.push(Arc::new(replica));
+        proxies.push(proxy);
+    }
+    (replicas, proxies)
+}
+
+/// The id and the tokens of an answer, or the status and the code of a refusal. It comes, whatever the database does.
+async fn ask(replica: &Gateway, tokens: u64) -> Result<(RequestId, u64), (u16, String)> {
+    let asked = async {
+        let body = chat(json!({ "max_tokens": tokens }));
+        let response = replica.chat(&body).send().await.unwrap();
+        let status = response.status().as_u16();
+        let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+        let answer: Value = response.json().await.unwrap();
+        if status == 200 {
+            let tokens = answer["usage"]["completion_tokens"].as_u64().unwrap();
+            return Ok((RequestId::parse(&id).unwrap(), tokens));
+        }
+        Err((status, answer["error"]["code"].as_str().unwrap().to_owned()))
+    };
+    tokio::time::timeout(HANG, asked).await.expect("an answer")
+}
+
+fn is_away(refused: &(u16, String)) -> bool {
+    refused.0 == 503 && refused.1 == "ledger_unavailable"
+}
 
 /// The seed of this run: given, to repeat one, or another each time. It is told, so that it can be repeated.
 fn seed(test: &str) -> u64 {

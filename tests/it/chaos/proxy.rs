@@ -33,6 +33,7 @@ pub(crate) struct ChaosProxy {
     port: u16,
     mode: watch::Sender<Mode>,
     open: Arc<AtomicUsize>,
+    ended: Arc<AtomicUsize>,
 }
 
 impl ChaosProxy {
@@ -46,21 +47,28 @@ impl ChaosProxy {
         let port = listener.local_addr().unwrap().port();
         let (mode, watched) = watch::channel(Mode::Pass);
         let open = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&open);
+        let ended = Arc::new(AtomicUsize::new(0));
+        let counts = (Arc::clone(&open), Arc::clone(&ended));
         tokio::spawn(async move {
             let mut seeds = StdRng::seed_from_u64(seed);
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 let (watched, seed) = (watched.clone(), seeds.random());
-                let counted = Arc::clone(&counted);
+                let (open, ended) = (Arc::clone(&counts.0), Arc::clone(&counts.1));
                 tokio::spawn(async move {
-                    counted.fetch_add(1, Ordering::SeqCst);
+                    open.fetch_add(1, Ordering::SeqCst);
                     connection(client, server, watched, seed).await;
-                    counted.fetch_sub(1, Ordering::SeqCst);
+                    open.fetch_sub(1, Ordering::SeqCst);
+                    ended.fetch_add(1, Ordering::SeqCst);
                 });
             }
         });
-        Self { port, mode, open }
+        Self {
+            port,
+            mode,
+            open,
+            ended,
+        }
     }
 
     /// The same database through the proxy.
@@ -77,6 +85,11 @@ impl ChaosProxy {
 
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
+    }
+
+    /// Connections that have ended.
+    pub(crate) fn ended(&self) -> usize {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// Connections that are open through it.

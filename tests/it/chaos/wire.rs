@@ -1,63 +1,17 @@
 //! What can happen between a replica and its PostgreSQL: cut anywhere, slow, silent, or with no connection left.
 
 use super::proxy::{ChaosProxy, Mode};
-use super::{leases, seed, standing, verified};
+use super::{HANG, ask, behind_proxies, is_away, leases, seed, standing, verified};
 use crate::gateway::{ACCOUNT, Gateway, engine, eventually};
 use crate::postgres::{Database, Durability, Server};
-use crate::replicas::{TOKEN, all_know_of_the_ceiling, chat, credit, priced, quick, stop_all, until};
+use crate::replicas::{TOKEN, all_know_of_the_ceiling, credit, priced, quick, stop_all, until};
 use farebox_domain::ids::RequestId;
-use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Executor as _};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
-
-/// Longer than any answer may take, whatever the database does. A test that waits for so long has found a hang.
-const HANG: Duration = Duration::from_secs(30);
-
-/// Replicas on one database, each with a proxy of its own before it.
-async fn behind_proxies(
-    models: &str,
-    database: &Database,
-    count: usize,
-    seed: u64,
-) -> (Vec<Arc<Gateway>>, Vec<ChaosProxy>) {
-    let (mut replicas, mut proxies) = (Vec::new(), Vec::new());
-    for number in 0..count {
-        let proxy = ChaosProxy::before(database.url(), seed + number as u64).await;
-        let (data, url) = (tempfile::tempdir().unwrap(), proxy.url(database.url()));
-        let replica = Gateway::start_in(models, data, Some(url), seed + number as u64).await;
-        if number == 0 {
-            replica.make_account().await;
-        }
-        replicas.push(Arc::new(replica));
-        proxies.push(proxy);
-    }
-    (replicas, proxies)
-}
-
-/// The id and the tokens of an answer, or the status and the code of a refusal. It comes, whatever the database does.
-async fn ask(replica: &Gateway, tokens: u64) -> Result<(RequestId, u64), (u16, String)> {
-    let asked = async {
-        let body = chat(json!({ "max_tokens": tokens }));
-        let response = replica.chat(&body).send().await.unwrap();
-        let status = response.status().as_u16();
-        let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
-        let answer: Value = response.json().await.unwrap();
-        if status == 200 {
-            let tokens = answer["usage"]["completion_tokens"].as_u64().unwrap();
-            return Ok((RequestId::parse(&id).unwrap(), tokens));
-        }
-        Err((status, answer["error"]["code"].as_str().unwrap().to_owned()))
-    };
-    tokio::time::timeout(HANG, asked).await.expect("an answer")
-}
-
-fn is_away(refused: &(u16, String)) -> bool {
-    refused.0 == 503 && refused.1 == "ledger_unavailable"
-}
 
 /// At every moment that is looked at, nothing is spent or leased beyond what was paid in, and no lease is below nothing.
 async fn watch(database: &Database, stop: &AtomicBool) -> usize {
@@ -81,7 +35,11 @@ async fn watch(database: &Database, stop: &AtomicBool) -> usize {
 }
 
 /// Asks until what is left is less than one request may cost: nobody is refused for money that is stuck somewhere.
-async fn spend_the_rest(replicas: &[Arc<Gateway>], database: &Database, seen: &mut Vec<(RequestId, u64)>) {
+pub(super) async fn spend_the_rest(
+    replicas: &[Arc<Gateway>],
+    database: &Database,
+    seen: &mut Vec<(RequestId, u64)>,
+) {
     const MOST: u64 = 100;
     until(
         async || match ask(&replicas[seen.len() % replicas.len()], MOST).await {
