@@ -22,9 +22,9 @@ use rows::{
     add_lease, answer_recall, leases_of, limit_of, lock_spent, recall_others, say_alive, scopes_of,
     set_returned,
 };
+use sqlx::Connection;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgListener, PgPool, Postgres};
-use sqlx::{Connection, Row};
 use std::time::Duration;
 use totals::Totals;
 
