@@ -250,6 +250,23 @@ impl LedgerFault {
     }
 }
 
+/// PostgreSQL's class of errors about a session that somebody ended, or a server that shuts down.
+const OPERATOR_INTERVENTION: &str = "57";
+
+impl LedgerFault {
+    /// Whether a connection was lost, of which it is not known since when: another one may do.
+    pub(crate) fn is_lost_connection(&self) -> bool {
+        let Self::Database(cause) = self else { return false };
+        match cause.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Io(_)) => true,
+            Some(sqlx::Error::Database(refused)) => refused
+                .code()
+                .is_some_and(|code| code.len() == SQLSTATE_LEN && code.starts_with(OPERATOR_INTERVENTION)),
+            _ => false,
+        }
+    }
+}
+
 fn is_about_a_value(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     cause
         .downcast_ref::<sqlx::Error>()

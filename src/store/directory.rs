@@ -5,8 +5,6 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const REPLICA_FILE: &str = "replica.id";
-
 /// A data directory that is ours. Cheap to clone; it is released when the last clone is gone.
 #[derive(Debug, Clone)]
 pub struct DataDirectory {
@@ -35,21 +33,16 @@ impl DataDirectory {
     /// that starts again is the same. `new` makes one where there is none.
     pub fn replica_id(&self, new: impl FnOnce() -> String) -> Result<String, StoreFault> {
         let unusable = |fault| StoreFault::Directory(self.path.clone(), fault);
-        if let Some(id) = read_replica_id(&self.path).map_err(unusable)? {
-            return Ok(id);
+        let file = self.path.join("replica.id");
+        match std::fs::read_to_string(&file) {
+            Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+            Ok(_) => {}
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {}
+            Err(fault) => return Err(unusable(fault)),
         }
         let id = new();
-        std::fs::write(self.path.join(REPLICA_FILE), &id).map_err(unusable)?;
+        std::fs::write(&file, &id).map_err(unusable)?;
         Ok(id)
-    }
-}
-
-/// The replica's id that this directory has, if it was given one.
-pub(super) fn read_replica_id(directory: &Path) -> std::io::Result<Option<String>> {
-    match std::fs::read_to_string(directory.join(REPLICA_FILE)) {
-        Ok(id) => Ok(Some(id.trim().to_owned()).filter(|id| !id.is_empty())),
-        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(fault) => Err(fault),
     }
 }
 

@@ -9,7 +9,6 @@
 //! The mark is written in place after each booking and not flushed, as the outbox's: it is never ahead of what was
 //! confirmed, so it never refuses what is sound. docs/LEDGER.md, "Failures", is for the operator.
 
-use super::directory::read_replica_id;
 use super::{DataDirectory, StoreFault};
 use parking_lot::Mutex;
 use sqlx::Row as _;
@@ -73,8 +72,6 @@ pub(super) fn fault_of(refused: sqlx::Error) -> StoreFault {
 /// What a data directory knows of its ledger.
 #[derive(Debug)]
 pub(crate) struct History {
-    /// Not the directory's claim, which ends with the store and not with its last connection.
-    folder: PathBuf,
     mark: PathBuf,
     /// `None` before the first database.
     known: Mutex<Option<Known>>,
@@ -84,7 +81,9 @@ pub(crate) struct History {
 struct Known {
     /// The ledger's id.
     ledger: String,
-    /// This replica's bookings that were confirmed.
+    /// As whom this directory books; empty before the first booking.
+    replica: String,
+    /// Its bookings that were confirmed.
     bookings: u64,
 }
 
@@ -102,7 +101,6 @@ impl History {
             Err(cause) => return Err(fault(cause.to_string())),
         };
         Ok(Self {
-            folder: directory.path().to_owned(),
             mark,
             known: Mutex::new(known),
         })
@@ -113,7 +111,7 @@ impl History {
     pub(crate) async fn check(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         // Before the database is asked: it then has at least that.
         let known = self.known.lock().clone();
-        let replica = read_replica_id(&self.folder).ok().flatten().unwrap_or_default();
+        let replica = known.as_ref().map_or("", |known| known.replica.as_str());
         let row = sqlx::query(
             "SELECT (SELECT id FROM identity) AS ledger,
                     coalesce((SELECT number FROM bookings WHERE replica = $1), 0) AS bookings",
@@ -121,22 +119,20 @@ impl History {
         .bind(replica)
         .fetch_one(connection)
         .await?;
-        let found = Known {
-            ledger: row.try_get("ledger")?,
-            bookings: u64::try_from(row.try_get::<i64, _>("bookings")?).unwrap_or(0),
-        };
+        let ledger: String = row.try_get("ledger")?;
+        let bookings = u64::try_from(row.try_get::<i64, _>("bookings")?).unwrap_or(0);
         match known {
-            None => self.adopt(found),
-            Some(known) => self.compare(&known, found.ledger, found.bookings),
+            None => self.adopt(ledger),
+            Some(known) => self.compare(&known, &ledger, bookings),
         }
         .map_err(|fault| sqlx::Error::Configuration(fault.into()))
     }
 
     /// This replica's booking with this number is about to be committed: the last was the one before it, or is not known
     /// to have been committed.
-    pub(crate) fn expect_next(&self, number: u64) -> Result<(), HistoryFault> {
+    pub(crate) fn expect_next(&self, replica: &str, number: u64) -> Result<(), HistoryFault> {
         match &*self.known.lock() {
-            Some(known) if number <= known.bookings => Err(HistoryFault::Older {
+            Some(known) if known.replica == replica && number <= known.bookings => Err(HistoryFault::Older {
                 found: number.saturating_sub(1),
                 expected: known.bookings,
                 mark: self.mark.clone(),
@@ -146,10 +142,15 @@ impl History {
     }
 
     /// This replica's booking with this number was committed.
-    pub(crate) fn confirmed(&self, number: u64) {
+    pub(crate) fn confirmed(&self, replica: &str, number: u64) {
         let mut slot = self.known.lock();
         let Some(known) = slot.as_mut() else { return };
-        known.bookings = known.bookings.max(number);
+        if known.replica == replica {
+            known.bookings = known.bookings.max(number);
+        } else {
+            replica.clone_into(&mut known.replica);
+            known.bookings = number;
+        }
         let text = written(known);
         // It then knows less than it could. What it knows is still right.
         if let Err(cause) = write_in_place(&self.mark, &text) {
@@ -158,12 +159,17 @@ impl History {
         }
     }
 
-    fn adopt(&self, found: Known) -> Result<(), HistoryFault> {
+    fn adopt(&self, ledger: String) -> Result<(), HistoryFault> {
         let mut slot = self.known.lock();
         if let Some(known) = &*slot {
-            // Another connection was first.
-            return self.compare(known, found.ledger, found.bookings);
+            // Another connection was first, and may have booked since.
+            return self.compare(known, &ledger, known.bookings);
         }
+        let found = Known {
+            ledger,
+            replica: String::new(),
+            bookings: 0,
+        };
         fs::write(&self.mark, written(&found)).map_err(|cause| HistoryFault::Mark {
             mark: self.mark.clone(),
             why: cause.to_string(),
@@ -172,10 +178,10 @@ impl History {
         Ok(())
     }
 
-    fn compare(&self, known: &Known, ledger: String, bookings: u64) -> Result<(), HistoryFault> {
+    fn compare(&self, known: &Known, ledger: &str, bookings: u64) -> Result<(), HistoryFault> {
         if ledger != known.ledger {
             return Err(HistoryFault::Other {
-                found: ledger,
+                found: ledger.to_owned(),
                 expected: known.ledger.clone(),
                 mark: self.mark.clone(),
             });
@@ -191,16 +197,26 @@ impl History {
     }
 }
 
-/// Of one length, so that it can be written over.
+/// Of one length for one replica, so that it can be written over. What may be left behind it of an older text is not read.
 fn written(known: &Known) -> String {
-    format!("ledger {}\nbookings {:020}\n", known.ledger, known.bookings)
+    let Known {
+        ledger,
+        replica,
+        bookings,
+    } = known;
+    format!("ledger {ledger}\nreplica {replica}\nbookings {bookings:020}\n")
 }
 
 fn parse(text: &str) -> Option<Known> {
     let mut lines = text.lines();
     let ledger = lines.next()?.strip_prefix("ledger ")?.to_owned();
+    let replica = lines.next()?.strip_prefix("replica ")?.to_owned();
     let bookings = lines.next()?.strip_prefix("bookings ")?.parse().ok()?;
-    Some(Known { ledger, bookings })
+    Some(Known {
+        ledger,
+        replica,
+        bookings,
+    })
 }
 
 fn write_in_place(mark: &PathBuf, text: &str) -> std::io::Result<()> {
@@ -219,6 +235,7 @@ mod tests {
     fn known(bookings: u64) -> Known {
         Known {
             ledger: "a".to_owned(),
+            replica: "r".to_owned(),
             bookings,
         }
     }
@@ -228,14 +245,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = DataDirectory::claim(folder.path()).unwrap();
         let history = History::open(&directory).unwrap();
-        history.adopt(known(3)).unwrap();
-        history.expect_next(4).unwrap();
-        history.confirmed(4);
+        history.adopt("a".to_owned()).unwrap();
+        // Of a directory that has booked before its mark was removed.
+        history.expect_next("r", 4).unwrap();
+        history.confirmed("r", 4);
         let again = History::open(&directory).unwrap();
         assert_eq!(*again.known.lock(), Some(known(4)));
         // A booking whose confirmation was not seen is no fault.
-        again.compare(&known(4), "a".to_owned(), 5).unwrap();
-        let older = again.compare(&known(4), "a".to_owned(), 3).unwrap_err();
+        again.compare(&known(4), "a", 5).unwrap();
+        again.expect_next("r", 6).unwrap();
+        let older = again.compare(&known(4), "a", 3).unwrap_err();
         assert!(
             matches!(
                 older,
@@ -247,8 +266,8 @@ mod tests {
             ),
             "{older}"
         );
-        assert!(again.expect_next(4).is_err());
-        let other = again.compare(&known(4), "b".to_owned(), 9).unwrap_err();
+        assert!(again.expect_next("r", 4).is_err());
+        let other = again.compare(&known(4), "b", 9).unwrap_err();
         assert!(matches!(other, HistoryFault::Other { .. }), "{other}");
     }
 
@@ -256,7 +275,7 @@ mod tests {
     fn a_mark_that_does_not_read_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let directory = DataDirectory::claim(folder.path()).unwrap();
-        for text in ["", "ledger a\n", "ledger a\nbookings x\n"] {
+        for text in ["", "ledger a\n", "ledger a\nreplica r\nbookings x\n"] {
             fs::write(folder.path().join("ledger.mark"), text).unwrap();
             assert!(
                 matches!(History::open(&directory), Err(HistoryFault::Mark { .. })),

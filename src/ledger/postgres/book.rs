@@ -55,7 +55,9 @@ impl PgWriter {
         let number = self.write(async |writer| {
             let mut transaction = writer.begin().await?;
             let number = next_booking(&mut transaction, replica).await?;
-            self.history.expect_next(number).map_err(StoreFault::from)?;
+            self.history
+                .expect_next(replica, number)
+                .map_err(StoreFault::from)?;
             let entries: Vec<Entry> = settled.iter().map(|settled| settled.entry.clone()).collect();
             let new = self.sql.new_entries(&mut transaction, &entries).await?;
             let spent = spent_of_leases(settled, &new)?;
@@ -72,7 +74,7 @@ impl PgWriter {
             transaction.commit().await?;
             Ok(number)
         });
-        self.history.confirmed(number.await?);
+        self.history.confirmed(replica, number.await?);
         Ok(())
     }
 }

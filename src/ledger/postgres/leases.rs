@@ -86,6 +86,19 @@ impl PgLessor {
         }
     }
 
+    async fn ask_once(
+        &self,
+        scope: &Scope,
+        need: Picodollars,
+        recall: bool,
+    ) -> Result<LeaseAnswer, LedgerFault> {
+        self.within(async |connection| {
+            self.be_known(connection).await?;
+            self.grant(connection, scope, need, recall).await
+        })
+        .await
+    }
+
     /// A replica must be there before it has leases.
     async fn be_known(&self, connection: &mut PgConnection) -> Result<(), LedgerFault> {
         if !*self.is_known.lock() {
@@ -156,11 +169,11 @@ impl PgLessor {
 #[async_trait::async_trait]
 impl Lessor for PgLessor {
     async fn ask(&self, scope: &Scope, need: Picodollars, recall: bool) -> Result<LeaseAnswer, LedgerFault> {
-        self.within(async |connection| {
-            self.be_known(connection).await?;
-            self.grant(connection, scope, need, recall).await
-        })
-        .await
+        match self.ask_once(scope, need, recall).await {
+            // Of an earlier time: the database may have been back for long. What it granted and did not say is found.
+            Err(fault) if fault.is_lost_connection() => self.ask_once(scope, need, recall).await,
+            answer => answer,
+        }
     }
 
     async fn give_back(&self, scope: &Scope, amount: Picodollars) -> Result<(), LedgerFault> {

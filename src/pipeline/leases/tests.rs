@@ -105,7 +105,7 @@ impl Lessor for Fake {
     async fn give_back(&self, _: &Scope, amount: Picodollars) -> Result<(), LedgerFault> {
         self.shared.reach()?;
         let mut state = self.shared.state.lock();
-        state.leased[self.replica] -= amount.get();
+        state.leased[self.replica] = (state.leased[self.replica] - amount.get()).max(0);
         state.recalled[self.replica] = false;
         Ok(())
     }

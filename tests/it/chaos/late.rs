@@ -1,6 +1,6 @@
 //! A replica that dies with leases out: who may spend them, until when, and what becomes of what it brings later.
 
-use super::proxy::Mode;
+use super::proxy::{ChaosProxy, Mode};
 use super::wire::spend_the_rest;
 use super::{ask, behind_proxies, leases, standing, verified};
 use crate::gateway::{ACCOUNT, Gateway, engine, eventually};
@@ -27,6 +27,8 @@ struct Dead {
     models: String,
     data: TempDir,
     other: Arc<Gateway>,
+    /// What is left of the dead one in this process reaches nothing as long as these are there.
+    _proxies: Vec<ChaosProxy>,
     /// What it served.
     served: Vec<(RequestId, u64)>,
 }
@@ -46,12 +48,12 @@ async fn die_with_leases() -> Dead {
     }
     let other = replicas.pop().unwrap();
     let dead = Arc::try_unwrap(replicas.pop().unwrap()).unwrap_or_else(|_| panic!("a client still has it"));
-    // The proxy stays as it is: what is left of it in this process reaches nothing any more.
     Dead {
         database,
         models,
         data: dead.die(),
         other,
+        _proxies: proxies,
         served,
     }
 }
@@ -119,6 +121,7 @@ async fn what_a_dead_replica_has_is_nobody_elses_until_it_is_back() {
         data,
         other,
         served,
+        _proxies,
     } = die_with_leases().await;
     let kept = lease_of(&database, &data).await;
     assert!(kept >= cost(&served[1..]), "what it served is of its lease");
@@ -150,6 +153,7 @@ async fn what_comes_in_after_the_deadline_is_booked_and_written_off_beyond_the_b
         data,
         other,
         served,
+        _proxies,
     } = die_with_leases().await;
     let mut seen = spend_all(&other).await;
     assert!(lease_of(&database, &data).await > 0);

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 const SQLITE_0001: &str = include_str!("../../../migrations/sqlite/0001_init.sql");
 
 /// The last form of PostgreSQL that this farebox knows.
-const LATEST: i64 = 3;
+const LATEST: i64 = 4;
 
 async fn connect(database: &Database) -> Result<Store, StoreFault> {
     let directory = tempfile::tempdir().unwrap();
