@@ -102,8 +102,13 @@ impl Write for PgWriter {
             .await
     }
 
+    /// Somebody waits for this, so a connection that was lost at some earlier time is none of theirs. Where it was lost
+    /// just now, what was booked is left out of the answer, as it would be if it were asked for again.
     async fn adjust(&self, adjustments: &[Adjustment]) -> Result<Vec<Adjustment>, LedgerFault> {
-        self.write(async |writer| self.sql.adjustments(writer, adjustments).await)
-            .await
+        let adjust = || self.write(async |writer| self.sql.adjustments(writer, adjustments).await);
+        match adjust().await {
+            Err(fault) if fault.is_lost_connection() => adjust().await,
+            done => done,
+        }
     }
 }

@@ -299,7 +299,7 @@ async fn all_hold(client: &reqwest::Client, replicas: &Replicas, secrets: &[&str
 
 async fn the_ledger_is_what_clients_saw(database: &Database, seen: &Seen, tight: &str) {
     let booked = booked_by_client_id(database).await;
-    let complete = seen.complete.lock();
+    let complete = seen.complete.lock().clone();
     let once: HashSet<RequestId> = complete.iter().map(|(_, id)| *id).collect();
     assert_eq!(once.len(), complete.len(), "an id was given twice");
     for (number, id) in complete.iter() {

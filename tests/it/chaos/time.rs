@@ -101,8 +101,8 @@ async fn a_clock_that_jumps_a_day_both_ways_charges_by_the_moment_of_admission()
         let asked = gateway.client.get(models).bearer_auth(SHORT).send();
         asked.await.unwrap().status() == 200
     };
-    for round in 0..6_u64 {
-        let jumped = [last_evening + DAY_MS, last_evening - DAY_MS, last_evening][round as usize % 3];
+    for round in 0..6_usize {
+        let jumped = [last_evening + DAY_MS, last_evening - DAY_MS, last_evening][round % 3];
         clock.set_unix_ms(jumped);
         assert_eq!(
             holds().await,
