@@ -170,13 +170,17 @@ async fn credit(client: &reqwest::Client, replicas: &Replicas, round: usize) {
 fn strike(replicas: &mut Replicas, random: &mut StdRng) -> (bool, String) {
     let what = random.random_range(0..6);
     if what < 4 {
-        // One of them, two, or all.
+        // One of them, or two, or all.
         let mut victims: Vec<usize> = (0..REPLICAS).collect();
-        for _ in 0..random.random_range(0..if what < 2 { 1 } else { REPLICAS }) {
+        let many = if what < 2 {
+            1
+        } else {
+            random.random_range(2..=REPLICAS)
+        };
+        while victims.len() > many {
             victims.swap_remove(random.random_range(0..victims.len()));
         }
-        let victims = if what < 2 { &victims[..1] } else { &victims };
-        for victim in victims {
+        for victim in &victims {
             replicas.kill(*victim);
         }
         return (false, format!("replicas {victims:?}"));

@@ -77,11 +77,12 @@ async fn cut_at_random(seed: u64) {
     let simulated = engine(quick()).await;
     let database = Arc::new(Server::shared().database().await);
     let (replicas, proxies) = behind_proxies(&priced(&[&simulated.url]), &database, 2, seed).await;
-    credit(&replicas[0], "1").await;
+    // Less than they want, so that lease goes to and fro.
+    credit(&replicas[0], "0.4").await;
     all_know_of_the_ceiling(&replicas).await;
     for proxy in &proxies {
         // A conversation that books a batch is some thousand bytes long, one that asks for lease some hundreds.
-        proxy.set(Mode::Cut { most: 12_000 });
+        proxy.set(Mode::Cut { most: 6_000 });
     }
     let stop = Arc::new(AtomicBool::new(false));
     let watched = tokio::spawn({
