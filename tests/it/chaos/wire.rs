@@ -5,7 +5,12 @@ use super::{HANG, ask, behind_proxies, is_away, leases, seed, standing, verified
 use crate::gateway::{ACCOUNT, Gateway, engine, eventually};
 use crate::postgres::{Database, Durability, Server};
 use crate::replicas::{TOKEN, all_know_of_the_ceiling, credit, priced, quick, stop_all, until};
+use farebox::ledger::{LeaseAnswer, Lessor as _, PgLessor, Scope};
+use farebox::store::{AccountRow, Store};
 use farebox_domain::ids::RequestId;
+use farebox_domain::money::Picodollars;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use sqlx::{ConnectOptions as _, Executor as _};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -133,6 +138,72 @@ async fn a_connection_that_is_cut_anywhere_books_once_and_loses_no_lease() {
     let first = seed("cut");
     for seed in first..first + runs {
         cut_at_random(seed).await;
+    }
+}
+
+/// Questions about one ceiling, by two replicas, over connections that end after some hundreds of bytes. However many
+/// answers are lost, in the end each has exactly what the database says that it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_whose_answer_is_lost_is_found_and_what_is_given_back_is_given_back_once() {
+    const QUESTIONS: usize = 150;
+    let database = Server::shared().database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut account = AccountRow::new(ACCOUNT.into(), "test".into(), 1);
+    account.credit_limit = Some(Picodollars::new(1_000_000));
+    let direct = Store::connect(&folder.path().join("direct"), &database.parsed_url())
+        .await
+        .unwrap();
+    direct.create_account(&account).await.unwrap();
+    let seed = seed("lost answers");
+    let scope = Scope::Credit(ACCOUNT.into());
+    let mut replicas = JoinSet::new();
+    for number in 0..2 {
+        let proxy = ChaosProxy::before(database.url(), seed + number).await;
+        let data = folder.path().join(format!("replica-{number}"));
+        let store = Store::connect(&data, &proxy.url(database.url())).await.unwrap();
+        let lessor = PgLessor::new(&store, &format!("replica-{number}")).unwrap();
+        let scope = scope.clone();
+        replicas.spawn(async move {
+            let mut random = StdRng::seed_from_u64(seed + number);
+            let (mut has, mut failures) = (0, 0);
+            proxy.set(Mode::Cut { most: 4_000 });
+            for _ in 0..QUESTIONS {
+                let outcome = if random.random_bool(0.6) {
+                    let need = Picodollars::new(random.random_range(1..2_000));
+                    let answer = lessor.ask(&scope, need, false).await;
+                    answer.map(|answer| match answer {
+                        LeaseAnswer::Granted(granted) => has += granted.get(),
+                        LeaseAnswer::Short { .. } => {}
+                    })
+                } else {
+                    let idle = random.random_range(0..=has);
+                    has -= idle;
+                    lessor.give_back(&scope, Picodollars::new(idle)).await
+                };
+                failures += usize::from(outcome.is_err());
+            }
+            proxy.set(Mode::Pass);
+            // The first that are asked may still be about to be cut.
+            loop {
+                match lessor.ask(&scope, Picodollars::new(1), false).await {
+                    Ok(LeaseAnswer::Granted(granted)) => has += granted.get(),
+                    Ok(LeaseAnswer::Short { .. }) => {}
+                    Err(_) => continue,
+                }
+                break;
+            }
+            (format!("replica-{number}"), has, failures)
+        });
+    }
+    for (replica, has, failures) in replicas.join_all().await {
+        let leased: String = sqlx::query_scalar("SELECT leased::text FROM leases WHERE replica = $1")
+            .bind(&replica)
+            .fetch_one(&mut database.raw().await)
+            .await
+            .unwrap();
+        assert_eq!(leased.parse::<i128>().unwrap(), has, "{replica}");
+        assert!(failures > 0, "nothing was lost");
+        eprintln!("{replica}: {failures} of {QUESTIONS} without an answer");
     }
 }
 
