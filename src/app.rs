@@ -43,6 +43,8 @@ use tokio_util::task::TaskTracker;
 const ADMIN_TOKEN_SETTING: &str = "admin_token_sha256";
 /// How long a shutdown waits for a ledger that fails.
 const LEDGER_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a shutdown waits for what no request waits for.
+const BACKGROUND_DEADLINE: Duration = Duration::from_secs(15);
 /// Between two probes of an engine.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
@@ -346,7 +348,13 @@ impl App {
         self.background.stop_probes.cancel();
         self.background.stop_abandoned.cancel();
         self.background.tasks.close();
-        self.background.tasks.wait().await;
+        // What was dropped is settled at once; who reads or writes the shared database may wait for one that does not answer.
+        if tokio::time::timeout(BACKGROUND_DEADLINE, self.background.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("background tasks still wait for the database; they are left behind");
+        }
         if tokio::time::timeout(LEDGER_DEADLINE, self.pipeline.settler.close())
             .await
             .is_err()

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two samples.
 const SAMPLE_EVERY: Duration = Duration::from_secs(60);
+/// How long the database may take to keep one.
+const KEEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// An entry's id is older than its admission by this at most (`ledger::sql::pages`).
 const ADMISSION_MS: u64 = 3_600_000;
 
@@ -90,7 +92,11 @@ impl Sampler {
         let engines = self.registry.engines();
         let asked = engines.iter().map(|engine| self.sample_of(engine));
         let samples: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
-        let Err(fault) = self.counters.keep_counters(&samples).await else {
+        let keeping = tokio::time::timeout(KEEP_TIMEOUT, self.counters.keep_counters(&samples));
+        let Err(fault) = keeping
+            .await
+            .unwrap_or_else(|elapsed| Err(LedgerFault::Database(elapsed.into())))
+        else {
             return;
         };
         log::counters_not_kept(&fault);

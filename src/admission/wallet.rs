@@ -289,7 +289,10 @@ impl Wallet {
         let mut state = self.state.lock();
         let meter = state.meter_of(key, ceiling);
         meter.granted = meter.granted.saturating_add(amount);
-        meter.last_grant = amount;
+        // Nothing is what somebody else was told of first.
+        if amount > Picodollars::ZERO {
+            meter.last_grant = amount;
+        }
     }
 
     /// Takes back what of a ceiling's lease is neither spent nor held, and returns it.
@@ -301,6 +304,26 @@ impl Wallet {
         // Others need it more: it is not asked for again before a request needs it.
         meter.last_grant = Picodollars::ZERO;
         idle
+    }
+
+    /// Takes back what is idle of every lease, by key and ceiling; the account's own have an empty key.
+    pub fn take_all_idle(&self) -> Vec<(KeyId, Ceiling, Picodollars)> {
+        let leases: Vec<(KeyId, Ceiling)> = {
+            let state = self.state.lock();
+            let of_keys = state.keys.iter().flat_map(|(key, monthly)| {
+                let months = monthly.meters.keys();
+                months.map(|month| (key.clone(), Ceiling::KeyMonth(*month)))
+            });
+            let of_months = state.months.meters.keys();
+            let of_months = of_months.map(|month| (KeyId::from(""), Ceiling::AccountMonth(*month)));
+            let balance = (KeyId::from(""), Ceiling::Balance);
+            std::iter::once(balance).chain(of_months).chain(of_keys).collect()
+        };
+        let taken = leases.into_iter().map(|(key, ceiling)| {
+            let idle = self.take_idle(&key, ceiling);
+            (key, ceiling, idle)
+        });
+        taken.filter(|(_, _, idle)| *idle > Picodollars::ZERO).collect()
     }
 
     /// The ceilings of which a quarter of the last grant, or less, is left: worth asking for more before a request must wait.

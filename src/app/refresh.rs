@@ -10,17 +10,24 @@ use tokio_util::sync::CancellationToken;
 /// How late a change may be seen where its notice is lost.
 const POLL_EVERY: Duration = Duration::from_millis(500);
 
-/// Reads again what was changed, until `stop`. Where nobody else changes anything it ends at once.
+/// How long the store may take to answer. What did not come in time is asked for again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reads again what was changed, until `stop`, whatever it waits for.
 pub(super) async fn refresh(app: Arc<App>, stop: CancellationToken) {
-    if let Ok(None) = app.store.revision().await {
-        return;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = refresh_for_ever(&app) => {}
     }
+}
+
+async fn refresh_for_ever(app: &App) {
     // Unknown, so all is read once more: what was changed since it was read at the start has moved the revision already.
     let mut seen = None;
     let mut notices: Option<Changes> = None;
-    while !stop.is_cancelled() {
+    loop {
         if notices.is_none() {
-            notices = app.store.changes().await.unwrap_or(None);
+            notices = in_time(app.store.changes()).await.unwrap_or(None);
         }
         let told = async {
             match &mut notices {
@@ -29,7 +36,6 @@ pub(super) async fn refresh(app: Arc<App>, stop: CancellationToken) {
             }
         };
         let is_there = tokio::select! {
-            () = stop.cancelled() => return,
             is_there = told => is_there,
             () = tokio::time::sleep(POLL_EVERY) => true,
         };
@@ -37,14 +43,14 @@ pub(super) async fn refresh(app: Arc<App>, stop: CancellationToken) {
             notices = None;
             tokio::time::sleep(POLL_EVERY).await;
         }
-        match app.store.revision().await {
+        match in_time(app.store.revision()).await {
             Ok(now) if now == seen => {}
-            Ok(now) => match read_again(&app).await {
+            Ok(now) => match in_time(read_again(app)).await {
                 Ok(()) => seen = now,
-                Err(fault) => not_read(&fault),
+                Err(fault) => not_read(&*fault),
             },
-            // The database is away, which whoever needs it says.
-            Err(_) => {}
+            // The database is away, which whoever needs it says. What listens only would never notice.
+            Err(_) => notices = None,
         }
     }
 }
@@ -62,10 +68,15 @@ async fn read_again(app: &App) -> Result<(), StoreFault> {
     Ok(())
 }
 
-fn not_read(fault: &StoreFault) {
-    let cause: &(dyn std::error::Error + 'static) = fault;
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, StoreFault>>) -> Result<T, Fault> {
+    Ok(tokio::time::timeout(ANSWER_TIMEOUT, asked).await??)
+}
+
+fn not_read(cause: &(dyn std::error::Error + Send + Sync + 'static)) {
     tracing::warn!(
-        cause,
+        cause = crate::telemetry::log::chain(cause),
         "what another replica changed could not be read; it is tried again"
     );
 }

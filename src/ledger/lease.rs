@@ -78,6 +78,15 @@ pub enum LeaseAnswer {
     },
 }
 
+/// What a sign of life came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// The leases of this replica are its own.
+    InTime,
+    /// The one before it was longer ago than the deadline, by the ledger's clock: its leases may be somebody else's by now.
+    Late,
+}
+
 /// How a ceiling stands over all replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
@@ -94,7 +103,8 @@ pub trait Lessor: Send + Sync + 'static {
     /// there is not enough, `recall` tells the other replicas to give back what they do not hold.
     async fn ask(&self, scope: &Scope, need: Picodollars, recall: bool) -> Result<LeaseAnswer, LedgerFault>;
 
-    /// Gives back so much of a lease; zero is an answer too, to a recall.
+    /// Gives back so much of a lease; zero is an answer too, to a recall. It is this replica's no longer, also where this
+    /// fails: the next question about the lease gives it back.
     async fn give_back(&self, scope: &Scope, amount: Picodollars) -> Result<(), LedgerFault>;
 
     /// The ceilings of which this replica was told to give back, and has not answered.
@@ -104,8 +114,9 @@ pub trait Lessor: Send + Sync + 'static {
     /// ledger is away.
     async fn told(&self);
 
-    /// Says that this replica lives, and frees the leases of those that have said nothing for `deadline`.
-    async fn beat(&self, deadline: Duration) -> Result<(), LedgerFault>;
+    /// Says that this replica lives, and frees the leases of those that have said nothing for `deadline`. Also says whether
+    /// this one had said nothing for so long.
+    async fn beat(&self, deadline: Duration) -> Result<Beat, LedgerFault>;
 
     /// Gives back every lease of this replica: it has nothing in flight, and all that it kept is booked.
     async fn give_all_back(&self) -> Result<(), LedgerFault>;

@@ -27,7 +27,7 @@ pub mod lease;
 
 pub use counters::{CounterSample, EngineCounters};
 pub use export::{EventId, ExportItem, ExportQueue, QueueCounts, RefusedEvent};
-pub use lease::{LeaseAnswer, Lessor, Scope, Standing};
+pub use lease::{Beat, LeaseAnswer, Lessor, Scope, Standing};
 pub use outbox::{Bookkeeper, Outbox, OutboxFault, Shipper};
 pub use postgres::{PgLedger, PgLessor, ReplicaBooks};
 pub use settler::{SettleFault, Settler, SettlerObserver};
@@ -246,6 +246,23 @@ impl LedgerFault {
             Self::OutOfRange { .. } | Self::TooMany(_) | Self::Overflow => false,
             Self::Unreadable(_) | Self::OtherDatabase(_) => true,
             Self::Database(cause) => !is_about_a_value(cause.as_ref()),
+        }
+    }
+}
+
+/// PostgreSQL's class of errors about a session that somebody ended, or a server that shuts down.
+const OPERATOR_INTERVENTION: &str = "57";
+
+impl LedgerFault {
+    /// Whether a connection was lost, of which it is not known since when: another one may do.
+    pub(crate) fn is_lost_connection(&self) -> bool {
+        let Self::Database(cause) = self else { return false };
+        match cause.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Io(_)) => true,
+            Some(sqlx::Error::Database(refused)) => refused
+                .code()
+                .is_some_and(|code| code.len() == SQLSTATE_LEN && code.starts_with(OPERATOR_INTERVENTION)),
+            _ => false,
         }
     }
 }

@@ -6,12 +6,13 @@
 use crate::admission::directory::{Account, Directory};
 use crate::admission::wallet::{Left, Payer, Wallet};
 use crate::clock::Clock;
-use crate::ledger::{LeaseAnswer, LedgerFault, Lessor, Scope};
+use crate::ledger::{Beat, LeaseAnswer, LedgerFault, Lessor, Scope};
 use farebox_domain::ids::KeyId;
 use farebox_domain::money::Picodollars;
 use farebox_domain::refusal::{Ceiling, Refusal};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,8 @@ pub struct Leases {
     deadline: Duration,
     /// When this replica last said that it lives, by its own clock, from before it said so.
     beaten_at: Mutex<Instant>,
+    /// The last question was not answered, nor a sign of life since: nobody else waits to find that out.
+    is_away: AtomicBool,
 }
 
 impl std::fmt::Debug for Leases {
@@ -54,6 +57,7 @@ impl Leases {
             clock,
             deadline,
             beaten_at,
+            is_away: AtomicBool::new(false),
         }
     }
 
@@ -92,7 +96,7 @@ impl Leases {
             let answer = match answer {
                 // Not all of it is there. What must be may be.
                 Ok(LeaseAnswer::Short { room, .. }) if room >= missing(least) && room > Picodollars::ZERO => {
-                    self.lessor.ask(&scope, room, false).await
+                    self.ask(&scope, room, false).await
                 }
                 other => other,
             };
@@ -107,9 +111,8 @@ impl Leases {
                     }));
                 }
                 // What it has is enough to begin with.
-                Err(_) if available >= least => {}
-                Err(fault) => {
-                    away(&fault);
+                Err(Away) if available >= least => {}
+                Err(Away) => {
                     return Err(Refusal::LedgerUnavailable {
                         retry_after: RETRY_AFTER,
                     });
@@ -120,11 +123,11 @@ impl Leases {
     }
 
     /// Asks until it is granted, or nobody has any left to give back.
-    async fn ask_until_sure(&self, scope: &Scope, need: Picodollars) -> Result<LeaseAnswer, LedgerFault> {
+    async fn ask_until_sure(&self, scope: &Scope, need: Picodollars) -> Result<LeaseAnswer, Away> {
         let until = self.clock.now() + RECALL_PATIENCE;
         let mut recall = true;
         loop {
-            let answer = self.lessor.ask(scope, need, recall).await?;
+            let answer = self.ask(scope, need, recall).await?;
             // Once is enough: who has answered holds the rest.
             recall = false;
             match answer {
@@ -133,6 +136,43 @@ impl Leases {
                 }
                 answer => return Ok(answer),
             }
+        }
+    }
+
+    /// Asks, unless somebody has just asked in vain: a question takes seconds where nobody answers, and those behind it wait.
+    async fn ask(&self, scope: &Scope, need: Picodollars, recall: bool) -> Result<LeaseAnswer, Away> {
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(Away);
+        }
+        self.lessor.ask(scope, need, recall).await.map_err(|fault| {
+            self.is_now_away(&fault);
+            Away
+        })
+    }
+
+    fn is_now_away(&self, fault: &LedgerFault) {
+        if !self.is_away.swap(true, Ordering::Relaxed) {
+            let cause: &(dyn std::error::Error + 'static) = fault;
+            tracing::warn!(
+                cause,
+                "the shared ledger is away; requests go on within this replica's leases"
+            );
+        }
+    }
+
+    /// Gives up the leases that nobody holds: the ledger may have given them to others. What requests in flight hold is
+    /// spent all the same, and its entries come in late.
+    async fn forget(&self) {
+        tracing::warn!("this replica said nothing until its deadline; it begins without leases");
+        let mut idle = Vec::new();
+        for account in self.directory.accounts() {
+            for (key, ceiling, amount) in account.wallet.take_all_idle() {
+                idle.push((scope_of(&account, &key, ceiling), amount));
+            }
+        }
+        for (scope, amount) in idle {
+            // An error leaves it to the next question.
+            let _ = self.lessor.give_back(&scope, amount).await;
         }
     }
 
@@ -145,9 +185,8 @@ impl Leases {
             };
             let idle = wallet.take_idle(&key, ceiling);
             if let Err(fault) = self.lessor.give_back(&scope, idle).await {
-                // Whether it was given back is not known. If it was not, it is still this replica's, and stays unused
-                // until it ends: too little is spent rather than too much.
-                tracing::warn!(?scope, idle = %idle, "what was to be given back may be lost until the next start");
+                // Whether it was given back is not known. It is no longer this replica's, and the next question says so.
+                tracing::warn!(?scope, idle = %idle, "what was to be given back may not have been; it is told again");
                 return Err(fault);
             }
         }
@@ -173,27 +212,27 @@ impl Leases {
 
     /// Says that this replica lives, answers recalls and tops up, until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut is_away = false;
         while !stop.is_cancelled() {
             match self.beat().await {
-                Ok(()) => is_away = false,
-                Err(fault) if !is_away => {
-                    away(&fault);
-                    is_away = true;
-                }
-                Err(_) => {}
+                Ok(()) => self.is_away.store(false, Ordering::Relaxed),
+                Err(fault) => self.is_now_away(&fault),
             }
+            let is_there = !self.is_away.load(Ordering::Relaxed);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(BEAT_EVERY) => {}
-                () = self.lessor.told(), if !is_away => {}
+                () = self.lessor.told(), if is_there => {}
             }
         }
     }
 
     async fn beat(&self) -> Result<(), LedgerFault> {
         let before = self.clock.now();
-        self.lessor.beat(self.deadline).await?;
+        let beat = self.lessor.beat(self.deadline).await?;
+        // A sign of life may have come in without this replica knowing.
+        if beat == Beat::Late || self.are_over() {
+            self.forget().await;
+        }
         *self.beaten_at.lock() = before;
         self.answer_recalls().await?;
         self.top_up().await
@@ -227,13 +266,8 @@ fn scope_of(account: &Account, key: &KeyId, ceiling: Ceiling) -> Scope {
     }
 }
 
-fn away(fault: &LedgerFault) {
-    let cause: &(dyn std::error::Error + 'static) = fault;
-    tracing::warn!(
-        cause,
-        "the shared ledger is away; requests go on within this replica's leases"
-    );
-}
+/// The shared ledger does not answer, which whoever found out has said.
+struct Away;
 
 #[cfg(test)]
 mod tests;

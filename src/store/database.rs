@@ -5,12 +5,14 @@
 //! and sqlx's `Any`, which knows neither's settings nor their arrays.
 
 use super::file::{self, Check};
+use super::history::History;
 use super::migrations::SQLITE;
 use super::{DatabaseUrl, StoreFault};
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use sqlx::{ConnectOptions, Connection};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Connections for reading and for administrators' writes; the ledger writes through one of its own.
@@ -26,14 +28,23 @@ const CHECK: Check = Check::Except {
 /// How long PostgreSQL may take to give a connection before it is said to be away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long one that was given back may take to say that it lives.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Between two attempts at a database that is not the ledger.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
 /// A database that is open.
 #[derive(Clone)]
 pub(crate) enum Database {
     /// One file.
     Sqlite(Opened<SqlitePool, SqliteConnectOptions>),
     /// A server.
-    Postgres(Opened<PgPool, PgConnectOptions>),
+    Postgres(OpenedServer),
 }
+
+/// A server, and how each new connection to it is checked.
+pub(crate) type OpenedServer = Opened<PgPool, (PgConnectOptions, Arc<History>)>;
 
 /// Connections, and how to make one more.
 #[derive(Clone)]
@@ -72,13 +83,37 @@ impl Database {
     }
 
     /// The server. It is connected to when it is first asked.
-    pub(super) fn open_server(url: &DatabaseUrl) -> Opened<PgPool, PgConnectOptions> {
+    pub(super) fn open_server(url: &DatabaseUrl, history: Arc<History>) -> OpenedServer {
         let options = server_options(url);
+        let checks = Arc::clone(&history);
         let pool = PgPoolOptions::new()
             .max_connections(POOL_CONNECTIONS)
             .acquire_timeout(CONNECT_TIMEOUT)
+            .after_connect(move |connection, _| {
+                let history = Arc::clone(&checks);
+                Box::pin(async move {
+                    let checked = history.check(connection).await;
+                    if matches!(checked, Err(sqlx::Error::Configuration(_))) {
+                        // The pool says so and connects again, ten times a second if it may.
+                        tokio::time::sleep(REFUSED_PAUSE).await;
+                    }
+                    checked
+                })
+            })
+            // The pool does as much, and waits for ever: a connection that is lost without a word would keep its place.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    match tokio::time::timeout(PING_TIMEOUT, connection.ping()).await {
+                        Ok(answer) => answer.map(|()| true),
+                        Err(_) => Err(sqlx::Error::PoolTimedOut),
+                    }
+                })
+            })
             .connect_lazy_with(options.clone());
-        Opened { pool, options }
+        Opened {
+            pool,
+            options: (options, history),
+        }
     }
 
     /// Begins a transaction in which nobody else adds a price version.

@@ -32,7 +32,7 @@ pub(super) const SQLITE: [Form; 4] = [
     ),
 ];
 
-const POSTGRES: [Form; 3] = [
+const POSTGRES: [Form; 4] = [
     (1, "init", include_str!("../../migrations/postgres/0001_init.sql")),
     (
         2,
@@ -43,6 +43,11 @@ const POSTGRES: [Form; 3] = [
         3,
         "counters",
         include_str!("../../migrations/postgres/0003_counters.sql"),
+    ),
+    (
+        4,
+        "history",
+        include_str!("../../migrations/postgres/0004_history.sql"),
     ),
 ];
 

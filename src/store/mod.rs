@@ -19,9 +19,11 @@ mod accounts;
 mod limits;
 pub(crate) mod prices;
 mod revision;
+pub(crate) mod history;
 
 pub use accounts::{AccountRow, KeyRow};
 pub use directory::DataDirectory;
+pub use history::HistoryFault;
 pub use limits::LimitRow;
 pub(crate) use migrations::Form;
 pub use migrations::{Step, migrate, missing};
@@ -30,8 +32,10 @@ pub use revision::Changes;
 pub use url::DatabaseUrl;
 
 use database::{Database, on};
+use history::History;
 use row::ColumnFault;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +102,9 @@ pub enum StoreFault {
         /// What it said, or the socket did.
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The PostgreSQL is not the one that this data directory books in, or lacks what it had.
+    #[error(transparent)]
+    History(#[from] HistoryFault),
     /// The database refused.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
@@ -137,12 +144,16 @@ impl Store {
     ///
     /// Every commit is on disk when it returns.
     /// Errors: [`StoreFault::InUse`], [`StoreFault::Directory`]; [`StoreFault::OldForm`], [`StoreFault::NewerForm`],
-    /// [`StoreFault::Migration`] where the form is another; [`StoreFault::Away`], [`StoreFault::Database`].
+    /// [`StoreFault::Migration`] where the form is another; [`StoreFault::History`] where it is not this directory's ledger
+    /// or lacks some of it; [`StoreFault::Away`], [`StoreFault::Database`].
     pub async fn connect(data_dir: &Path, url: &DatabaseUrl) -> Result<Self, StoreFault> {
         let directory = DataDirectory::claim(data_dir)?;
         migrations::require_current(url).await?;
+        let history = Arc::new(History::open(&directory)?);
+        let checked = history.check(&mut database::connect(url).await?).await;
+        checked.map_err(history::fault_of)?;
         Ok(Self {
-            database: Database::Postgres(Database::open_server(url)),
+            database: Database::Postgres(Database::open_server(url, history)),
             directory,
         })
     }

@@ -8,7 +8,7 @@ use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::EntryState;
 use serde_json::{Value, json};
 use std::collections::HashSet;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -18,15 +18,26 @@ use tokio::task::JoinSet;
 const CLIENTS: u64 = 40;
 
 /// A farebox of its own, killed when it is dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    url: String,
-    admin: String,
+    pub(crate) url: String,
+    pub(crate) admin: String,
 }
 
 impl Process {
     fn start(config: &Path, data: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_farebox"))
+        Self::start_on(config, data, None)
+            .wait_until_ready()
+            .unwrap_or_else(|said| panic!("it did not start: {said}"))
+    }
+
+    /// Starts one, embedded or on a database, and waits for nothing.
+    pub(crate) fn start_on(config: &Path, data: &Path, database: Option<&str>) -> Starting {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+        if let Some(database) = database {
+            command.env("FAREBOX_DATABASE_URL", database);
+        }
+        let child = command
             .args([
                 "serve",
                 "--log-level",
@@ -42,20 +53,58 @@ impl Process {
             .arg(data)
             .env("FAREBOX_ADMIN_TOKEN", ADMIN_TOKEN)
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        Starting(child)
+    }
+
+    /// Ends it by SIGTERM: drained, all booked. What it said.
+    pub(crate) fn end(mut self) -> String {
+        let process = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &process])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let said = said(&mut self.child);
+        assert!(self.child.wait().unwrap().success(), "{said}");
+        said
+    }
+}
+
+/// A farebox that was started, and may refuse to serve.
+pub(crate) struct Starting(Child);
+
+impl Starting {
+    /// The process once it serves; or its exit code, and what it said.
+    pub(crate) fn wait_until_ready(mut self) -> Result<Process, String> {
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
+        BufReader::new(self.0.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
+        if line.is_empty() {
+            let said = said(&mut self.0);
+            return Err(format!("{said}[{}]", self.0.wait().unwrap().code().unwrap_or(-1)));
+        }
         let ready: Value = serde_json::from_str(&line).unwrap();
         let url = |key: &str| format!("http://{}", ready[key].as_str().unwrap());
-        Self {
+        Ok(Process {
             url: url("listening"),
             admin: url("admin"),
-            child,
-        }
+            child: self.0,
+        })
     }
+}
+
+/// All that it writes to standard error until it ends. At level `error` a process says so little that its pipe is never
+/// full.
+fn said(child: &mut Child) -> String {
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    said
 }
 
 impl Drop for Process {
@@ -66,7 +115,7 @@ impl Drop for Process {
     }
 }
 
-async fn admin(client: &reqwest::Client, url: String, body: Value) -> Value {
+pub(crate) async fn admin(client: &reqwest::Client, url: String, body: Value) -> Value {
     let response = client
         .post(url)
         .bearer_auth(ADMIN_TOKEN)
@@ -80,7 +129,7 @@ async fn admin(client: &reqwest::Client, url: String, body: Value) -> Value {
 }
 
 /// The id, if the answer came whole.
-async fn ask(client: &reqwest::Client, url: &str, secret: &str, number: u64) -> Option<RequestId> {
+pub(crate) async fn ask(client: &reqwest::Client, url: &str, secret: &str, number: u64) -> Option<RequestId> {
     let stream = number.is_multiple_of(2);
     let body = json!({
         "model": "m", "stream": stream, "max_tokens": 2 + number % 9,
@@ -178,7 +227,7 @@ async fn what_a_client_saw_complete_is_in_the_ledger_once_after_kill_9() {
 }
 
 /// The one text in the answer that looks like a key.
-fn find_secret(answer: &Value) -> Option<String> {
+pub(crate) fn find_secret(answer: &Value) -> Option<String> {
     let fields = answer.as_object()?.values();
     fields
         .filter_map(Value::as_str)

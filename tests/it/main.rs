@@ -20,5 +20,6 @@ mod prompt;
 mod postgres;
 mod place;
 mod replicas;
+mod chaos;
 mod store;
 mod outbox;

@@ -16,16 +16,16 @@ use tokio::task::JoinSet;
 
 const REPLICAS: usize = 3;
 /// A hundredth of a cent: a token of answer. The prompt is free.
-const TOKEN: i128 = PICODOLLARS_PER_USD / 10_000;
+pub(crate) const TOKEN: i128 = PICODOLLARS_PER_USD / 10_000;
 
-fn priced(engines: &[&str]) -> String {
+pub(crate) fn priced(engines: &[&str]) -> String {
     models(engines, "").replace(
         r#"{ input: "0.10", cached_input: "0.02", output: "0.32" }"#,
         r#"{ input: "0", output: "100" }"#,
     )
 }
 
-fn quick() -> Settings {
+pub(crate) fn quick() -> Settings {
     Settings {
         decode_rate: 20_000,
         slots: 1_000,
@@ -33,7 +33,7 @@ fn quick() -> Settings {
     }
 }
 
-async fn replicas(models: &str, database: &Database, count: usize) -> Vec<Arc<Gateway>> {
+pub(crate) async fn replicas(models: &str, database: &Database, count: usize) -> Vec<Arc<Gateway>> {
     let mut replicas = Vec::new();
     for seed in 0..count {
         let data = tempfile::tempdir().unwrap();
@@ -47,7 +47,7 @@ async fn replicas(models: &str, database: &Database, count: usize) -> Vec<Arc<Ga
     replicas
 }
 
-async fn admin(replica: &Gateway, method: reqwest::Method, path: &str, body: Value) -> Value {
+pub(crate) async fn admin(replica: &Gateway, method: reqwest::Method, path: &str, body: Value) -> Value {
     let response = replica
         .client
         .request(method, format!("{}/admin/v1/{path}", replica.admin_url))
@@ -64,7 +64,7 @@ async fn admin(replica: &Gateway, method: reqwest::Method, path: &str, body: Val
     response.json().await.unwrap()
 }
 
-async fn credit(replica: &Gateway, usd: &str) {
+pub(crate) async fn credit(replica: &Gateway, usd: &str) {
     let body = json!({ "usd": usd, "note": "", "reference": format!("credit-{usd}") });
     admin(
         replica,
@@ -76,7 +76,7 @@ async fn credit(replica: &Gateway, usd: &str) {
 }
 
 /// Every replica knows that the account has a ceiling.
-async fn all_know_of_the_ceiling(replicas: &[Arc<Gateway>]) {
+pub(crate) async fn all_know_of_the_ceiling(replicas: &[Arc<Gateway>]) {
     eventually("every replica knows of the credit", || {
         replicas.iter().all(|replica| {
             let account = replica.app.directory.account(&ACCOUNT.into());
@@ -92,7 +92,7 @@ async fn all_know_of_the_ceiling(replicas: &[Arc<Gateway>]) {
     .await;
 }
 
-fn chat(more: Value) -> Value {
+pub(crate) fn chat(more: Value) -> Value {
     let mut body = json!({ "model": "m", "messages": [{ "role": "user", "content": "hi" }] });
     body.as_object_mut()
         .unwrap()
@@ -100,7 +100,7 @@ fn chat(more: Value) -> Value {
     body
 }
 
-async fn stop_all(replicas: Vec<Arc<Gateway>>) {
+pub(crate) async fn stop_all(replicas: Vec<Arc<Gateway>>) {
     for replica in replicas {
         let replica = Arc::try_unwrap(replica).unwrap_or_else(|_| panic!("a client still has it"));
         replica.stop().await;
@@ -108,7 +108,7 @@ async fn stop_all(replicas: Vec<Arc<Gateway>>) {
 }
 
 /// What the shared ledger holds.
-async fn booked(database: &Database) -> (Vec<Entry>, u64) {
+pub(crate) async fn booked(database: &Database) -> (Vec<Entry>, u64) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::connect(folder.path(), &database.parsed_url())
         .await
@@ -122,7 +122,7 @@ async fn booked(database: &Database) -> (Vec<Entry>, u64) {
     (entries, ledger.verify().await.unwrap().discrepancies_total)
 }
 
-async fn leased(database: &Database) -> i64 {
+pub(crate) async fn leased(database: &Database) -> i64 {
     let mut raw = database.raw().await;
     sqlx::query_scalar("SELECT coalesce(sum(leased), 0)::bigint FROM leases")
         .fetch_one(&mut raw)
@@ -310,7 +310,7 @@ async fn a_price_that_is_set_on_one_replica_acts_on_all_and_a_rerate_is_booked_o
     assert_eq!(booked(&database).await.1, 0, "it adds up");
 }
 
-async fn until(mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..2_000 {
         if holds().await {
             return;

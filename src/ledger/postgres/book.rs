@@ -3,6 +3,7 @@
 use super::super::outbox::Bookkeeper;
 use super::super::{LedgerFault, Scope};
 use super::{PgLedger, PgWriter};
+use crate::store::StoreFault;
 use farebox_domain::ids::{AdjustmentId, RequestId};
 use farebox_domain::ledger::{Adjustment, AdjustmentKind, Entry, Settlement};
 use farebox_domain::money::Picodollars;
@@ -51,8 +52,12 @@ impl Bookkeeper for ReplicaBooks {
 
 impl PgWriter {
     async fn book(&self, replica: &str, settled: &[Settlement]) -> Result<(), LedgerFault> {
-        self.write(async |writer| {
+        let number = self.write(async |writer| {
             let mut transaction = writer.begin().await?;
+            let number = next_booking(&mut transaction, replica).await?;
+            self.history
+                .expect_next(replica, number)
+                .map_err(StoreFault::from)?;
             let entries: Vec<Entry> = settled.iter().map(|settled| settled.entry.clone()).collect();
             let new = self.sql.new_entries(&mut transaction, &entries).await?;
             let spent = spent_of_leases(settled, &new)?;
@@ -66,10 +71,24 @@ impl PgWriter {
                     "entries of a replica whose leases had ended were written off"
                 );
             }
-            Ok(transaction.commit().await?)
-        })
-        .await
+            transaction.commit().await?;
+            Ok(number)
+        });
+        self.history.confirmed(replica, number.await?);
+        Ok(())
     }
+}
+
+/// The number of the booking that this transaction is. Its row is this replica's alone.
+async fn next_booking(connection: &mut PgConnection, replica: &str) -> Result<u64, LedgerFault> {
+    let number: i64 = sqlx::query_scalar(
+        "INSERT INTO bookings (replica, number) VALUES ($1, 1)
+         ON CONFLICT (replica) DO UPDATE SET number = bookings.number + 1 RETURNING number",
+    )
+    .bind(replica)
+    .fetch_one(connection)
+    .await?;
+    u64::try_from(number).map_err(|_| LedgerFault::Unreadable("a booking's number"))
 }
 
 /// What new entries spent of each lease.

@@ -3,22 +3,37 @@
 //! Locks are taken in one order, as everywhere in this database: a ceiling's `spending` row, then rows of `leases`.
 //! Whoever grants holds the `spending` row, which whoever books moves too: between the two, what is spent and what is
 //! leased are seen together.
+//!
+//! An answer may be lost on its way. So both sides count what was ever granted and given back ([`Totals`]): a grant that
+//! this replica was not told of is told with the next answer, and what it gave back without an answer is given back by the
+//! next question, once.
 
-use super::super::{LeaseAnswer, LedgerFault, Lessor, Scope, Standing};
+mod rows;
+mod totals;
+
+pub(super) use rows::{amount, scope_of};
+
+use super::super::{Beat, LeaseAnswer, LedgerFault, Lessor, Scope, Standing};
 use crate::store::Store;
 use crate::store::database::Database;
 use farebox_domain::money::Picodollars;
 use parking_lot::Mutex;
-use sqlx::postgres::{PgConnection, PgListener, PgPool, PgRow};
-use sqlx::{Connection, Row};
+use rows::{
+    add_lease, answer_recall, leases_of, limit_of, lock_spent, recall_others, say_alive, scopes_of,
+    set_returned,
+};
+use sqlx::Connection;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, PgListener, PgPool, Postgres};
 use std::time::Duration;
+use totals::Totals;
 
 /// The channel on which a replica is told that others are short.
 const RECALLED: &str = "farebox_recall";
 /// How long a listener that was lost is left alone.
 const LISTEN_AGAIN: Duration = Duration::from_millis(200);
 /// How long PostgreSQL may take over a question about leases.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Speaks for one replica.
 pub struct PgLessor {
@@ -27,6 +42,7 @@ pub struct PgLessor {
     listener: tokio::sync::Mutex<Option<PgListener>>,
     /// Whether this replica has said that it is there.
     is_known: Mutex<bool>,
+    totals: Totals,
 }
 
 impl PgLessor {
@@ -40,20 +56,53 @@ impl PgLessor {
             replica: replica.to_owned(),
             listener: tokio::sync::Mutex::new(None),
             is_known: Mutex::new(false),
+            totals: Totals::default(),
         })
     }
 
-    async fn within<T>(&self, asked: impl Future<Output = Result<T, LedgerFault>>) -> Result<T, LedgerFault> {
+    /// Asks in time, or not at all. A connection that gave no answer is not used again.
+    async fn within<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut PgConnection) -> Result<T, LedgerFault>,
+    ) -> Result<T, LedgerFault> {
+        let asked = async {
+            let mut lent = Lent(Some(self.pool.acquire().await?));
+            let Some(connection) = lent.0.as_mut() else {
+                return Err(LedgerFault::Database("no connection".into()));
+            };
+            let answer = ask(connection).await;
+            drop(lent.0.take());
+            answer
+        };
         match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
             Ok(answer) => answer,
-            Err(elapsed) => Err(LedgerFault::Database(Box::new(elapsed))),
+            Err(elapsed) => {
+                // What listens only would never notice that nobody is there.
+                if let Ok(mut listener) = self.listener.try_lock() {
+                    *listener = None;
+                }
+                Err(LedgerFault::Database(Box::new(elapsed)))
+            }
         }
     }
 
+    async fn ask_once(
+        &self,
+        scope: &Scope,
+        need: Picodollars,
+        recall: bool,
+    ) -> Result<LeaseAnswer, LedgerFault> {
+        self.within(async |connection| {
+            self.be_known(connection).await?;
+            self.grant(connection, scope, need, recall).await
+        })
+        .await
+    }
+
     /// A replica must be there before it has leases.
-    async fn be_known(&self) -> Result<(), LedgerFault> {
+    async fn be_known(&self, connection: &mut PgConnection) -> Result<(), LedgerFault> {
         if !*self.is_known.lock() {
-            say_alive(&self.pool, &self.replica).await?;
+            say_alive(connection, &self.replica).await?;
             *self.is_known.lock() = true;
         }
         Ok(())
@@ -68,19 +117,25 @@ impl PgLessor {
     ) -> Result<LeaseAnswer, LedgerFault> {
         let mut transaction = connection.begin().await?;
         let spent = lock_spent(&mut transaction, scope).await?;
+        let granted_before = self.settle_totals(&mut transaction, scope).await?;
+        if self.totals.granted(scope) < granted_before {
+            // Somebody else may be told of it first: then this is nothing, and is asked for again.
+            transaction.commit().await?;
+            return Ok(LeaseAnswer::Granted(self.totals.tell(scope, granted_before)));
+        }
         let Some(limit) = limit_of(&mut transaction, scope).await? else {
             // There is no ceiling any more; the replica will read that soon.
-            add_lease(&mut transaction, scope, &self.replica, need).await?;
+            let total = add_lease(&mut transaction, scope, &self.replica, need).await?;
             transaction.commit().await?;
-            return Ok(LeaseAnswer::Granted(need));
+            return Ok(LeaseAnswer::Granted(self.totals.tell(scope, total)));
         };
         let (leased, others, outstanding) = leases_of(&mut transaction, scope, &self.replica).await?;
         let room = limit.saturating_sub(spent).saturating_sub(leased);
         if room >= need && room > Picodollars::ZERO {
             let granted = need.max(Picodollars::new(room.get() / 2));
-            add_lease(&mut transaction, scope, &self.replica, granted).await?;
+            let total = add_lease(&mut transaction, scope, &self.replica, granted).await?;
             transaction.commit().await?;
-            return Ok(LeaseAnswer::Granted(granted));
+            return Ok(LeaseAnswer::Granted(self.totals.tell(scope, total)));
         }
         let recalls = recall && others > Picodollars::ZERO;
         if recalls {
@@ -93,42 +148,56 @@ impl PgLessor {
             recalled: recalls || outstanding,
         })
     }
+
+    /// Gives back what the database does not know yet to be given back, and returns all that it ever granted of this lease.
+    async fn settle_totals(
+        &self,
+        connection: &mut PgConnection,
+        scope: &Scope,
+    ) -> Result<Picodollars, LedgerFault> {
+        let returned = self.totals.returned(scope);
+        match set_returned(connection, scope, &self.replica, returned).await? {
+            Some(granted) => Ok(granted),
+            None => {
+                self.totals.forget(scope);
+                Ok(Picodollars::ZERO)
+            }
+        }
+    }
 }
 
 #[async_trait::async_trait]
 impl Lessor for PgLessor {
     async fn ask(&self, scope: &Scope, need: Picodollars, recall: bool) -> Result<LeaseAnswer, LedgerFault> {
-        self.within(async {
-            self.be_known().await?;
-            let mut connection = self.pool.acquire().await?;
-            self.grant(&mut connection, scope, need, recall).await
-        })
-        .await
+        match self.ask_once(scope, need, recall).await {
+            // Of an earlier time: the database may have been back for long. What it granted and did not say is found.
+            Err(fault) if fault.is_lost_connection() => self.ask_once(scope, need, recall).await,
+            answer => answer,
+        }
     }
 
     async fn give_back(&self, scope: &Scope, amount: Picodollars) -> Result<(), LedgerFault> {
-        self.within(async {
-            sqlx::query(
-                "UPDATE leases SET leased = greatest(leased - $1::text::numeric, 0), recalled = false
-                 WHERE kind = $2 AND owner = $3 AND period = $4 AND replica = $5",
-            )
-            .bind(amount.get().to_string())
-            .bind(scope.kind())
-            .bind(scope.owner())
-            .bind(i64::from(scope.period()))
-            .bind(&self.replica)
-            .execute(&self.pool)
-            .await?;
-            Ok(())
+        // It is no longer this replica's from now on, whether the database hears of it now or with the next question.
+        self.totals.give_back(scope, amount);
+        self.within(async |connection| {
+            let mut transaction = connection.begin().await?;
+            let granted = self.settle_totals(&mut transaction, scope).await?;
+            if self.totals.granted(scope) < granted {
+                // Nobody here was told of it, so nobody spends it.
+                let returned = self.totals.give_back_untold(scope, granted);
+                set_returned(&mut transaction, scope, &self.replica, returned).await?;
+            }
+            answer_recall(&mut transaction, scope, &self.replica).await?;
+            Ok(transaction.commit().await?)
         })
         .await
     }
 
     async fn recalled(&self) -> Result<Vec<Scope>, LedgerFault> {
-        self.within(async {
+        self.within(async |connection| {
             let rows = sqlx::query("SELECT kind, owner, period FROM leases WHERE replica = $1 AND recalled")
                 .bind(&self.replica)
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *connection)
                 .await?;
             rows.iter().map(scope_of).collect()
         })
@@ -168,17 +237,17 @@ impl Lessor for PgLessor {
         }
     }
 
-    async fn beat(&self, deadline: Duration) -> Result<(), LedgerFault> {
-        self.within(async {
-            say_alive(&self.pool, &self.replica).await?;
-            *self.is_known.lock() = true;
+    async fn beat(&self, deadline: Duration) -> Result<Beat, LedgerFault> {
+        self.within(async |connection| {
             let deadline = i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX);
+            let silent = say_alive(connection, &self.replica).await?;
+            *self.is_known.lock() = true;
             let freed = sqlx::query(
                 "DELETE FROM leases USING replicas
                  WHERE leases.replica = replicas.id AND replicas.seen_at_ms < farebox_now_ms() - $1",
             )
             .bind(deadline)
-            .execute(&self.pool)
+            .execute(&mut *connection)
             .await?;
             if freed.rows_affected() > 0 {
                 let leases = freed.rows_affected();
@@ -187,24 +256,30 @@ impl Lessor for PgLessor {
                     "a replica has said nothing until its deadline; its leases are free"
                 );
             }
-            Ok(())
+            if silent <= deadline {
+                return Ok(Beat::InTime);
+            }
+            let left = scopes_of(connection, &self.replica).await?;
+            self.totals.keep_only(&left);
+            Ok(Beat::Late)
         })
         .await
     }
 
     async fn give_all_back(&self) -> Result<(), LedgerFault> {
-        self.within(async {
+        self.within(async |connection| {
             sqlx::query("DELETE FROM leases WHERE replica = $1")
                 .bind(&self.replica)
-                .execute(&self.pool)
+                .execute(&mut *connection)
                 .await?;
+            self.totals.keep_only(&[]);
             Ok(())
         })
         .await
     }
 
     async fn standing(&self, scope: &Scope) -> Result<Standing, LedgerFault> {
-        self.within(async {
+        self.within(async |connection| {
             let row = sqlx::query(
                 "SELECT coalesce((SELECT spent FROM spending WHERE kind = $1 AND owner = $2 AND period = $3), 0)::text
                             AS spent,
@@ -214,7 +289,7 @@ impl Lessor for PgLessor {
             .bind(scope.kind())
             .bind(scope.owner())
             .bind(i64::from(scope.period()))
-            .fetch_one(&self.pool)
+            .fetch_one(&mut *connection)
             .await?;
             Ok(Standing {
                 spent: amount(&row, "spent")?,
@@ -225,130 +300,12 @@ impl Lessor for PgLessor {
     }
 }
 
-async fn say_alive(pool: &PgPool, replica: &str) -> Result<(), LedgerFault> {
-    sqlx::query(
-        "INSERT INTO replicas (id, seen_at_ms) VALUES ($1, farebox_now_ms())
-         ON CONFLICT (id) DO UPDATE SET seen_at_ms = excluded.seen_at_ms",
-    )
-    .bind(replica)
-    .execute(pool)
-    .await?;
-    Ok(())
-}
+/// A connection of the pool. Dropped while an answer is waited for it is closed, so that its place is free: given back, it
+/// would wait for that answer.
+struct Lent(Option<PoolConnection<Postgres>>);
 
-/// What is spent of a ceiling, with its row locked until the transaction ends.
-async fn lock_spent(connection: &mut PgConnection, scope: &Scope) -> Result<Picodollars, LedgerFault> {
-    for sql in [
-        "INSERT INTO spending (kind, owner, period, spent) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING",
-        "SELECT spent::text AS spent FROM spending WHERE kind = $1 AND owner = $2 AND period = $3 FOR UPDATE",
-    ] {
-        let row = sqlx::query(sql)
-            .bind(scope.kind())
-            .bind(scope.owner())
-            .bind(i64::from(scope.period()))
-            .fetch_optional(&mut *connection)
-            .await?;
-        if let Some(row) = row {
-            return amount(&row, "spent");
-        }
+impl Drop for Lent {
+    fn drop(&mut self) {
+        drop(self.0.take().map(PoolConnection::detach));
     }
-    Err(LedgerFault::Unreadable("what was spent"))
-}
-
-/// Where a ceiling is now; `None` where there is none.
-async fn limit_of(connection: &mut PgConnection, scope: &Scope) -> Result<Option<Picodollars>, LedgerFault> {
-    let sql = match scope {
-        Scope::Credit(_) => "SELECT credit_limit_picodollars FROM accounts WHERE id = $1",
-        Scope::AccountMonth(..) => "SELECT monthly_limit_picodollars FROM accounts WHERE id = $1",
-        Scope::KeyMonth(..) => "SELECT monthly_limit_picodollars FROM api_keys WHERE id = $1",
-    };
-    let limit: Option<Option<i64>> = sqlx::query_scalar(sql)
-        .bind(scope.owner())
-        .fetch_optional(connection)
-        .await?;
-    Ok(limit.flatten().map(|limit| Picodollars::new(limit.into())))
-}
-
-/// What is leased to all, what of it to others, and whether any of those was told to give back and has not answered.
-/// One that has died is not waited for.
-async fn leases_of(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    replica: &str,
-) -> Result<(Picodollars, Picodollars, bool), LedgerFault> {
-    let row = sqlx::query(
-        "SELECT coalesce(sum(leased), 0)::text AS leased,
-                coalesce(sum(leased) FILTER (WHERE replica <> $4 AND seen_at_ms > farebox_now_ms() - 3000), 0)::text
-                    AS others,
-                coalesce(bool_or(recalled AND replica <> $4 AND seen_at_ms > farebox_now_ms() - 3000), false)
-                    AS outstanding
-         FROM leases JOIN replicas ON replicas.id = leases.replica
-         WHERE kind = $1 AND owner = $2 AND period = $3",
-    )
-    .bind(scope.kind())
-    .bind(scope.owner())
-    .bind(i64::from(scope.period()))
-    .bind(replica)
-    .fetch_one(connection)
-    .await?;
-    Ok((
-        amount(&row, "leased")?,
-        amount(&row, "others")?,
-        row.try_get("outstanding")?,
-    ))
-}
-
-async fn add_lease(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    replica: &str,
-    granted: Picodollars,
-) -> Result<(), LedgerFault> {
-    sqlx::query(
-        "INSERT INTO leases (kind, owner, period, replica, leased) VALUES ($1, $2, $3, $4, $5::text::numeric)
-         ON CONFLICT (kind, owner, period, replica) DO UPDATE SET leased = leases.leased + excluded.leased",
-    )
-    .bind(scope.kind())
-    .bind(scope.owner())
-    .bind(i64::from(scope.period()))
-    .bind(replica)
-    .bind(granted.get().to_string())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn recall_others(
-    connection: &mut PgConnection,
-    scope: &Scope,
-    replica: &str,
-) -> Result<(), LedgerFault> {
-    sqlx::query(
-        "UPDATE leases SET recalled = true
-         WHERE kind = $1 AND owner = $2 AND period = $3 AND replica <> $4 AND leased > 0",
-    )
-    .bind(scope.kind())
-    .bind(scope.owner())
-    .bind(i64::from(scope.period()))
-    .bind(replica)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query("SELECT pg_notify($1, '')")
-        .bind(RECALLED)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-pub(super) fn scope_of(row: &PgRow) -> Result<Scope, LedgerFault> {
-    let period: i64 = row.try_get("period")?;
-    let period = u32::try_from(period).map_err(|_| LedgerFault::Unreadable("a lease's period"))?;
-    Scope::parse(row.try_get("kind")?, row.try_get("owner")?, period)
-        .ok_or(LedgerFault::Unreadable("a lease's kind"))
-}
-
-/// A NUMERIC that was read as text.
-pub(super) fn amount(row: &PgRow, column: &str) -> Result<Picodollars, LedgerFault> {
-    let text: &str = row.try_get(column)?;
-    Picodollars::parse(text).ok_or(LedgerFault::Unreadable("an amount"))
 }

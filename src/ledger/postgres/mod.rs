@@ -14,13 +14,15 @@ pub use book::ReplicaBooks;
 pub use leases::PgLessor;
 
 use super::LedgerFault;
-use super::sql::writer::Writer;
+use super::sql::writer::{Check, Writer};
 use super::sql::{SqlLedger, Write};
 use crate::store::Store;
 use crate::store::database::Database;
+use crate::store::history::History;
 use farebox_domain::ledger::{Adjustment, Entry};
 use insert::InsertSql;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long PostgreSQL may take over a commit before it counts as away. What it was doing may still be done: the same
@@ -33,6 +35,8 @@ pub type PgLedger = SqlLedger<PgWriter>;
 /// Books in PostgreSQL.
 pub struct PgWriter {
     sql: InsertSql,
+    /// What was confirmed.
+    history: Arc<History>,
     writer: Writer<PgConnectOptions>,
     /// For what is not booking, so that no settlement waits for it.
     beside: Writer<PgConnectOptions>,
@@ -44,10 +48,20 @@ impl PgLedger {
         let Database::Postgres(opened) = store.database() else {
             return Err(LedgerFault::OtherDatabase("postgres"));
         };
+        let (options, history) = &opened.options;
+        let connection = || {
+            let history = Arc::clone(history);
+            let check: Check<PgConnection> = Box::new(move |connection| {
+                let history = Arc::clone(&history);
+                Box::pin(async move { Ok(history.check(connection).await?) })
+            });
+            Writer::checked(options.clone(), check)
+        };
         let writer = PgWriter {
             sql: InsertSql::new(),
-            writer: Writer::new(opened.options.clone()),
-            beside: Writer::new(opened.options.clone()),
+            history: Arc::clone(history),
+            writer: connection(),
+            beside: connection(),
         };
         Ok(Self {
             store: store.clone(),
@@ -88,8 +102,13 @@ impl Write for PgWriter {
             .await
     }
 
+    /// Somebody waits for this, so a connection that was lost at some earlier time is none of theirs. Where it was lost
+    /// just now, what was booked is left out of the answer, as it would be if it were asked for again.
     async fn adjust(&self, adjustments: &[Adjustment]) -> Result<Vec<Adjustment>, LedgerFault> {
-        self.write(async |writer| self.sql.adjustments(writer, adjustments).await)
-            .await
+        let adjust = || self.write(async |writer| self.sql.adjustments(writer, adjustments).await);
+        match adjust().await {
+            Err(fault) if fault.is_lost_connection() => adjust().await,
+            done => done,
+        }
     }
 }

@@ -1,8 +1,13 @@
 //! The one connection that books.
 
 use super::super::LedgerFault;
+use futures_util::future::BoxFuture;
 use sqlx::ConnectOptions;
 use tokio::sync::Mutex;
+
+/// Looks at a new connection before it is used.
+pub(in crate::ledger) type Check<C> =
+    Box<dyn for<'c> Fn(&'c mut C) -> BoxFuture<'c, Result<(), LedgerFault>> + Send + Sync>;
 
 /// A connection that writes, for one at a time.
 pub(in crate::ledger) struct Writer<O: ConnectOptions>
@@ -10,6 +15,7 @@ where
     O::Connection: Sized,
 {
     options: O,
+    check: Option<Check<O::Connection>>,
     /// `None` before the first write, and after one that did not end well: the next one opens another.
     connection: Mutex<Option<O::Connection>>,
 }
@@ -22,7 +28,16 @@ where
     pub(in crate::ledger) fn new(options: O) -> Self {
         Self {
             options,
+            check: None,
             connection: Mutex::new(None),
+        }
+    }
+
+    /// The same, of connections that must hold.
+    pub(in crate::ledger) fn checked(options: O, check: Check<O::Connection>) -> Self {
+        Self {
+            check: Some(check),
+            ..Self::new(options)
         }
     }
 
@@ -36,10 +51,18 @@ where
         // connection is not used again. What it was about to do is then done or undone by the database.
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => self.options.connect().await?,
+            None => self.connect().await?,
         };
         let done = what(&mut connection).await?;
         *slot = Some(connection);
         Ok(done)
+    }
+
+    async fn connect(&self) -> Result<O::Connection, LedgerFault> {
+        let mut connection = self.options.connect().await?;
+        if let Some(check) = &self.check {
+            check(&mut connection).await?;
+        }
+        Ok(connection)
     }
 }

@@ -23,7 +23,11 @@ const REPLICAS: usize = 3;
 struct Shared {
     state: Mutex<State>,
     is_away: AtomicBool,
+    /// It answers nobody: each question ends after [`STALLED`].
+    is_stalled: AtomicBool,
 }
+
+const STALLED: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
 struct State {
@@ -31,6 +35,8 @@ struct State {
     spent: i128,
     leased: [i128; REPLICAS],
     recalled: [bool; REPLICAS],
+    /// Its leases ended at its deadline, and it does not know yet.
+    was_freed: [bool; REPLICAS],
 }
 
 impl Shared {
@@ -40,6 +46,14 @@ impl Shared {
         state.leased[replica] -= cost;
         assert!(state.leased[replica] >= 0, "what is booked was leased");
         state.check();
+    }
+
+    async fn answer(&self) -> Result<(), LedgerFault> {
+        if self.is_stalled.load(Ordering::SeqCst) {
+            tokio::time::sleep(STALLED).await;
+            return Err(LedgerFault::Database("stalled".into()));
+        }
+        self.reach()
     }
 
     fn reach(&self) -> Result<(), LedgerFault> {
@@ -65,7 +79,7 @@ struct Fake {
 impl Lessor for Fake {
     async fn ask(&self, _: &Scope, need: Picodollars, recall: bool) -> Result<LeaseAnswer, LedgerFault> {
         tokio::task::yield_now().await;
-        self.shared.reach()?;
+        self.shared.answer().await?;
         let mut state = self.shared.state.lock();
         let room = state.limit - state.spent - state.leased.iter().sum::<i128>();
         if room >= need.get() {
@@ -91,7 +105,7 @@ impl Lessor for Fake {
     async fn give_back(&self, _: &Scope, amount: Picodollars) -> Result<(), LedgerFault> {
         self.shared.reach()?;
         let mut state = self.shared.state.lock();
-        state.leased[self.replica] -= amount.get();
+        state.leased[self.replica] = (state.leased[self.replica] - amount.get()).max(0);
         state.recalled[self.replica] = false;
         Ok(())
     }
@@ -109,8 +123,10 @@ impl Lessor for Fake {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
-    async fn beat(&self, _: Duration) -> Result<(), LedgerFault> {
-        self.shared.reach()
+    async fn beat(&self, _: Duration) -> Result<Beat, LedgerFault> {
+        self.shared.answer().await?;
+        let was_freed = std::mem::take(&mut self.shared.state.lock().was_freed[self.replica]);
+        Ok(if was_freed { Beat::Late } else { Beat::InTime })
     }
 
     async fn give_all_back(&self) -> Result<(), LedgerFault> {
@@ -252,6 +268,57 @@ async fn while_the_ledger_is_away_what_is_leased_is_spent_and_no_more() {
     assert!(spent <= leased && spent > leased - 7, "{spent} of {leased}");
     let refused = ask(&replicas[0], 7, true).await.unwrap_err();
     assert!(matches!(refused, Refusal::LedgerUnavailable { .. }), "{refused}");
+}
+
+/// Whoever asks first waits for the answer that does not come. Those behind it, and those who come later, do not wait for
+/// theirs in turn.
+#[tokio::test(start_paused = true)]
+async fn a_ledger_that_does_not_answer_is_waited_for_once() {
+    let shared = Arc::new(Shared::default());
+    let replicas = Arc::new(replicas(&shared, 1_000));
+    drop(ask(&replicas[0], 1, true).await.unwrap());
+    shared.is_stalled.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    let mut clients = JoinSet::new();
+    for _ in 0..50 {
+        let replicas = Arc::clone(&replicas);
+        clients.spawn(async move { ask(&replicas[0], 900, true).await.map(drop) });
+    }
+    for refused in clients.join_all().await {
+        assert!(
+            matches!(refused, Err(Refusal::LedgerUnavailable { .. })),
+            "{refused:?}"
+        );
+    }
+    assert!(began.elapsed() <= STALLED * 2, "{:?}", began.elapsed());
+    // What it has is spent all the same.
+    assert!(ask(&replicas[0], 7, true).await.is_ok());
+    shared.is_stalled.store(false, Ordering::SeqCst);
+    tokio::time::sleep(STALLED * 3).await;
+    assert!(ask(&replicas[0], 900, true).await.is_ok());
+}
+
+/// Its leases were given to others while it could not be reached: it must not spend them when it is there again.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_was_silent_for_too_long_begins_without_leases() {
+    let shared = Arc::new(Shared::default());
+    let replicas = replicas(&shared, 1_000);
+    let in_flight = ask(&replicas[0], 100, true).await.unwrap();
+    {
+        let mut state = shared.state.lock();
+        state.leased = [0, 1_000, 0];
+        state.was_freed[0] = true;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let refused = ask(&replicas[0], 1, true).await.unwrap_err();
+    assert!(matches!(refused, Refusal::CeilingReached { .. }), "{refused}");
+    in_flight.hold.settle(Picodollars::new(100));
+    let wallet = &replicas[0].account.wallet;
+    assert_eq!(wallet.read(Month::from_index(1)).held, Picodollars::ZERO);
+    assert!(
+        ask(&replicas[0], 1, true).await.is_err(),
+        "it was held, and is spent"
+    );
 }
 
 #[tokio::test(start_paused = true)]

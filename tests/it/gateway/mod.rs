@@ -9,10 +9,10 @@ mod forwarding;
 mod receipt;
 mod money;
 mod reconcile;
-mod prices;
+pub(crate) mod prices;
 
 use farebox::admission::directory::hash_secret;
-use farebox::app::{App, Given};
+use farebox::app::{App, Given, StartFault};
 use farebox::clock::Clock;
 use farebox::secrets::Secrets;
 use farebox::simulate::{self, Engine};
@@ -101,13 +101,26 @@ impl Gateway {
         Self::start_by(Clock::system(), models, data, database, seed).await
     }
 
-    async fn start_by(
+    /// The same by this clock.
+    pub(crate) async fn start_by(
         clock: Clock,
         models: &str,
         data: TempDir,
         database: Option<DatabaseUrl>,
         seed: u64,
     ) -> Self {
+        let started = Self::try_start_by(clock, models, data, database, seed).await;
+        started.unwrap_or_else(|(fault, _)| panic!("{fault}"))
+    }
+
+    /// The same; or why it does not start, and the data that it left as it was.
+    pub(crate) async fn try_start_by(
+        clock: Clock,
+        models: &str,
+        data: TempDir,
+        database: Option<DatabaseUrl>,
+        seed: u64,
+    ) -> Result<Self, (StartFault, TempDir)> {
         let client = client();
         let settings =
             farebox::config::parse(models, "models.yaml").unwrap_or_else(|faults| panic!("{faults}"));
@@ -120,7 +133,10 @@ impl Gateway {
             request_log: farebox::telemetry::request_log::Style::Off,
             read_env: &|_| None,
         };
-        let app = App::start(settings, given).await.unwrap().app;
+        let app = match App::start(settings, given).await {
+            Ok(started) => started.app,
+            Err(fault) => return Err((fault, data)),
+        };
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", public.local_addr().unwrap());
@@ -134,7 +150,7 @@ impl Gateway {
                 })
                 .await;
         });
-        Self {
+        Ok(Self {
             app,
             url,
             admin_url,
@@ -142,7 +158,7 @@ impl Gateway {
             client,
             stop,
             served,
-        }
+        })
     }
 
     /// A chat request with the account's key.

@@ -18,16 +18,16 @@ const DAY_MS: u64 = 86_400_000;
 const PLAIN: &str = r#"{ input: "0.10", cached_input: "0.02", output: "0.32" }"#;
 
 /// An engine that answers what it is told, and a stream's second part when it is let.
-struct Scripted {
-    url: String,
+pub(crate) struct Scripted {
+    pub(crate) url: String,
     /// The body of each request.
     asked: mpsc::UnboundedReceiver<Value>,
     /// A permit lets one stream end.
-    ends: Arc<Semaphore>,
+    pub(crate) ends: Arc<Semaphore>,
 }
 
 /// `begin` is what a stream has before its end.
-async fn scripted(begin: &'static str) -> Scripted {
+pub(crate) async fn scripted(begin: &'static str) -> Scripted {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (tell, asked) = mpsc::unbounded_channel();
@@ -97,7 +97,7 @@ async fn answer(
     socket.write_all(end.as_bytes()).await
 }
 
-const TOKEN: &str = r#"{"id":"s","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}],"usage":{"prompt_tokens":10,"completion_tokens":1}}"#;
+pub(crate) const TOKEN: &str = r#"{"id":"s","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}],"usage":{"prompt_tokens":10,"completion_tokens":1}}"#;
 const ROLE: &str = r#"{"id":"s","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":{"prompt_tokens":10,"completion_tokens":0}}"#;
 
 async fn entries(gateway: &Gateway) -> Vec<Entry> {

@@ -83,6 +83,57 @@ impl Database {
         raw.execute(sqlx::AssertSqlSafe(sql.to_owned())).await.unwrap();
     }
 
+    /// Puts this database under another name, whoever is connected to it, and leaves its own name free.
+    pub(crate) async fn rename_to(&self, name: &str) {
+        self.end_connections(&self.name).await;
+        self.maintain(&format!("ALTER DATABASE {} RENAME TO {name}", self.name))
+            .await;
+    }
+
+    /// Gives the name to a database that was put under another one, in place of whatever has it.
+    pub(crate) async fn rename_from(&self, name: &str) {
+        self.maintain(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name))
+            .await;
+        self.maintain(&format!("ALTER DATABASE {name} RENAME TO {}", self.name))
+            .await;
+    }
+
+    /// Copies it as it is now.
+    pub(crate) async fn copy_to(&self, name: &str) {
+        self.end_connections(&self.name).await;
+        self.maintain(&format!("CREATE DATABASE {name} TEMPLATE {}", self.name))
+            .await;
+    }
+
+    /// A database of this farebox's form under the name, which is free: another ledger.
+    pub(crate) async fn make_anew(&self) {
+        self.maintain(&format!("CREATE DATABASE {} TEMPLATE template0", self.name))
+            .await;
+        migrate(&self.url).await;
+    }
+
+    pub(crate) async fn drop_also(&self, name: &str) {
+        self.maintain(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+            .await;
+    }
+
+    /// Ends every connection to it, and waits until they are gone.
+    async fn end_connections(&self, name: &str) {
+        let mut maintenance = PgConnection::connect(&self.maintenance_url).await.unwrap();
+        loop {
+            let ended: Vec<bool> = sqlx::query_scalar(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
+            )
+            .bind(name)
+            .fetch_all(&mut maintenance)
+            .await
+            .unwrap();
+            if ended.is_empty() {
+                return;
+            }
+        }
+    }
+
     async fn maintain(&self, sql: &str) {
         let mut maintenance = PgConnection::connect(&self.maintenance_url).await.unwrap();
         maintenance

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 const SQLITE_0001: &str = include_str!("../../../migrations/sqlite/0001_init.sql");
 
 /// The last form of PostgreSQL that this farebox knows.
-const LATEST: i64 = 3;
+const LATEST: i64 = 4;
 
 async fn connect(database: &Database) -> Result<Store, StoreFault> {
     let directory = tempfile::tempdir().unwrap();
@@ -126,7 +126,8 @@ async fn the_command_says_what_it_does_and_serve_says_the_command() {
     URL: lacks 0001_init
     URL: lacks 0002_export
     URL: lacks 0003_counters
-    error: 3 migrations missing. Run `farebox migrate`
+    URL: lacks 0004_history
+    error: 4 migrations missing. Run `farebox migrate`
     [2]
     ");
     let data = tempfile::tempdir().unwrap();
@@ -142,6 +143,7 @@ async fn the_command_says_what_it_does_and_serve_says_the_command() {
     URL: applied 0001_init
     URL: applied 0002_export
     URL: applied 0003_counters
+    URL: applied 0004_history
     [0]
     ");
     insta::assert_snapshot!(farebox("farebox migrate", &database).await, @"
