@@ -1,10 +1,12 @@
 //! Every way to say no to a client. The status, the headers and the JSON are made of it in `http/error.rs`.
 
 use crate::ids::ModelId;
+use crate::key::Scope;
 use crate::money::Picodollars;
 use crate::month::Month;
 use alloc::borrow::Cow;
-use alloc::string::String;
+use alloc::string::{String, ToString};
+use core::net::IpAddr;
 use core::time::Duration;
 
 /// Why a request is not served, in words for the client. Nothing here names an engine or quotes a key.
@@ -35,6 +37,18 @@ pub enum Refusal {
     /// No key, or not one of ours, or one that is over.
     #[error("{0}")]
     InvalidApiKey(KeyFault),
+    /// The key has not the scope that the route needs.
+    #[error("this API key has not the scope `{}`; use a key that has it, or ask your administrator", .0.as_str())]
+    ScopeNotAllowed(Scope),
+    /// The key is not for this model.
+    #[error("this API key may not use the model `{0}`; GET /v1/models lists those that it may use")]
+    ModelNotAllowed(ModelId),
+    /// The key is not for use from there. `None`: nobody can tell from where it comes.
+    #[error("this API key may not be used from {}; ask who made it to allow the address", shown_ip(.0))]
+    IpNotAllowed(Option<IpAddr>),
+    /// The key may not do that to this one, or make this one: it would come to more than it has itself.
+    #[error("{0}")]
+    KeyNotAllowed(String),
     /// A model that is not sold, or not for this route.
     #[error("{0}")]
     ModelNotFound(String),
@@ -144,6 +158,10 @@ pub enum Refusal {
     Internal(String),
 }
 
+fn shown_ip(ip: &Option<IpAddr>) -> String {
+    ip.map_or_else(|| "an address that is not known".into(), |ip| ip.to_string())
+}
+
 /// A ceiling on money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ceiling {
@@ -223,6 +241,10 @@ impl Refusal {
             Self::InvalidRequest { .. } => "invalid_request_error",
             Self::ContextLengthExceeded { .. } => "context_length_exceeded",
             Self::InvalidApiKey(_) => "invalid_api_key",
+            Self::ScopeNotAllowed(_) => "scope_not_allowed",
+            Self::ModelNotAllowed(_) => "model_not_allowed",
+            Self::IpNotAllowed(_) => "ip_not_allowed",
+            Self::KeyNotAllowed(_) => "key_not_allowed",
             Self::ModelNotFound(_) => "model_not_found",
             Self::NotFound(_) => "not_found",
             Self::UnknownPath { .. } => "unknown_url",

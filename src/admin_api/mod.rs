@@ -3,6 +3,7 @@
 //! - [`when`] reads points in time as people write them; [`money`] is what accounts pay in, may owe and may spend,
 //!   [`bill`] what their owners are shown, too;
 //! - [`price`] is how prices are shown and given, [`corrections`] what becomes of those that were wrong;
+//!   [`keys`] is how keys are changed;
 //! - lists come as `{"data": [...]}`; times are RFC 3339 in UTC; money is given twice, in whole picodollars and in
 //!   USD, both as decimal strings, as JSON's numbers would round them.
 
@@ -11,11 +12,14 @@ pub mod money;
 pub mod bill;
 pub mod price;
 pub mod corrections;
+pub mod keys;
 
 pub use corrections::{NewRefund, NewRerate, RefundView, RerateRow, RerateView};
+pub use keys::{KeyChange, KeyRotation, NewOwnKey};
 pub use price::{ContextTierView, NewPrice, PriceSet, PriceStatus, PriceVersionView, PriceView};
 
 use farebox_domain::ids::{AccountId, EngineName, KeyId, ModelId};
+use farebox_domain::key::{ModelGlob, Scopes};
 use farebox_domain::money::Picodollars;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -118,6 +122,21 @@ pub struct NewKey {
     /// When it ends: a time or a date of [`when`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
+    /// What it is for; `inference` and `usage` where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Scopes>,
+    /// The models that it is for, as patterns; none: every model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_models: Option<Vec<ModelGlob>>,
+    /// Addresses and networks that it is used from; none: from anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_ips: Option<Vec<String>>,
+    /// Requests in flight with it at once; as many as its account may have where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrent_requests: Option<u32>,
+    /// Whether tokens can be signed with it.
+    #[serde(default)]
+    pub jwt: bool,
 }
 
 /// A key that was just made: the only answer that has the secret.
@@ -149,6 +168,24 @@ pub struct KeyView {
     pub expires_at: Option<String>,
     /// When it was revoked.
     pub revoked_at: Option<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub scopes: Scopes,
+    /// The models that it is for, as patterns; none: every model.
+    #[serde(default)]
+    pub allowed_models: Vec<ModelGlob>,
+    /// Addresses and networks that it is used from; none: from anywhere.
+    #[serde(default)]
+    pub allowed_ips: Vec<String>,
+    /// Requests in flight with it at once; `null`: as many as its account may have.
+    #[serde(default)]
+    pub concurrent_requests: Option<u32>,
+    /// Until when the secret before this one holds; `null` where there is none.
+    #[serde(default)]
+    pub overlap_until: Option<String>,
+    /// Whether tokens can be signed with it.
+    #[serde(default)]
+    pub jwt: bool,
 }
 
 /// Whether a key opens anything.

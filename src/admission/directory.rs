@@ -2,6 +2,8 @@
 //! acts on the very next request.
 
 use crate::admission::concurrency::Gate;
+pub use crate::admission::keys::ApiKey;
+use crate::admission::keys::Keys;
 use crate::admission::wallet::Wallet;
 use crate::secrets::KEY_PREFIX;
 use crate::store::{AccountRow, KeyRow, LimitRow};
@@ -9,9 +11,9 @@ use farebox_domain::ids::{AccountId, KeyId};
 use farebox_domain::refusal::KeyFault;
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The SHA-256 of a key's secret: all that is kept of it.
 pub type KeyHash = [u8; 32];
@@ -57,54 +59,13 @@ impl Account {
     }
 }
 
-/// An API key, without its secret.
-#[derive(Debug)]
-pub struct ApiKey {
-    /// Its id.
-    pub id: KeyId,
-    /// The account that pays for it.
-    pub account: Arc<Account>,
-    /// The owner's name for it.
-    pub name: String,
-    /// When it was made, in milliseconds since 1970.
-    pub created_at_ms: u64,
-    /// When it ends, in milliseconds since 1970; `None` is never.
-    pub expires_at_ms: Option<u64>,
-    /// When it was revoked; `NOT_REVOKED` while it was not.
-    revoked_at_ms: AtomicU64,
-}
-
-const NOT_REVOKED: u64 = u64::MAX;
-
-impl ApiKey {
-    /// When it was revoked, in milliseconds since 1970.
-    pub fn revoked_at_ms(&self) -> Option<u64> {
-        Some(self.revoked_at_ms.load(Ordering::Acquire)).filter(|&at| at != NOT_REVOKED)
-    }
-
-    fn refresh(&self, row: &KeyRow) {
-        self.account
-            .wallet
-            .set_key_monthly_limit(&self.id, row.monthly_limit);
-        if let Some(at_ms) = row.revoked_at_ms {
-            self.revoked_at_ms.fetch_min(at_ms, Ordering::AcqRel);
-        }
-    }
-
-    fn holds(&self, now_ms: u64) -> bool {
-        self.revoked_at_ms().is_none()
-            && self.expires_at_ms.is_none_or(|end| now_ms < end)
-            && !self.account.is_closed()
-    }
-}
-
 /// The accounts and keys that there are.
 #[derive(Debug, Default)]
 pub struct Directory {
     /// Whether wallets allow only what was granted: this process is one of several.
     leased: bool,
     accounts: RwLock<BTreeMap<AccountId, Arc<Account>>>,
-    keys: RwLock<HashMap<KeyHash, Arc<ApiKey>>>,
+    keys: RwLock<Keys>,
 }
 
 impl Directory {
@@ -144,10 +105,8 @@ impl Directory {
             }
         }
         for row in keys {
-            let known = self.keys.read().get(&row.hash).cloned();
-            match known {
-                Some(key) => key.refresh(&row),
-                None => drop(self.add_key(row)),
+            if !self.keys.read().is_as(&row) {
+                self.add_key(row);
             }
         }
         for account in self.accounts() {
@@ -184,28 +143,20 @@ impl Directory {
         account
     }
 
-    /// Puts a new key in. A key whose account is not known is left out: it could not be billed.
+    /// Puts a key in, or what was changed of it: it acts on the very next request. A key whose account is not known is
+    /// left out: it could not be billed.
     pub fn add_key(&self, row: KeyRow) -> Option<Arc<ApiKey>> {
         let account = self.account(&row.account)?;
         account.wallet.set_key_monthly_limit(&row.id, row.monthly_limit);
-        let key = Arc::new(ApiKey {
-            id: row.id,
-            account,
-            name: row.name,
-            created_at_ms: row.created_at_ms,
-            expires_at_ms: row.expires_at_ms,
-            revoked_at_ms: AtomicU64::new(row.revoked_at_ms.unwrap_or(NOT_REVOKED)),
-        });
-        self.keys.write().insert(row.hash, Arc::clone(&key));
-        Some(key)
+        Some(self.keys.write().put(row, account))
     }
 
     /// Ends a key at once. Requests that it has in flight go on. False if there is no such key.
     pub fn revoke_key(&self, id: &KeyId, now_ms: u64) -> bool {
         let keys = self.keys.read();
-        let found = keys.values().find(|key| key.id == *id);
+        let found = keys.get(id);
         if let Some(key) = found {
-            key.revoked_at_ms.fetch_min(now_ms, Ordering::AcqRel);
+            key.revoke(now_ms);
         }
         found.is_some()
     }
@@ -215,8 +166,18 @@ impl Directory {
         if !secret.starts_with(KEY_PREFIX) {
             return Err(KeyFault::Invalid);
         }
-        let key = self.keys.read().get(&hash_secret(secret)).cloned();
-        key.filter(|key| key.holds(now_ms)).ok_or(KeyFault::Invalid)
+        let opened = self.keys.read().opened(&hash_secret(secret), now_ms);
+        opened.ok_or(KeyFault::Invalid)
+    }
+
+    /// The key with this id.
+    pub fn key(&self, id: &KeyId) -> Option<Arc<ApiKey>> {
+        self.keys.read().get(id).cloned()
+    }
+
+    /// The keys of an account, oldest first.
+    pub fn keys_of(&self, account: &AccountId) -> Vec<Arc<ApiKey>> {
+        sorted(self.keys.read().of_account(account).cloned().collect())
     }
 
     /// The account with this id.
@@ -240,8 +201,11 @@ impl Directory {
 
     /// All keys, oldest first.
     pub fn keys(&self) -> Vec<Arc<ApiKey>> {
-        let mut keys: Vec<_> = self.keys.read().values().cloned().collect();
-        keys.sort_by(|a, b| (a.created_at_ms, &a.id).cmp(&(b.created_at_ms, &b.id)));
-        keys
+        sorted(self.keys.read().iter().cloned().collect())
     }
+}
+
+fn sorted(mut keys: Vec<Arc<ApiKey>>) -> Vec<Arc<ApiKey>> {
+    keys.sort_by(|a, b| (a.created_at_ms, &a.id).cmp(&(b.created_at_ms, &b.id)));
+    keys
 }

@@ -247,16 +247,8 @@ async fn greet_demo(app: &App, listening: SocketAddr) -> Result<(), CliError> {
         }
     };
     let secret = app.secrets.api_key();
-    let row = KeyRow {
-        id: app.secrets.key_id(),
-        account,
-        name: "demo".into(),
-        hash: hash_secret(&secret),
-        created_at_ms: now_ms,
-        expires_at_ms: None,
-        revoked_at_ms: None,
-        monthly_limit: None,
-    };
+    let (id, hash) = (app.secrets.key_id(), hash_secret(&secret));
+    let row = KeyRow::new(id, account, "demo".into(), hash, now_ms);
     app.store.create_key(&row).await.map_err(|cause| fault(&cause))?;
     app.directory.add_key(row);
     let _ = writeln!(

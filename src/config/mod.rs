@@ -31,6 +31,7 @@ use farebox_domain::attempt::RetryBudget;
 use farebox_domain::catalog::Catalog;
 use farebox_domain::ids::ModelId;
 use fault::{Collector, Position};
+use ipnet::IpNet;
 use prompt::PromptKeys;
 use reader::Item;
 use std::fs::File;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Who is told of every entry, if anybody is.
     pub export: Option<ExportSettings>,
+    /// Who is believed about the address of whom it sends on: `server.trusted_proxies`.
+    pub trusted_proxies: Vec<IpNet>,
     /// Where the files of the models' prompts are named.
     prompt_keys: PromptKeys,
 }
@@ -143,7 +146,7 @@ fn read_document(document: &Item<'_>, faults: &mut Collector) -> Option<Settings
         "models", "engines", "limits", "server", "timeouts", "retries", "export",
     ];
     let fields = document.mapping(&KEYS, faults)?;
-    let server = serving::server(&fields, faults);
+    let (server, trusted_proxies) = serving::server(&fields, faults);
     let timeouts = serving::timeouts(&fields, faults);
     let retry = serving::retries(&fields, faults);
     let export = export::read(&fields, faults);
@@ -155,6 +158,7 @@ fn read_document(document: &Item<'_>, faults: &mut Collector) -> Option<Settings
         retry,
         timeouts,
         export,
+        trusted_proxies,
     })
 }
 

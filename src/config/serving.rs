@@ -3,6 +3,8 @@
 use super::fault::Collector;
 use super::reader::{Fields, Item};
 use farebox_domain::attempt::RetryBudget;
+use farebox_domain::key::parse_net;
+use ipnet::IpNet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ pub(super) const WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=sec
 const WAIT_OR_NONE: RangeInclusive<Duration> = Duration::ZERO..=seconds(24 * 3600);
 /// A body is read whole, so its limit is memory.
 const BODY_LIMIT_BYTES: RangeInclusive<u32> = 1024..=1 << 30;
+const PROXIES_AT_MOST: usize = 100;
 const ATTEMPTS: RangeInclusive<u32> = 1..=100;
 
 /// How long an engine has, at most.
@@ -102,15 +105,17 @@ pub(super) fn timeouts(document: &Fields<'_>, faults: &mut Collector) -> Timeout
 }
 
 /// Reads `server`; what is not there is as by default.
-pub(super) fn server(document: &Fields<'_>, faults: &mut Collector) -> ServerSettings {
-    const KEYS: [&str; 5] = [
+pub(super) fn server(document: &Fields<'_>, faults: &mut Collector) -> (ServerSettings, Vec<IpNet>) {
+    const KEYS: [&str; 6] = [
         "body_limit_bytes",
         "header_timeout",
         "body_timeout",
         "write_timeout",
         "drain_deadline",
+        "trusted_proxies",
     ];
     let mut server = ServerSettings::default();
+    let mut trusted = Vec::new();
     if let Some(fields) = section(document, "server", &KEYS, faults) {
         let limit = fields
             .optional("body_limit_bytes")
@@ -133,8 +138,22 @@ pub(super) fn server(document: &Fields<'_>, faults: &mut Collector) -> ServerSet
             &mut server.drain_deadline,
             faults,
         );
+        let proxies = fields
+            .optional("trusted_proxies")
+            .and_then(|item| item.list(PROXIES_AT_MOST, faults));
+        for proxy in proxies.into_iter().flatten() {
+            trusted.extend(read_proxy(&proxy, faults));
+        }
     }
-    server
+    (server, trusted)
+}
+
+fn read_proxy(proxy: &Item<'_>, faults: &mut Collector) -> Option<IpNet> {
+    let net = parse_net(proxy.text(faults)?);
+    if net.is_none() {
+        proxy.refuse("this is no address and no network such as `10.0.0.0/8`", faults);
+    }
+    net
 }
 
 /// Reads `retries`; what is not there is as by default.

@@ -21,6 +21,10 @@ pub fn status_of(refusal: &Refusal) -> StatusCode {
         Refusal::InvalidRequest { .. } | Refusal::ContextLengthExceeded { .. } => StatusCode::BAD_REQUEST,
         Refusal::InvalidApiKey(_) => StatusCode::UNAUTHORIZED,
         Refusal::CeilingReached { .. } => StatusCode::PAYMENT_REQUIRED,
+        Refusal::ScopeNotAllowed(_)
+        | Refusal::ModelNotAllowed(_)
+        | Refusal::IpNotAllowed(_)
+        | Refusal::KeyNotAllowed(_) => StatusCode::FORBIDDEN,
         Refusal::ModelNotFound(_) | Refusal::NotFound(_) | Refusal::UnknownPath { .. } => {
             StatusCode::NOT_FOUND
         }
@@ -56,6 +60,10 @@ fn type_of(refusal: &Refusal) -> &str {
         Refusal::InvalidRequest { .. }
         | Refusal::ContextLengthExceeded { .. }
         | Refusal::InvalidApiKey(_)
+        | Refusal::ScopeNotAllowed(_)
+        | Refusal::ModelNotAllowed(_)
+        | Refusal::IpNotAllowed(_)
+        | Refusal::KeyNotAllowed(_)
         | Refusal::ModelNotFound(_)
         | Refusal::NotFound(_)
         | Refusal::UnknownPath { .. }
@@ -72,7 +80,7 @@ fn param_of(refusal: &Refusal) -> Option<&str> {
     match refusal {
         Refusal::InvalidRequest { param, .. } => param.as_deref(),
         Refusal::ContextLengthExceeded { field, .. } => Some(field),
-        Refusal::ModelNotFound(_) => Some("model"),
+        Refusal::ModelNotFound(_) | Refusal::ModelNotAllowed(_) => Some("model"),
         Refusal::EngineRefused { param, .. } => param.as_deref(),
         _ => None,
     }

@@ -6,9 +6,12 @@
 
 use crate::config::ServerSettings;
 use axum::Router;
+use axum::extract::ConnectInfo;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -38,13 +41,13 @@ pub async fn listen(
             () = draining.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let (builder, service, draining) = (builder.clone(), service.clone(), draining.clone());
                 let write_timeout = settings.write_timeout;
                 tasks.spawn(async move {
                     // Without it a small event waits for the client's acknowledgement of the one before.
                     if stream.set_nodelay(true).is_ok() {
-                        connection(stream, &builder, service, write_timeout, draining).await;
+                        connection((stream, peer), &builder, service, write_timeout, draining).await;
                     }
                 });
             }
@@ -57,7 +60,7 @@ pub async fn listen(
 }
 
 async fn connection(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     builder: &http1::Builder,
     service: TowerToHyperService<Router>,
     write_timeout: Duration,
@@ -65,6 +68,10 @@ async fn connection(
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(write_timeout));
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        service.call(request)
+    });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
     // How a connection ends is the client's affair; what a request came to is told elsewhere.
     let ended = tokio::select! {

@@ -2,13 +2,14 @@
 //!
 //! - [`listener`]: connections, with their timeouts; [`openai`]: the developer's routes; [`owner`]: those of who pays;
 //!   [`admin`]: the operator's;
-//! - `body`: a request's body, bounded and unpacked; [`error`]: every refusal's status, headers and JSON; `download`:
+//! - [`peer`]: from where a request comes; `body`: a request's body, bounded and unpacked; [`error`]: every refusal's status, headers and JSON; `download`:
 //!   answers that are no JSON.
 
 pub mod listener;
 pub mod openai;
 pub mod owner;
 pub mod admin;
+pub mod peer;
 mod body;
 mod download;
 pub mod error;

@@ -96,6 +96,9 @@ pub async fn admit(
         .registry
         .find(&request.model)
         .ok_or_else(|| Refusal::no_such_model(&request.model))?;
+    if !caller.may_use(&served.model) {
+        return Err(Refusal::ModelNotAllowed(served.model.id.clone()));
+    }
     check_task(served, &request)?;
     check_room(served, &request)?;
     let account = &caller.key.account;

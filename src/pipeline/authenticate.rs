@@ -1,9 +1,12 @@
 //! Request -> Caller: whose key it is, from memory.
 
 use crate::admission::directory::{ApiKey, Directory};
+use farebox_domain::catalog::Model;
+use farebox_domain::key::Scope;
 use farebox_domain::refusal::{KeyFault, Refusal};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Headers in which keys are sent by mistake, or to other services.
@@ -16,12 +19,36 @@ pub struct Caller {
     pub key: Arc<ApiKey>,
 }
 
-/// Finds the caller.
-pub fn authenticate(directory: &Directory, headers: &HeaderMap, now_ms: u64) -> Result<Caller, Refusal> {
+impl Caller {
+    /// Refuses a caller whose key has not this scope.
+    pub fn needs(self, scope: Scope) -> Result<Self, Refusal> {
+        if self.key.rights.scopes.has(scope) {
+            Ok(self)
+        } else {
+            Err(Refusal::ScopeNotAllowed(scope))
+        }
+    }
+
+    /// Whether the caller may use this model.
+    pub fn may_use(&self, model: &Model) -> bool {
+        self.key.rights.allow_model(model)
+    }
+}
+
+/// Finds the caller, who asks from this address. What it may do is for whoever serves it to ask.
+pub fn authenticate(
+    directory: &Directory,
+    headers: &HeaderMap,
+    from: Option<IpAddr>,
+    now_ms: u64,
+) -> Result<Caller, Refusal> {
     let secret = bearer(headers).map_err(Refusal::InvalidApiKey)?;
     let key = directory
         .find_key(secret, now_ms)
         .map_err(Refusal::InvalidApiKey)?;
+    if !key.rights.allow_ip(from) {
+        return Err(Refusal::IpNotAllowed(from));
+    }
     Ok(Caller { key })
 }
 

@@ -17,7 +17,7 @@ use std::fmt;
 pub(crate) type Form = (i64, &'static str, &'static str);
 
 /// The embedded store's.
-pub(super) const SQLITE: [Form; 4] = [
+pub(super) const SQLITE: [Form; 5] = [
     (1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
     (2, "money", include_str!("../../migrations/sqlite/0002_money.sql")),
     (
@@ -30,9 +30,10 @@ pub(super) const SQLITE: [Form; 4] = [
         "counters",
         include_str!("../../migrations/sqlite/0004_counters.sql"),
     ),
+    (5, "keys", include_str!("../../migrations/sqlite/0005_keys.sql")),
 ];
 
-const POSTGRES: [Form; 4] = [
+const POSTGRES: [Form; 5] = [
     (1, "init", include_str!("../../migrations/postgres/0001_init.sql")),
     (
         2,
@@ -49,6 +50,7 @@ const POSTGRES: [Form; 4] = [
         "history",
         include_str!("../../migrations/postgres/0004_history.sql"),
     ),
+    (5, "keys", include_str!("../../migrations/postgres/0005_keys.sql")),
 ];
 
 /// Where a PostgreSQL notes which steps it has taken.

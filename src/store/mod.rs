@@ -16,14 +16,16 @@ pub(crate) mod row;
 mod migrations;
 pub(crate) mod file;
 mod accounts;
+mod keys;
 mod limits;
 pub(crate) mod prices;
 mod revision;
 pub(crate) mod history;
 
-pub use accounts::{AccountRow, KeyRow};
+pub use accounts::AccountRow;
 pub use directory::DataDirectory;
 pub use history::HistoryFault;
+pub use keys::{JwtVerifier, KeyRow, PreviousSecret};
 pub use limits::LimitRow;
 pub(crate) use migrations::Form;
 pub use migrations::{Step, migrate, missing};

@@ -1,11 +1,11 @@
-//! API keys: making one, whose secret is told this once, listing them, and ending one at once.
+//! API keys: making one, whose secret is told this once, listing them, changing one, giving it a new secret, and ending
+//! one at once.
 
-use crate::admin_api::when::{self, When};
-use crate::admin_api::{CreatedKey, KeyStatus, KeyView, List, NewKey};
-use crate::admission::directory::{ApiKey, hash_secret};
+use crate::admin_api::{CreatedKey, KeyChange, KeyRotation, KeyView, List, NewKey};
 use crate::http::admin::accounts;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::{AdminError, Noun};
+use crate::http::admin::key_making::{self, Made, Said, make, read_expiry, view};
 use crate::http::admin::read::{Body, Params};
 use crate::secrets::KEY_PREFIX;
 use crate::store::KeyRow;
@@ -13,7 +13,6 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use farebox_domain::ids::KeyId;
-use std::sync::Arc;
 
 const NO_STORE: [(HeaderName, HeaderValue); 1] =
     [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
@@ -24,35 +23,20 @@ pub async fn create(
     Body(new): Body<NewKey>,
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<CreatedKey>), AdminError> {
     accounts::check_name(&new.name)?;
-    let app = Arc::clone(&admin.app);
-    let now_ms = app.clock.unix_ms();
-    let expires_at_ms = read_expiry(&new, now_ms)?;
+    let now_ms = admin.app.clock.unix_ms();
+    let expires_at_ms = read_expiry(new.expires_in_seconds, new.expires_at.as_deref(), now_ms)?;
+    let said = Said::read(
+        new.scopes,
+        new.allowed_models,
+        new.allowed_ips.as_deref(),
+        new.concurrent_requests.map(Some),
+    )?;
     let account = accounts::find(&admin, &new.account, Some("account"))?;
-    let secret = app.secrets.api_key();
-    let row = KeyRow {
-        id: app.secrets.key_id(),
-        account: account.id.clone(),
-        name: new.name,
-        hash: hash_secret(&secret),
-        created_at_ms: now_ms,
-        expires_at_ms,
-        revoked_at_ms: None,
-        monthly_limit: None,
-    };
-    let key = admin
-        .change(async move {
-            app.store.create_key(&row).await.map_err(AdminError::internal)?;
-            let id = row.id.clone();
-            app.directory
-                .add_key(row)
-                .ok_or_else(|| AdminError::internal(format!("{id} has no account")))
-        })
-        .await?;
-    let created = CreatedKey {
-        key: view(&key, now_ms),
-        secret,
-    };
-    Ok((StatusCode::CREATED, NO_STORE, Json(created)))
+    let mut row = KeyRow::new(KeyId::from(""), account.id.clone(), new.name, [0; 32], now_ms);
+    row.expires_at_ms = expires_at_ms;
+    said.put_into(&mut row.rights);
+    let made = make(&admin, row, new.jwt).await?;
+    Ok((StatusCode::CREATED, NO_STORE, Json(shown(made, now_ms))))
 }
 
 /// `GET /admin/v1/keys?account=`
@@ -63,101 +47,81 @@ pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<Lis
         None => None,
     };
     let now_ms = admin.app.clock.unix_ms();
-    let keys = admin.app.directory.keys();
-    let wanted = keys
-        .iter()
-        .filter(|key| account.as_ref().is_none_or(|id| key.account.id == *id));
+    let directory = &admin.app.directory;
+    let keys = account.map_or_else(|| directory.keys(), |id| directory.keys_of(&id));
     Ok(Json(List {
-        data: wanted.map(|key| view(key, now_ms)).collect(),
+        data: keys.iter().map(|key| view(key, now_ms)).collect(),
     }))
 }
 
-/// `POST /admin/v1/keys/{key}/revoke`, `DELETE /admin/v1/keys/{key}`. Again is no fault: it stays as revoked as it
-/// was.
+/// `POST /admin/v1/keys/{key}/revoke`, `DELETE /admin/v1/keys/{key}`
 pub async fn revoke(
     State(admin): State<Admin>,
     Path(key): Path<String>,
 ) -> Result<Json<KeyView>, AdminError> {
-    let app = Arc::clone(&admin.app);
-    let id = KeyId::from(key);
-    let now_ms = app.clock.unix_ms();
-    let key = admin
-        .change(async move {
-            let key = find(&app.directory.keys(), &id)?;
-            if key.revoked_at_ms().is_none() {
-                app.store
-                    .revoke_key(&id, now_ms)
-                    .await
-                    .map_err(AdminError::internal)?;
-                app.directory.revoke_key(&id, now_ms);
-            }
-            Ok(key)
-        })
-        .await?;
+    let key = key_making::revoke(&admin, KeyId::from(key)).await?;
+    Ok(Json(view(&key, admin.app.clock.unix_ms())))
+}
+
+/// `PATCH /admin/v1/keys/{key}`
+pub async fn change(
+    State(admin): State<Admin>,
+    Path(key): Path<String>,
+    Body(wanted): Body<KeyChange>,
+) -> Result<Json<KeyView>, AdminError> {
+    if let Some(name) = &wanted.name {
+        accounts::check_name(name)?;
+    }
+    let now_ms = admin.app.clock.unix_ms();
+    let (in_seconds, at) = (wanted.expires_in_seconds, wanted.expires_at);
+    let ends = in_seconds.is_some() || at.is_some();
+    let at_text = at.as_ref().and_then(Option::as_deref);
+    let expires_at_ms = read_expiry(in_seconds, at_text, now_ms)?;
+    let said = Said::read(
+        wanted.scopes,
+        wanted.allowed_models,
+        wanted.allowed_ips.as_deref(),
+        wanted.concurrent_requests,
+    )?;
+    let change = move |row: &mut KeyRow| {
+        if let Some(name) = wanted.name {
+            row.name = name;
+        }
+        if ends {
+            row.expires_at_ms = expires_at_ms;
+        }
+        said.put_into(&mut row.rights);
+        Ok(())
+    };
+    let key = key_making::change(&admin, KeyId::from(key), change).await?;
     Ok(Json(view(&key, now_ms)))
 }
 
-/// The key with this id.
-pub fn find(keys: &[Arc<ApiKey>], id: &KeyId) -> Result<Arc<ApiKey>, AdminError> {
-    keys.iter()
-        .find(|key| key.id == *id)
-        .cloned()
-        .ok_or_else(|| AdminError::NotFound {
-            what: Noun::Key,
-            // A secret given by mistake is not said back: it would end up in a terminal's history or a log.
-            name: if id.as_str().starts_with(KEY_PREFIX) {
-                "fb_..."
-            } else {
-                id.as_str()
-            }
-            .into(),
-            param: None,
-            hint: "; give its id (`key_...`), which `farebox key list` shows",
-        })
+/// `POST /admin/v1/keys/{key}/rotate`
+pub async fn rotate(
+    State(admin): State<Admin>,
+    Path(key): Path<String>,
+    Body(wanted): Body<KeyRotation>,
+) -> Result<([(HeaderName, HeaderValue); 1], Json<CreatedKey>), AdminError> {
+    let made = key_making::rotate(&admin, KeyId::from(key), wanted.overlap_seconds, |_| Ok(())).await?;
+    Ok((NO_STORE, Json(shown(made, admin.app.clock.unix_ms()))))
 }
 
-fn read_expiry(new: &NewKey, now_ms: u64) -> Result<Option<u64>, AdminError> {
-    let (field, ends_at_ms) = match (new.expires_in_seconds, new.expires_at.as_deref()) {
-        (None, None) => return Ok(None),
-        (Some(_), Some(_)) => {
-            let message = "give `expires_in_seconds` or `expires_at`, not both";
-            return Err(AdminError::invalid("expires_at", message));
-        }
-        (Some(seconds), None) => ("expires_in_seconds", When::Away(seconds).ahead(now_ms)),
-        (None, Some(text)) => {
-            let end = When::parse(text).map_err(|fault| AdminError::invalid("expires_at", fault))?;
-            ("expires_at", end.ahead(now_ms))
-        }
-    };
-    if ends_at_ms <= now_ms {
-        return Err(AdminError::invalid(
-            field,
-            "the key would be over already; give a time ahead",
-        ));
+fn shown(made: Made, now_ms: u64) -> CreatedKey {
+    CreatedKey {
+        key: view(&made.key, now_ms),
+        secret: made.secret,
     }
-    if ends_at_ms > when::latest_ms() {
-        return Err(AdminError::invalid(
-            field,
-            "this is beyond the year 9999; leave it out for a key without end",
-        ));
-    }
-    Ok(Some(ends_at_ms))
 }
 
-fn view(key: &ApiKey, now_ms: u64) -> KeyView {
-    let status = match (key.revoked_at_ms(), key.expires_at_ms) {
-        (Some(_), _) => KeyStatus::Revoked,
-        (None, Some(end)) if end <= now_ms => KeyStatus::Expired,
-        (None, _) => KeyStatus::Active,
-    };
-    KeyView {
-        id: key.id.clone(),
-        account: key.account.id.clone(),
-        account_name: key.account.name.clone(),
-        name: key.name.clone(),
-        status,
-        created_at: when::show(key.created_at_ms),
-        expires_at: key.expires_at_ms.map(when::show),
-        revoked_at: key.revoked_at_ms().map(when::show),
+/// The refusal where there is no such key. A secret given by mistake is not said back: it would end up in a terminal's
+/// history or a log.
+pub fn not_found(id: &KeyId) -> AdminError {
+    let is_secret = id.as_str().starts_with(KEY_PREFIX);
+    AdminError::NotFound {
+        what: Noun::Key,
+        name: if is_secret { "fb_..." } else { id.as_str() }.into(),
+        param: None,
+        hint: "; give its id (`key_...`), which `farebox key list` shows",
     }
 }

@@ -4,7 +4,7 @@
 //! - [`auth`] stands before every route, and before paths that there are not;
 //! - [`read`] turns bodies and queries into values, [`error`] turns what does not hold into answers;
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
-//! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`spending`], [`usage`], [`statements`],
+//! - one file for each resource: [`accounts`], [`keys`] (which [`key_making`] makes), [`limits`], [`spending`], [`usage`], [`statements`],
 //!   [`ledger`], [`reconcile`], [`rerate`], [`refunds`], [`prices`], [`export`], [`serving`].
 //!
 //! Architecture Invariant: there is one list of routes, [`routes`]. The router is made of it, and so is the test
@@ -15,6 +15,7 @@ pub mod read;
 pub mod error;
 pub mod change;
 pub mod accounts;
+pub mod key_making;
 pub mod keys;
 pub mod limits;
 pub mod spending;
@@ -34,7 +35,7 @@ use crate::http::admin::error::AdminError;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware;
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -81,6 +82,8 @@ pub fn routes() -> Vec<Route> {
         ("GET", "/admin/v1/keys", get(keys::list)),
         ("POST", "/admin/v1/keys/{key}/revoke", post(keys::revoke)),
         ("DELETE", "/admin/v1/keys/{key}", delete(keys::revoke)),
+        ("PATCH", "/admin/v1/keys/{key}", patch(keys::change)),
+        ("POST", "/admin/v1/keys/{key}/rotate", post(keys::rotate)),
         ("GET", "/admin/v1/usage", get(usage::report)),
         ("POST", "/admin/v1/ledger/verify", post(ledger::verify)),
         ("POST", "/admin/v1/ledger/reconcile", post(reconcile::report)),

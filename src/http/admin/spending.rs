@@ -16,6 +16,7 @@ use crate::http::admin::{accounts, keys};
 use crate::ledger::{AdjustmentPage, MAX_PAGE};
 use axum::Json;
 use axum::extract::{Path, State};
+use farebox_domain::ids::KeyId;
 use farebox_domain::ledger::{Adjustment, AdjustmentKind};
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
@@ -140,7 +141,8 @@ pub async fn set_key(
     Path(key): Path<String>,
     Body(wanted): Body<KeySpendingChange>,
 ) -> Result<Json<KeySpendingView>, AdminError> {
-    let key = keys::find(&admin.app.directory.keys(), &key.into())?;
+    let id = KeyId::from(key);
+    let key = admin.app.directory.key(&id).ok_or_else(|| keys::not_found(&id))?;
     let limit = wanted
         .monthly_usd
         .map(|text| read_limit("monthly_usd", &text))

@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::http::body;
 use crate::http::error::{response_of, status_of};
+use crate::http::peer::Sender;
 use crate::pipeline::Arrival;
 use crate::pipeline::authenticate::{Caller, authenticate};
 use axum::body::Body;
@@ -65,13 +66,16 @@ pub fn put_ids(headers: &mut HeaderMap, id: RequestId, client: Option<&str>) {
 /// Answers a caller whose key holds with JSON.
 pub fn answer(
     app: &App,
-    headers: &HeaderMap,
+    sender: &Sender,
     read: impl FnOnce(&Caller) -> Result<Value, Refusal>,
 ) -> Response<Body> {
-    let (arrival, holds) = arrival(app, headers);
+    let (arrival, holds) = arrival(app, &sender.headers);
     let client = arrival.client_request_id.as_deref();
     let answered = holds
-        .and_then(|()| authenticate(&app.directory, headers, app.clock.unix_ms()))
+        .and_then(|()| {
+            let now_ms = app.clock.unix_ms();
+            authenticate(&app.directory, &sender.headers, sender.address, now_ms)
+        })
         .and_then(|caller| read(&caller));
     match answered {
         Ok(value) => {

@@ -3,13 +3,16 @@
 use crate::app::App;
 use crate::http::body;
 use crate::http::openai::edge;
+use crate::http::peer::address_of;
 use crate::pipeline::authenticate::authenticate;
 use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::settle::Receipt;
 use crate::pipeline::{self, Answer, Arrival};
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Request, Response, header};
 use bytes::Bytes;
+use farebox_domain::key::Scope;
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::refusal::Refusal;
 use http_body::{Frame, SizeHint};
@@ -27,7 +30,7 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
     let (id, client) = (arrival.id, arrival.client_request_id.clone());
     let (head, mut body) = request.into_parts();
     let answered = match id_holds {
-        Ok(()) => answer(app, endpoint, arrival, &head.headers, &mut body).await,
+        Ok(()) => answer(app, endpoint, arrival, &head, &mut body).await,
         Err(refusal) => Err(refusal),
     };
     let mut response = match answered {
@@ -53,13 +56,15 @@ async fn answer(
     app: &App,
     endpoint: Endpoint,
     arrival: Arrival,
-    headers: &HeaderMap,
+    head: &Parts,
     body: &mut Body,
 ) -> Result<Answer, Refusal> {
     if app.draining.is_cancelled() {
         return Err(Refusal::ShuttingDown);
     }
-    let caller = authenticate(&app.directory, headers, app.clock.unix_ms())?;
+    let headers = &head.headers;
+    let from = address_of(app, headers, &head.extensions);
+    let caller = authenticate(&app.directory, headers, from, app.clock.unix_ms())?.needs(Scope::Inference)?;
     let server = &app.settings.server;
     let bytes = body::read(headers, body, server.body_limit_bytes, server.body_timeout).await?;
     let request = InferenceRequest::read(endpoint, bytes)?;

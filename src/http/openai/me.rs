@@ -2,15 +2,16 @@
 
 use crate::app::App;
 use crate::http::openai::edge;
+use crate::http::peer::Sender;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Response};
+use axum::http::Response;
 use serde_json::json;
 use std::sync::Arc;
 
 /// `GET /v1/me/rate_limit`: `rate_limit` is requests in flight at once; tokens a minute are not limited.
-pub async fn rate_limit(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<Body> {
-    edge::answer(&app, &headers, |caller| {
+pub async fn rate_limit(State(app): State<Arc<App>>, sender: Sender) -> Response<Body> {
+    edge::answer(&app, &sender, |caller| {
         let reading = caller
             .key
             .account

@@ -3,22 +3,24 @@
 use crate::app::App;
 use crate::engines::registry::ServedModel;
 use crate::http::openai::edge;
+use crate::http::peer::Sender;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Response};
+use axum::http::Response;
 use farebox_domain::catalog::Task;
 use farebox_domain::price::{Price, TokenPrice};
 use farebox_domain::refusal::Refusal;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// All models.
-pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<Body> {
-    edge::answer(&app, &headers, |_| {
+/// All models that the key may use.
+pub async fn list(State(app): State<Arc<App>>, sender: Sender) -> Response<Body> {
+    edge::answer(&app, &sender, |caller| {
         let models: Vec<Value> = app
             .registry
             .models()
             .iter()
+            .filter(|served| caller.may_use(&served.model))
             .map(|served| shown(&app, served))
             .collect();
         Ok(json!({ "object": "list", "data": models }))
@@ -26,12 +28,11 @@ pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response<B
 }
 
 /// One model.
-pub async fn retrieve(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response<Body> {
-    edge::answer(&app, &headers, |_| match app.registry.find(&id) {
+pub async fn retrieve(State(app): State<Arc<App>>, Path(id): Path<String>, sender: Sender) -> Response<Body> {
+    edge::answer(&app, &sender, |caller| match app.registry.find(&id) {
+        Some(served) if !caller.may_use(&served.model) => {
+            Err(Refusal::ModelNotAllowed(served.model.id.clone()))
+        }
         Some(served) => Ok(shown(&app, served)),
         None => Err(Refusal::no_such_model(&id)),
     })

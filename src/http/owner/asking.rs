@@ -4,14 +4,16 @@ use crate::admission::directory::ApiKey;
 use crate::app::App;
 use crate::bill::BillFault;
 use crate::http::openai::edge;
+use crate::http::peer::address_of;
 use crate::pipeline::Arrival;
 use crate::pipeline::authenticate::authenticate;
 use crate::telemetry::log;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Response, header};
+use axum::http::{HeaderValue, Response, header};
 use farebox_domain::ids::AccountId;
+use farebox_domain::key::Scope;
 use farebox_domain::refusal::Refusal;
 use serde::Serialize;
 use std::sync::Arc;
@@ -24,14 +26,18 @@ pub struct Asking {
 }
 
 impl Asking {
-    /// Lets the caller in, or has the answer that refuses it.
+    /// Lets a caller in whose key has the scope, or has the answer that refuses it.
     #[expect(
         clippy::result_large_err,
         reason = "the answer is on its way out, and moved once"
     )]
-    pub fn by(app: &App, headers: &HeaderMap) -> Result<Self, Response<Body>> {
+    pub fn by(app: &App, head: &Parts, scope: Scope) -> Result<Self, Response<Body>> {
+        let headers = &head.headers;
         let (arrival, holds) = edge::arrival(app, headers);
-        let caller = holds.and_then(|()| authenticate(&app.directory, headers, app.clock.unix_ms()));
+        let from = address_of(app, headers, &head.extensions);
+        let caller = holds
+            .and_then(|()| authenticate(&app.directory, headers, from, app.clock.unix_ms()))
+            .and_then(|caller| caller.needs(scope));
         match caller {
             Ok(caller) => Ok(Self {
                 key: caller.key,
@@ -72,7 +78,7 @@ impl FromRequestParts<Arc<App>> for Asking {
     type Rejection = Response<Body>;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response<Body>> {
-        Self::by(app, &parts.headers)
+        Self::by(app, parts, Scope::Usage)
     }
 }
 

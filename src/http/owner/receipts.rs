@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Request, Response};
 use farebox_domain::ids::RequestId;
+use farebox_domain::key::Scope;
 use farebox_domain::money::Picodollars;
 use farebox_domain::refusal::Refusal;
 use serde::{Deserialize, Serialize};
@@ -107,7 +108,7 @@ struct Cost {
 /// What some requests cost. Those that are not booked, or not this account's, are left out.
 pub async fn costs(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
     let (head, mut body) = request.into_parts();
-    let asking = match Asking::by(&app, &head.headers) {
+    let asking = match Asking::by(&app, &head, Scope::Usage) {
         Ok(asking) => asking,
         Err(refused) => {
             body::discard(&head.headers, &mut body).await;

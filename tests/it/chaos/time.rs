@@ -44,15 +44,10 @@ async fn end(engine: &Scripted, open: reqwest::Response) {
 
 /// A key that ends at this time.
 async fn add_key(gateway: &Gateway, secret: &str, expires_at_ms: u64) {
+    let (id, account, hash) = ("key_short".into(), ACCOUNT.into(), hash_secret(secret));
     let key = KeyRow {
-        id: "key_short".into(),
-        account: ACCOUNT.into(),
-        name: "short".into(),
-        hash: hash_secret(secret),
-        created_at_ms: 1,
         expires_at_ms: Some(expires_at_ms),
-        revoked_at_ms: None,
-        monthly_limit: None,
+        ..KeyRow::new(id, account, "short".into(), hash, 1)
     };
     gateway.app.store.create_key(&key).await.unwrap();
     gateway.app.directory.add_key(key);

@@ -77,16 +77,8 @@ impl Gateway {
         let account = AccountRow::new(ACCOUNT.into(), "test".into(), 1);
         app.store.create_account(&account).await.unwrap();
         app.directory.add_account(account);
-        let key = KeyRow {
-            id: "key_test".into(),
-            account: ACCOUNT.into(),
-            name: "test".into(),
-            hash: hash_secret(SECRET),
-            created_at_ms: 1,
-            expires_at_ms: None,
-            revoked_at_ms: None,
-            monthly_limit: None,
-        };
+        let (id, account) = ("key_test".into(), ACCOUNT.into());
+        let key = KeyRow::new(id, account, "test".into(), hash_secret(SECRET), 1);
         app.store.create_key(&key).await.unwrap();
         app.directory.add_key(key);
     }

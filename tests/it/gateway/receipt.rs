@@ -11,16 +11,9 @@ fn other_account(gateway: &Gateway) -> String {
     let (secret, account) = ("fb_another".to_owned(), "acct_other");
     let row = AccountRow::new(account.into(), "other".into(), 1);
     gateway.app.directory.add_account(row);
-    gateway.app.directory.add_key(KeyRow {
-        id: "key_other".into(),
-        account: account.into(),
-        name: "other".into(),
-        hash: hash_secret(&secret),
-        created_at_ms: 1,
-        expires_at_ms: None,
-        revoked_at_ms: None,
-        monthly_limit: None,
-    });
+    let (id, account, hash) = ("key_other".into(), account.into(), hash_secret(&secret));
+    let key = KeyRow::new(id, account, "other".into(), hash, 1);
+    gateway.app.directory.add_key(key);
     secret
 }
 

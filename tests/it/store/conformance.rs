@@ -51,15 +51,18 @@ pub(crate) fn account(number: u64) -> AccountRow {
 }
 
 pub(crate) fn key(number: u8, account: &AccountId) -> KeyRow {
+    let id = format!("key_{number:016x}").into();
+    let created_at_ms = 2_000 + u64::from(number);
     KeyRow {
-        id: format!("key_{number:016x}").into(),
-        account: account.clone(),
-        name: "laptop".to_owned(),
-        hash: [number; 32],
-        created_at_ms: 2_000 + u64::from(number),
         expires_at_ms: (number == 1).then_some(9_000),
-        revoked_at_ms: None,
         monthly_limit: (number == 1).then_some(Picodollars::new(i64::MAX.into())),
+        ..KeyRow::new(
+            id,
+            account.clone(),
+            "laptop".to_owned(),
+            [number; 32],
+            created_at_ms,
+        )
     }
 }
 

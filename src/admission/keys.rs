@@ -1,0 +1,196 @@
+//! API keys in memory: found by the hash of a secret, by id and by account.
+
+use super::directory::{Account, KeyHash};
+use crate::store::{JwtVerifier, KeyRow};
+use farebox_domain::ids::{AccountId, KeyId};
+use farebox_domain::key::KeyRights;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// An API key, without its secret. What is changed of it is a new one in its place: a request goes on with the one that
+/// it came with.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: KeyId,
+    /// The account that pays for it.
+    pub account: Arc<Account>,
+    /// The owner's name for it.
+    pub name: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// When it ends, in milliseconds since 1970; `None` is never.
+    pub expires_at_ms: Option<u64>,
+    /// What it may do.
+    pub rights: KeyRights,
+    /// Until when the secret before this one holds, in milliseconds since 1970; `None` where there is none.
+    pub overlap_until_ms: Option<u64>,
+    /// Whether its owner may sign tokens with it.
+    pub signs_tokens: bool,
+    /// When it was revoked; `NOT_REVOKED` while it was not.
+    revoked_at_ms: Arc<AtomicU64>,
+}
+
+const NOT_REVOKED: u64 = u64::MAX;
+
+impl ApiKey {
+    fn new(row: &KeyRow, account: Arc<Account>) -> Self {
+        Self {
+            id: row.id.clone(),
+            account,
+            name: row.name.clone(),
+            created_at_ms: row.created_at_ms,
+            expires_at_ms: row.expires_at_ms,
+            rights: row.rights.clone(),
+            overlap_until_ms: row.previous.as_ref().map(|previous| previous.until_ms),
+            signs_tokens: row.jwt_verifier.is_some(),
+            revoked_at_ms: Arc::new(AtomicU64::new(row.revoked_at_ms.unwrap_or(NOT_REVOKED))),
+        }
+    }
+
+    /// The same key as the store has it now. What does not come from there is shared.
+    fn changed(&self, row: &KeyRow) -> Self {
+        Self {
+            name: row.name.clone(),
+            expires_at_ms: row.expires_at_ms,
+            rights: row.rights.clone(),
+            overlap_until_ms: row.previous.as_ref().map(|previous| previous.until_ms),
+            signs_tokens: row.jwt_verifier.is_some(),
+            ..self.clone()
+        }
+    }
+
+    /// When it was revoked, in milliseconds since 1970.
+    pub fn revoked_at_ms(&self) -> Option<u64> {
+        Some(self.revoked_at_ms.load(Ordering::Acquire)).filter(|&at| at != NOT_REVOKED)
+    }
+
+    /// Ends it at once.
+    pub(super) fn revoke(&self, at_ms: u64) {
+        self.revoked_at_ms.fetch_min(at_ms, Ordering::AcqRel);
+    }
+
+    /// Whether it opens anything.
+    pub fn holds(&self, now_ms: u64) -> bool {
+        self.revoked_at_ms().is_none()
+            && self.expires_at_ms.is_none_or(|end| now_ms < end)
+            && !self.account.is_closed()
+    }
+}
+
+/// Who may have signed a token.
+#[derive(Debug, Clone)]
+pub struct Signer {
+    /// The key.
+    pub key: Arc<ApiKey>,
+    /// What tells whether it was signed with its secret.
+    pub verifier: JwtVerifier,
+}
+
+/// All keys.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    by_hash: HashMap<KeyHash, Held>,
+    by_id: HashMap<KeyId, Known>,
+    by_account: HashMap<AccountId, Vec<KeyId>>,
+}
+
+/// What a secret opens.
+#[derive(Debug)]
+struct Held {
+    key: Arc<ApiKey>,
+    /// Until when; `None` is as long as the key holds.
+    until_ms: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Known {
+    key: Arc<ApiKey>,
+    row: KeyRow,
+}
+
+impl Keys {
+    /// Puts a key in, or what was changed of it.
+    pub(super) fn put(&mut self, row: KeyRow, account: Arc<Account>) -> Arc<ApiKey> {
+        let key = match self.by_id.get(&row.id) {
+            Some(known) => {
+                let changed = known.key.changed(&row);
+                let hashes = [Some(known.row.hash), known.row.previous.as_ref().map(|p| p.hash)];
+                for hash in hashes.into_iter().flatten() {
+                    self.by_hash.remove(&hash);
+                }
+                Arc::new(changed)
+            }
+            None => {
+                let of_account = self.by_account.entry(row.account.clone()).or_default();
+                of_account.push(row.id.clone());
+                Arc::new(ApiKey::new(&row, account))
+            }
+        };
+        if let Some(at_ms) = row.revoked_at_ms {
+            key.revoke(at_ms);
+        }
+        let held = |until_ms| Held {
+            key: Arc::clone(&key),
+            until_ms,
+        };
+        if let Some(previous) = &row.previous {
+            self.by_hash.insert(previous.hash, held(Some(previous.until_ms)));
+        }
+        self.by_hash.insert(row.hash, held(None));
+        let known = Known {
+            key: Arc::clone(&key),
+            row,
+        };
+        self.by_id.insert(key.id.clone(), known);
+        key
+    }
+
+    /// Whether the key is as in this row.
+    pub(super) fn is_as(&self, row: &KeyRow) -> bool {
+        self.by_id.get(&row.id).is_some_and(|known| known.row == *row)
+    }
+
+    /// What a secret with this hash opens.
+    pub(super) fn opened(&self, hash: &KeyHash, now_ms: u64) -> Option<Arc<ApiKey>> {
+        let held = self.by_hash.get(hash)?;
+        let in_time = held.until_ms.is_none_or(|until| now_ms < until);
+        (in_time && held.key.holds(now_ms)).then(|| Arc::clone(&held.key))
+    }
+
+    /// The key with this id.
+    pub(super) fn get(&self, id: &KeyId) -> Option<&Arc<ApiKey>> {
+        Some(&self.by_id.get(id)?.key)
+    }
+
+    /// Each.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<ApiKey>> {
+        self.by_id.values().map(|known| &known.key)
+    }
+
+    /// Those of an account.
+    pub(super) fn of_account(&self, account: &AccountId) -> impl Iterator<Item = &Arc<ApiKey>> {
+        let ids = self.by_account.get(account).into_iter().flatten();
+        ids.filter_map(|id| self.get(id))
+    }
+
+    /// What tells whether a key has signed a token: by its secret, and by the one before while that holds.
+    pub(super) fn signers(&self, id: &KeyId, now_ms: u64) -> impl Iterator<Item = Signer> {
+        let known = self.by_id.get(id).filter(|known| known.key.holds(now_ms));
+        let verifiers = known.into_iter().flat_map(move |known| {
+            let before = known
+                .row
+                .previous
+                .as_ref()
+                .filter(|before| now_ms < before.until_ms);
+            let before = before.and_then(|before| before.jwt_verifier);
+            let both = known.row.jwt_verifier.into_iter().chain(before);
+            both.map(|verifier| (&known.key, verifier))
+        });
+        verifiers.map(|(key, verifier)| Signer {
+            key: Arc::clone(key),
+            verifier,
+        })
+    }
+}
