@@ -80,6 +80,8 @@ pub struct App {
     pub admin_token_hash: [u8; 32],
     /// When it started, in milliseconds since 1970.
     pub started_at_ms: u64,
+    /// Held by the change of accounts, keys, limits or prices that is being made.
+    pub changing: Arc<tokio::sync::Mutex<()>>,
     /// Every task that was spawned; shutdown waits for them.
     pub tasks: TaskTracker,
     /// Cancelled when no new request is to be taken.
@@ -291,6 +293,7 @@ impl App {
             metrics,
             secrets,
             admin_token_hash,
+            changing: Arc::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             background,

@@ -197,8 +197,8 @@ async fn keys() {
     [0]
     ");
     insta::assert_snapshot!(running.run("key list --account Acme").await, @"
-    ID                    ACCOUNT  NAME    STATUS  CREATED               EXPIRES               REVOKED
-    key_e06bb0bc4f577df3  Acme     laptop  active  2026-11-01T12:00:00Z  2026-12-01T12:00:00Z  -
+    ID                    ACCOUNT  NAME    STATUS  SCOPES           CREATED               EXPIRES               REVOKED
+    key_e06bb0bc4f577df3  Acme     laptop  active  inference,usage  2026-11-01T12:00:00Z  2026-12-01T12:00:00Z  -
     [0]
     ");
     let id = running.gateway.app.directory.keys()[0].id.clone();

@@ -15,6 +15,7 @@ mod crash;
 mod gateway;
 mod ledger;
 mod owner;
+mod keys;
 mod export;
 mod prompt;
 mod postgres;

@@ -20,11 +20,11 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// For this gateway.
+    /// For this gateway. Whoever makes changes in it makes them one at a time, through whatever listener.
     pub fn new(app: Arc<App>) -> Self {
         Self {
+            changing: Arc::clone(&app.changing),
             app,
-            changing: Arc::default(),
             booking: Arc::default(),
         }
     }

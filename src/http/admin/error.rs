@@ -51,6 +51,9 @@ pub enum AdminError {
         /// What it stands for.
         what: String,
     },
+    /// The key that asks would give more than it has.
+    #[error("{0}")]
+    KeyNotAllowed(String),
     /// A path that is not served.
     #[error("there is nothing at {0}; the admin API's routes are listed in docs/CLI.md")]
     UnknownPath(String),
@@ -113,6 +116,7 @@ impl AdminError {
         match self {
             Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::KeyNotAllowed(_) => StatusCode::FORBIDDEN,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound { .. } | Self::UnknownPath(_) => StatusCode::NOT_FOUND,
@@ -126,6 +130,7 @@ impl AdminError {
         match self {
             Self::WrongToken => "invalid_admin_token",
             Self::Invalid { .. } => "invalid_request_error",
+            Self::KeyNotAllowed(_) => "key_not_allowed",
             Self::NotJson => "unsupported_media_type",
             Self::TooLarge(_) => "request_too_large",
             Self::NotFound {

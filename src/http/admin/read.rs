@@ -50,7 +50,7 @@ fn refuse_body(rejection: BytesRejection) -> AdminError {
 }
 
 /// Reads a JSON object; what does not hold is named by its path.
-fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AdminError> {
+pub fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AdminError> {
     let broken = |fault: &dyn Display| AdminError::Invalid {
         message: format!("the body is not valid JSON: {fault}"),
         param: None,

@@ -69,6 +69,11 @@ impl Asking {
 
     /// The refusal for a fault of farebox's own. Its cause is logged here.
     pub fn failed(&self, cause: &BillFault) -> Refusal {
+        self.failed_by(cause)
+    }
+
+    /// The same for any cause.
+    pub fn failed_by(&self, cause: &(dyn std::error::Error + 'static)) -> Refusal {
         log::internal(self.arrival.id, &log::chain(cause));
         Refusal::Internal(self.arrival.id.to_string())
     }

@@ -2,7 +2,8 @@
 //! account. A key sees its own account and nothing else: what is another account's is answered like what is not there.
 //!
 //! - `asking` lets the caller in and gives every answer its ids; `params` reads queries;
-//! - one file for each resource: `receipts`, `organization` (OpenAI's usage and costs), `entries`, `account`.
+//! - one file for each resource: `receipts`, `organization` (OpenAI's usage and costs), `entries`, `account`,
+//!   `keys`.
 
 mod asking;
 mod params;
@@ -10,12 +11,13 @@ mod receipts;
 mod organization;
 mod entries;
 mod account;
+mod keys;
 
 use crate::app::App;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use std::sync::Arc;
 
-/// A route: its method, its path under the base, and what answers it.
+/// A route: its methods, its path under the base, and what answers it.
 pub type Route = (&'static str, &'static str, MethodRouter<Arc<App>>);
 
 /// Every route of the owner's.
@@ -37,5 +39,8 @@ pub fn routes() -> Vec<Route> {
         ("GET", "/me/balance", get(account::balance)),
         ("GET", "/me/entries", get(entries::list)),
         ("GET", "/me/statements/{month}", get(account::statement_page)),
+        ("GET, POST", "/me/keys", get(keys::list).post(keys::create)),
+        ("DELETE", "/me/keys/{key}", delete(keys::revoke)),
+        ("POST", "/me/keys/{key}/rotate", post(keys::rotate)),
     ]
 }

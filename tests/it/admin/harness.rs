@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode, header};
 use farebox::app::{App, Given};
 use farebox::clock::Clock;
@@ -13,6 +14,7 @@ use farebox_domain::tokens::{Usage, UsageSource};
 use farebox_domain::units::{ServiceTier, Units};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -108,6 +110,17 @@ impl Gateway {
 
     /// Asks the public listener's router with this key; a body goes as JSON.
     pub(crate) async fn ask_as(&self, secret: &str, method: &str, path: &str, body: &str) -> Answer {
+        self.ask_from("192.0.2.1", secret, (method, path, body)).await
+    }
+
+    /// The same from this address.
+    pub(crate) async fn ask_from(
+        &self,
+        ip: &str,
+        secret: &str,
+        (method, path, body): (&str, &str, &str),
+    ) -> Answer {
+        let peer = SocketAddr::new(ip.parse().unwrap(), 4711);
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -115,7 +128,10 @@ impl Gateway {
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let request = request
+            .extension(ConnectInfo(peer))
+            .body(Body::from(body.to_owned()))
+            .unwrap();
         Self::send_to(http::public_router(&self.app), request).await
     }
 

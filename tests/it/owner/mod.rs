@@ -144,7 +144,9 @@ impl Owner {
 
 fn filled(path: &str) -> String {
     let id = RequestId::lowest_at_ms(1).to_string();
-    path.replace("{request_id}", &id).replace("{month}", "2026-11")
+    path.replace("{request_id}", &id)
+        .replace("{month}", "2026-11")
+        .replace("{key}", "key_0")
 }
 
 #[tokio::test]
@@ -155,9 +157,11 @@ async fn every_route_wants_a_key_and_its_own_method() {
     for (method, path, _) in &routes {
         for base in ["/v1", "/v1/openai"] {
             let path = format!("{base}{}", filled(path));
-            let stranger = owner.gateway.ask_as("fb_nobody", method, &path, "").await;
-            assert_eq!(stranger.code(), "invalid_api_key", "{method} {path}");
-            let wrong = owner.gateway.ask_as(&owner.secret, "DELETE", &path, "").await;
+            for method in method.split(", ") {
+                let stranger = owner.gateway.ask_as("fb_nobody", method, &path, "").await;
+                assert_eq!(stranger.code(), "invalid_api_key", "{method} {path}");
+            }
+            let wrong = owner.gateway.ask_as(&owner.secret, "PUT", &path, "").await;
             assert_eq!(wrong.code(), "method_not_allowed", "{path}");
             assert_eq!(wrong.headers["allow"], *method);
         }

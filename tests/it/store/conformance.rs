@@ -1,7 +1,8 @@
 //! What the store does, whatever its database: `conformance!` runs all of it on a [`Bench`].
 
-use farebox::store::{AccountRow, KeyRow, LimitRow, PriceSource, Store, StoreFault};
+use farebox::store::{AccountRow, KeyRow, LimitRow, PreviousSecret, PriceSource, Store, StoreFault};
 use farebox_domain::ids::{AccountId, ModelId};
+use farebox_domain::key::{KeyRights, ModelGlob, Scopes, parse_net};
 use farebox_domain::money::Picodollars;
 use farebox_domain::price::{Price, TokenPrice};
 use std::path::Path;
@@ -19,6 +20,7 @@ macro_rules! conformance {
         $crate::store::conformance::conformance! { $bench:
             accounts_have_names_of_their_own,
             a_key_is_revoked_once,
+            a_key_is_changed_of_what_is_stored,
             limits_are_set_changed_and_taken_away,
             ceilings_are_set_changed_and_taken_away,
             an_account_is_closed_once,
@@ -102,6 +104,66 @@ pub(crate) async fn a_key_is_revoked_once(bench: impl Bench) {
     assert!(!store.revoke_key(&orphan.id, 6_000).await.unwrap());
     first.revoked_at_ms = Some(5_000);
     assert_eq!(store.keys().await.unwrap(), [first, second]);
+}
+
+pub(crate) async fn a_key_is_changed_of_what_is_stored(bench: impl Bench) {
+    let store = bench.store();
+    let owner = account(1);
+    store.create_account(&owner).await.unwrap();
+    let mut expected = key(1, &owner.id);
+    store.create_key(&expected).await.unwrap();
+    store.revoke_key(&expected.id, 5_000).await.unwrap();
+    expected.revoked_at_ms = Some(5_000);
+    expected.name = "desktop".into();
+    expected.hash = [9; 32];
+    expected.expires_at_ms = None;
+    expected.rights = KeyRights {
+        scopes: Scopes::parse("inference,dashboard").unwrap(),
+        allowed_models: vec![ModelGlob::try_from("org/*".to_owned()).unwrap()],
+        allowed_ips: vec![parse_net("10.0.0.0/8").unwrap(), parse_net("::1").unwrap()],
+        concurrent_requests: Some(0),
+    };
+    expected.jwt_verifier = Some([4; 64]);
+    expected.previous = Some(PreviousSecret {
+        hash: [1; 32],
+        until_ms: 9_000,
+        jwt_verifier: Some([5; 64]),
+    });
+    let changed = store
+        .change_key(&expected.id, |row| {
+            assert_eq!(row.revoked_at_ms, Some(5_000), "it is as it is stored now");
+            *row = expected.clone();
+            Ok::<_, ()>(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(changed, Some(Ok(expected.clone())));
+    assert_eq!(store.keys().await.unwrap(), [expected.clone()]);
+    let refused = store
+        .change_key(&expected.id, |row| {
+            row.name = "another".into();
+            Err("no")
+        })
+        .await
+        .unwrap();
+    assert_eq!(refused, Some(Err("no")));
+    assert_eq!(store.keys().await.unwrap(), [expected.clone()]);
+    let nobody = store
+        .change_key(&"key_x".into(), |_| Ok::<_, ()>(()))
+        .await
+        .unwrap();
+    assert_eq!(nobody, None);
+
+    let again = store
+        .change_key(&expected.id, |row| {
+            row.rights = KeyRights::default();
+            row.previous = None;
+            row.jwt_verifier = None;
+            Ok::<_, ()>(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(store.keys().await.unwrap(), [again.unwrap().unwrap()]);
 }
 
 pub(crate) async fn limits_are_set_changed_and_taken_away(bench: impl Bench) {
