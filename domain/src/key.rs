@@ -216,13 +216,16 @@ pub struct KeyRights {
     pub concurrent_requests: Option<u32>,
 }
 
+/// Whether a model is one of those that patterns stand for, by any of its names. None stand for every model.
+pub fn allow(globs: &[ModelGlob], model: &Model) -> bool {
+    let matches = |name: &str| globs.iter().any(|glob| glob.matches(name));
+    globs.is_empty() || matches(model.id.as_str()) || model.aliases.iter().any(|alias| matches(alias.as_str()))
+}
+
 impl KeyRights {
-    /// Whether it may use this model, by any of its names.
+    /// Whether it may use this model.
     pub fn allow_model(&self, model: &Model) -> bool {
-        let matches = |name: &str| self.allowed_models.iter().any(|glob| glob.matches(name));
-        self.allowed_models.is_empty()
-            || matches(model.id.as_str())
-            || model.aliases.iter().any(|alias| matches(alias.as_str()))
+        allow(&self.allowed_models, model)
     }
 
     /// Whether it may be used from this address. One that is not known is none of a list.

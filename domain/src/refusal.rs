@@ -110,6 +110,19 @@ pub enum Refusal {
         /// Where the ceiling is.
         allowed: Picodollars,
     },
+    /// What the request could cost does not fit under the spending limit of the token that it came with.
+    #[error(
+        "this request could cost up to {could_cost} USD, and {left} USD are left of the {limit} USD that may be spent with \
+         this token. Ask for fewer `max_tokens`, or ask who gave you the token for another."
+    )]
+    TokenSpent {
+        /// What it could cost at the most.
+        could_cost: Picodollars,
+        /// What is left.
+        left: Picodollars,
+        /// The token's limit.
+        limit: Picodollars,
+    },
     /// Entries cannot be written, so nothing is served that would have to be.
     #[error("the ledger cannot be written, so that nothing can be billed; try again in {} s", retry_after.as_secs())]
     LedgerUnavailable {
@@ -257,7 +270,7 @@ impl Refusal {
                 ceiling: Ceiling::Balance,
                 ..
             } => "insufficient_balance",
-            Self::CeilingReached { .. } => "spending_limit_reached",
+            Self::CeilingReached { .. } | Self::TokenSpent { .. } => "spending_limit_reached",
             Self::LedgerUnavailable { .. } => "ledger_unavailable",
             Self::EngineOverloaded { .. } => "engine_overloaded",
             Self::EngineRefused { .. } => "engine_refused",

@@ -3,7 +3,9 @@
 
 use crate::admission::concurrency::Gate;
 pub use crate::admission::keys::ApiKey;
-use crate::admission::keys::Keys;
+use crate::admission::jwt::{ScopedToken, Unverified};
+use crate::admission::keys::{Keys, Signer};
+use crate::admission::purse::Purses;
 use crate::admission::wallet::Wallet;
 use crate::secrets::KEY_PREFIX;
 use crate::store::{AccountRow, KeyRow, LimitRow};
@@ -66,6 +68,8 @@ pub struct Directory {
     leased: bool,
     accounts: RwLock<BTreeMap<AccountId, Arc<Account>>>,
     keys: RwLock<Keys>,
+    /// What is spent with signed tokens.
+    pub purses: Purses,
 }
 
 impl Directory {
@@ -168,6 +172,15 @@ impl Directory {
         }
         let opened = self.keys.read().opened(&hash_secret(secret), now_ms);
         opened.ok_or(KeyFault::Invalid)
+    }
+
+    /// The key that signed this token, and what the token says, if both hold now.
+    pub fn find_token(&self, token: &str, now_ms: u64) -> Result<(Arc<ApiKey>, ScopedToken), KeyFault> {
+        let unverified = Unverified::read(token).ok_or(KeyFault::Invalid)?;
+        let signers = self.keys.read().signers_of(&unverified, now_ms);
+        let signed = |signer: Signer| Some((unverified.verify(&signer, now_ms)?, signer.key));
+        let found = signers.into_iter().find_map(signed);
+        found.map(|(token, key)| (key, token)).ok_or(KeyFault::Invalid)
     }
 
     /// The key with this id.

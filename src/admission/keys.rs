@@ -1,6 +1,7 @@
 //! API keys in memory: found by the hash of a secret, by id and by account.
 
 use super::directory::{Account, KeyHash};
+use super::jwt::Unverified;
 use crate::store::{JwtVerifier, KeyRow};
 use farebox_domain::ids::{AccountId, KeyId};
 use farebox_domain::key::KeyRights;
@@ -31,6 +32,9 @@ pub struct ApiKey {
     /// When it was revoked; `NOT_REVOKED` while it was not.
     revoked_at_ms: Arc<AtomicU64>,
 }
+
+/// Keys of one account with one name, of which one may have signed a token.
+const SIGNERS_AT_MOST: usize = 16;
 
 const NOT_REVOKED: u64 = u64::MAX;
 
@@ -175,22 +179,34 @@ impl Keys {
         ids.filter_map(|id| self.get(id))
     }
 
-    /// What tells whether a key has signed a token: by its secret, and by the one before while that holds.
-    pub(super) fn signers(&self, id: &KeyId, now_ms: u64) -> impl Iterator<Item = Signer> {
-        let known = self.by_id.get(id).filter(|known| known.key.holds(now_ms));
-        let verifiers = known.into_iter().flat_map(move |known| {
-            let before = known
-                .row
-                .previous
-                .as_ref()
-                .filter(|before| now_ms < before.until_ms);
-            let before = before.and_then(|before| before.jwt_verifier);
-            let both = known.row.jwt_verifier.into_iter().chain(before);
-            both.map(|verifier| (&known.key, verifier))
+    /// Who may have signed a token: the key that it names, or those of the account with the name that it says.
+    pub(super) fn signers_of(&self, token: &Unverified<'_>, now_ms: u64) -> Vec<Signer> {
+        let id = KeyId::from(token.owner.as_str());
+        let named = |known: &&Known| token.key_name.as_ref().is_none_or(|name| known.row.name == *name);
+        let by_id = self.by_id.get(&id).filter(named);
+        let account = AccountId::from(token.owner.as_str());
+        // Without a name, an account's id names no key.
+        let ids = self.by_account.get(&account).filter(|_| token.key_name.is_some());
+        let by_name = ids.into_iter().flatten().filter_map(|id| self.by_id.get(id));
+        let candidates = by_id.into_iter().chain(by_name.filter(named));
+        let holding = candidates.filter(|known| known.key.holds(now_ms));
+        let signing = holding.flat_map(|known| {
+            let verifiers = known.verifiers(now_ms);
+            verifiers.map(|verifier| Signer {
+                key: Arc::clone(&known.key),
+                verifier,
+            })
         });
-        verifiers.map(|(key, verifier)| Signer {
-            key: Arc::clone(key),
-            verifier,
-        })
+        signing.take(SIGNERS_AT_MOST).collect()
+    }
+}
+
+impl Known {
+    /// What tells tokens that were signed with its secret, and with the one before while that holds.
+    fn verifiers(&self, now_ms: u64) -> impl Iterator<Item = JwtVerifier> {
+        let before = self.row.previous.as_ref();
+        let before = before.filter(|before| now_ms < before.until_ms);
+        let both = [self.row.jwt_verifier, before.and_then(|before| before.jwt_verifier)];
+        both.into_iter().flatten()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`hmac`]: signatures of keys whose secret is not kept.
 //! - [`keys`], [`directory`]: every account and key, in memory: a request is authenticated without a disk or a database.
+//! - [`jwt`], [`purse`]: tokens that are signed with a key, and what is spent with them.
 //! - [`concurrency`]: the cap on requests in flight, and the permit that ends with the last byte.
 //! - [`wallet`]: the ceilings on money, and what requests in flight hold of it.
 
@@ -9,4 +10,6 @@ pub mod concurrency;
 pub mod wallet;
 pub mod hmac;
 pub mod keys;
+pub mod jwt;
+pub mod purse;
 pub mod directory;

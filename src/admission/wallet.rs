@@ -10,6 +10,7 @@
 //! limit that is lowered, or a correction, can leave it there. A hold that exists is counted, and one that is settled
 //! or dropped is not.
 
+use crate::admission::purse::PurseHold;
 use farebox_domain::ids::KeyId;
 use farebox_domain::ledger::Leased;
 use farebox_domain::money::Picodollars;
@@ -267,6 +268,7 @@ impl Wallet {
             amount,
             under,
             leased,
+            purse: None,
         })
     }
 
@@ -479,9 +481,16 @@ pub struct Hold {
     amount: Picodollars,
     under: Under,
     leased: bool,
+    purse: Option<PurseHold>,
 }
 
 impl Hold {
+    /// The same, with what is held of the token that the caller came with: the two are settled together.
+    pub fn with_purse(mut self, purse: Option<PurseHold>) -> Self {
+        self.purse = purse;
+        self
+    }
+
     /// How much.
     pub fn amount(&self) -> Picodollars {
         self.amount
@@ -516,6 +525,9 @@ impl Hold {
     pub fn settle(mut self, cost: Picodollars) {
         let held = std::mem::take(&mut self.amount);
         let (under, leased) = (self.under, self.leased);
+        if let Some(purse) = self.purse.take() {
+            purse.settle(cost);
+        }
         self.with_meters(|kind, meter| {
             meter.release(held);
             if !leased || under.has(kind) {

@@ -20,7 +20,7 @@ pub fn status_of(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::InvalidRequest { .. } | Refusal::ContextLengthExceeded { .. } => StatusCode::BAD_REQUEST,
         Refusal::InvalidApiKey(_) => StatusCode::UNAUTHORIZED,
-        Refusal::CeilingReached { .. } => StatusCode::PAYMENT_REQUIRED,
+        Refusal::CeilingReached { .. } | Refusal::TokenSpent { .. } => StatusCode::PAYMENT_REQUIRED,
         Refusal::ScopeNotAllowed(_)
         | Refusal::ModelNotAllowed(_)
         | Refusal::IpNotAllowed(_)
@@ -50,7 +50,7 @@ fn type_of(refusal: &Refusal) -> &str {
     match refusal {
         Refusal::EngineRefused { kind: Some(kind), .. } => kind,
         Refusal::ConcurrencyLimit { .. } => "rate_limit_error",
-        Refusal::CeilingReached { .. } => "insufficient_quota",
+        Refusal::CeilingReached { .. } | Refusal::TokenSpent { .. } => "insufficient_quota",
         Refusal::EngineError(_)
         | Refusal::NoEngineAvailable { .. }
         | Refusal::LedgerUnavailable { .. }
@@ -134,7 +134,7 @@ pub fn response_of(refusal: &Refusal) -> Response<Body> {
                 HeaderValue::from(limit.saturating_sub(*in_flight)),
             );
         }
-        Refusal::CeilingReached { .. } => {
+        Refusal::CeilingReached { .. } | Refusal::TokenSpent { .. } => {
             headers.insert(SHOULD_RETRY.clone(), HeaderValue::from_static("false"));
         }
         Refusal::MethodNotAllowed { allowed, .. } => {

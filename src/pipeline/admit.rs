@@ -5,7 +5,7 @@ use crate::admission::wallet::Payer;
 use crate::engines::prompt::QUICK_BYTES_AT_MOST;
 use crate::engines::registry::ServedModel;
 use crate::pipeline::authenticate::Caller;
-use crate::pipeline::hold::{Bounds, Terms, hold};
+use crate::pipeline::hold::{Bounds, Held, Terms, hold};
 use crate::pipeline::in_flight::{Live, NewRequest};
 use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::{Arrival, Pipeline, units};
@@ -125,6 +125,7 @@ pub async fn admit(
         tier: service_tier,
     };
     let held = hold(pipeline.leases.as_deref(), account, terms).await?;
+    let held = hold_of_token(pipeline, caller, held, admitted_at_ms)?;
     request.output_cap = held.tell.then_some(held.output_tokens);
     let new = NewRequest {
         id: arrival.id,
@@ -158,6 +159,31 @@ pub async fn admit(
         },
         Arc::clone(served),
     ))
+}
+
+/// Holds the same of the token that the caller came with, where that has a limit of its own.
+fn hold_of_token(
+    pipeline: &Pipeline,
+    caller: &Caller,
+    held: Held,
+    now_ms: u64,
+) -> Result<Held, Refusal> {
+    let Some(token) = &caller.token else {
+        return Ok(held);
+    };
+    let amount = held.hold.amount();
+    let purse = pipeline.directory.purses.try_hold(token, amount, now_ms);
+    match purse {
+        Ok(purse) => Ok(Held {
+            hold: held.hold.with_purse(purse),
+            ..held
+        }),
+        Err(short) => Err(Refusal::TokenSpent {
+            could_cost: amount,
+            left: short.left,
+            limit: short.limit,
+        }),
+    }
 }
 
 /// The prompt's tokens, where the operator has given the model's tokenizer and it can tell. A long body is counted where it

@@ -1,8 +1,9 @@
 //! Request -> Caller: whose key it is, from memory.
 
 use crate::admission::directory::{ApiKey, Directory};
+use crate::admission::jwt::{JWT_PREFIX, ScopedToken};
 use farebox_domain::catalog::Model;
-use farebox_domain::key::Scope;
+use farebox_domain::key::{Scope, allow};
 use farebox_domain::refusal::{KeyFault, Refusal};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -17,12 +18,16 @@ const WRONG_HEADERS: [&str; 3] = ["x-api-key", "api-key", "openai-api-key"];
 pub struct Caller {
     /// The key, and by it the account.
     pub key: Arc<ApiKey>,
+    /// The token that it came with in place of the key.
+    pub token: Option<Arc<ScopedToken>>,
 }
 
 impl Caller {
     /// Refuses a caller whose key has not this scope.
     pub fn needs(self, scope: Scope) -> Result<Self, Refusal> {
-        if self.key.rights.scopes.has(scope) {
+        // Who has a token is somebody else than the owner: the account's money and keys are not shown.
+        let by_token = self.token.is_none() || scope == Scope::Inference;
+        if by_token && self.key.rights.scopes.has(scope) {
             Ok(self)
         } else {
             Err(Refusal::ScopeNotAllowed(scope))
@@ -31,7 +36,8 @@ impl Caller {
 
     /// Whether the caller may use this model.
     pub fn may_use(&self, model: &Model) -> bool {
-        self.key.rights.allow_model(model)
+        let by_token = |token: &ScopedToken| allow(&token.models, model);
+        self.key.rights.allow_model(model) && self.token.as_deref().is_none_or(by_token)
     }
 }
 
@@ -43,13 +49,17 @@ pub fn authenticate(
     now_ms: u64,
 ) -> Result<Caller, Refusal> {
     let secret = bearer(headers).map_err(Refusal::InvalidApiKey)?;
-    let key = directory
-        .find_key(secret, now_ms)
-        .map_err(Refusal::InvalidApiKey)?;
+    let found = if secret.starts_with(JWT_PREFIX) {
+        let found = directory.find_token(secret, now_ms);
+        found.map(|(key, token)| (key, Some(Arc::new(token))))
+    } else {
+        directory.find_key(secret, now_ms).map(|key| (key, None))
+    };
+    let (key, token) = found.map_err(Refusal::InvalidApiKey)?;
     if !key.rights.allow_ip(from) {
         return Err(Refusal::IpNotAllowed(from));
     }
-    Ok(Caller { key })
+    Ok(Caller { key, token })
 }
 
 /// The token of `Authorization: Bearer <token>`. The scheme's case does not matter (RFC 9110).
