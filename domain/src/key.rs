@@ -219,7 +219,9 @@ pub struct KeyRights {
 /// Whether a model is one of those that patterns stand for, by any of its names. None stand for every model.
 pub fn allow(globs: &[ModelGlob], model: &Model) -> bool {
     let matches = |name: &str| globs.iter().any(|glob| glob.matches(name));
-    globs.is_empty() || matches(model.id.as_str()) || model.aliases.iter().any(|alias| matches(alias.as_str()))
+    globs.is_empty()
+        || matches(model.id.as_str())
+        || model.aliases.iter().any(|alias| matches(alias.as_str()))
 }
 
 impl KeyRights {

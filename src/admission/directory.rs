@@ -2,8 +2,8 @@
 //! acts on the very next request.
 
 use crate::admission::concurrency::Gate;
-pub use crate::admission::keys::ApiKey;
 use crate::admission::jwt::{ScopedToken, Unverified};
+pub use crate::admission::keys::ApiKey;
 use crate::admission::keys::{Keys, Signer};
 use crate::admission::purse::Purses;
 use crate::admission::wallet::Wallet;

@@ -170,7 +170,10 @@ pub fn sign(secret: &str, kid: &str, claims: &str) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(claims)
     );
     let signature = hmac_by(&super::hmac::verifier_of(secret), signed.as_bytes());
-    format!("{JWT_PREFIX}{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+    format!(
+        "{JWT_PREFIX}{signed}.{}",
+        BASE64_URL_SAFE_NO_PAD.encode(signature)
+    )
 }
 
 /// The `kid` of a token that this key signs.

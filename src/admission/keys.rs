@@ -206,7 +206,10 @@ impl Known {
     fn verifiers(&self, now_ms: u64) -> impl Iterator<Item = JwtVerifier> {
         let before = self.row.previous.as_ref();
         let before = before.filter(|before| now_ms < before.until_ms);
-        let both = [self.row.jwt_verifier, before.and_then(|before| before.jwt_verifier)];
+        let both = [
+            self.row.jwt_verifier,
+            before.and_then(|before| before.jwt_verifier),
+        ];
         both.into_iter().flatten()
     }
 }

@@ -74,9 +74,8 @@ impl State {
             return;
         }
         let zero = Picodollars::ZERO;
-        self.purses.retain(|_, purse| {
-            purse.held > zero || (purse.spent > zero && now_ms < purse.expires_at_ms)
-        });
+        self.purses
+            .retain(|_, purse| purse.held > zero || (purse.spent > zero && now_ms < purse.expires_at_ms));
         // Not at every request, where nearly all of them are of use.
         self.prune_above = self.purses.len().saturating_mul(2);
     }

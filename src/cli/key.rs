@@ -1,10 +1,12 @@
-//! `farebox key create|list|change|rotate|revoke`
+//! `farebox key create|list|change|rotate|jwt|revoke`
 
 use crate::admin_api::when::When;
 use crate::admin_api::{CreatedKey, KeyChange, KeyRotation, KeyView, List, NewKey};
 use crate::cli::client::{AdminArgs, AdminClient};
 use crate::cli::error::CliError;
+use crate::cli::jwt::JwtArgs;
 use crate::cli::table::{Align, Table, or_dash};
+use crate::clock::Clock;
 use clap::{Args, Subcommand};
 use farebox_domain::key::{ModelGlob, Scope, Scopes};
 use reqwest::Method;
@@ -82,6 +84,8 @@ pub enum KeyCommand {
         #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "0s")]
         overlap: u64,
     },
+    /// Sign a token with a key, here and without a gateway. Whoever has the token may use the key's models until it ends.
+    Jwt(JwtArgs),
     /// End a key at once. What it has in flight goes on.
     Revoke {
         /// Its id, `key_...`.
@@ -129,7 +133,7 @@ fn parse_scope(text: &str) -> Result<Scope, String> {
     Scope::named(text).ok_or_else(|| "the scopes are inference, usage, dashboard and admin".into())
 }
 
-fn parse_glob(text: &str) -> Result<ModelGlob, farebox_domain::key::NotAGlob> {
+pub(super) fn parse_glob(text: &str) -> Result<ModelGlob, farebox_domain::key::NotAGlob> {
     ModelGlob::try_from(text.to_owned())
 }
 
@@ -247,6 +251,7 @@ pub async fn run(args: KeyArgs, client: &AdminClient, out: &mut dyn Write) -> Re
             let answer = client.send_json(Method::POST, &path, &rotation).await?;
             client.show(&answer, out, rotated)
         }
+        KeyCommand::Jwt(args) => crate::cli::jwt::run(args, &Clock::system(), out),
         KeyCommand::Revoke { key } => {
             let answer = client.post(&["keys", &key, "revoke"]).await?;
             client.show(&answer, out, revoked)

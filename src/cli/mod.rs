@@ -16,6 +16,7 @@ pub mod migrate;
 pub mod simulate;
 pub mod account;
 pub mod key;
+pub mod jwt;
 pub mod limit;
 pub mod credit;
 pub mod price;
@@ -32,6 +33,7 @@ pub mod error;
 
 use crate::cli::client::{AdminArgs, AdminClient};
 use crate::cli::error::{CliError, EXIT_USAGE};
+use crate::clock::Clock;
 use crate::simulate::SimulateArgs;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -64,7 +66,7 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Make and show accounts.
     Account(account::AccountArgs),
-    /// Make, list and revoke API keys.
+    /// Make, list, change, rotate and revoke API keys, and sign tokens with one.
     Key(key::KeyArgs),
     /// Show and set how many requests an account may have in flight.
     Limit(limit::LimitArgs),
@@ -145,6 +147,10 @@ impl Command {
             Self::Account(args) => ask(args.admin.clone(), async |client| {
                 account::run(args, client, out).await
             }),
+            Self::Key(key::KeyArgs {
+                command: key::KeyCommand::Jwt(args),
+                ..
+            }) => jwt::run(args, &Clock::system(), out),
             Self::Key(args) => ask(args.admin.clone(), async |client| {
                 key::run(args, client, out).await
             }),

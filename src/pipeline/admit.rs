@@ -162,12 +162,7 @@ pub async fn admit(
 }
 
 /// Holds the same of the token that the caller came with, where that has a limit of its own.
-fn hold_of_token(
-    pipeline: &Pipeline,
-    caller: &Caller,
-    held: Held,
-    now_ms: u64,
-) -> Result<Held, Refusal> {
+fn hold_of_token(pipeline: &Pipeline, caller: &Caller, held: Held, now_ms: u64) -> Result<Held, Refusal> {
     let Some(token) = &caller.token else {
         return Ok(held);
     };

@@ -203,7 +203,7 @@ fn check_rights(own: &ApiKey, rights: &KeyRights) -> Result<(), AdminError> {
     match own.rights.lack_of(rights) {
         None => Ok(()),
         Some(lack) => {
-            let message = format!("the key that asks has not {lack} itself, so it cannot give that");
+            let message = format!("this would give {lack}, which the key that asks has not itself");
             Err(AdminError::KeyNotAllowed(message))
         }
     }

@@ -73,11 +73,20 @@ async fn a_key_opens_until_it_is_revoked_and_its_secret_is_shown_once() {
     {
       "account": "acct_befba86ae9e0c207",
       "account_name": "Acme",
+      "allowed_ips": [],
+      "allowed_models": [],
+      "concurrent_requests": null,
       "created_at": "2026-11-01T12:00:00Z",
       "expires_at": "2026-12-01T00:00:00Z",
       "id": "key_e06bb0bc4f577df3",
+      "jwt": false,
       "name": "laptop",
+      "overlap_until": null,
       "revoked_at": null,
+      "scopes": [
+        "inference",
+        "usage"
+      ],
       "secret": "[secret]",
       "status": "active"
     }
@@ -93,11 +102,20 @@ async fn a_key_opens_until_it_is_revoked_and_its_secret_is_shown_once() {
         {
           "account": "acct_befba86ae9e0c207",
           "account_name": "Acme",
+          "allowed_ips": [],
+          "allowed_models": [],
+          "concurrent_requests": null,
           "created_at": "2026-11-01T12:00:00Z",
           "expires_at": "2026-12-01T00:00:00Z",
           "id": "key_e06bb0bc4f577df3",
+          "jwt": false,
           "name": "laptop",
+          "overlap_until": null,
           "revoked_at": null,
+          "scopes": [
+            "inference",
+            "usage"
+          ],
           "status": "active"
         }
       ]
@@ -111,11 +129,20 @@ async fn a_key_opens_until_it_is_revoked_and_its_secret_is_shown_once() {
     {
       "account": "acct_befba86ae9e0c207",
       "account_name": "Acme",
+      "allowed_ips": [],
+      "allowed_models": [],
+      "concurrent_requests": null,
       "created_at": "2026-11-01T12:00:00Z",
       "expires_at": "2026-12-01T00:00:00Z",
       "id": "key_e06bb0bc4f577df3",
+      "jwt": false,
       "name": "laptop",
+      "overlap_until": null,
       "revoked_at": "2026-11-01T12:00:00Z",
+      "scopes": [
+        "inference",
+        "usage"
+      ],
       "status": "revoked"
     }
     "#);

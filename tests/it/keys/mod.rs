@@ -4,6 +4,7 @@ mod rights;
 mod rotation;
 mod owner;
 mod sockets;
+mod tokens;
 
 use crate::admin::harness::{Answer, Gateway};
 use serde_json::{Value, json};

@@ -94,7 +94,16 @@ async fn a_key_makes_none_that_may_do_more_than_itself() {
             .extend(more.as_object().unwrap().clone());
         refusals.push(keys.post(&own.secret, MINE, new).await.refusal());
     }
-    insta::assert_snapshot!(refusals.join("\n"), @"");
+    insta::assert_snapshot!(refusals.join("\n"), @"
+    403 key_not_allowed [-] this would give the scope `usage`, which the key that asks has not itself
+    403 key_not_allowed [-] this would give the scope `admin`, which the key that asks has not itself
+    403 key_not_allowed [-] this would give every model, which the key that asks has not itself
+    403 key_not_allowed [-] this would give models of `org/*`, which the key that asks has not itself
+    403 key_not_allowed [-] this would give addresses of 0.0.0.0/0, which the key that asks has not itself
+    403 key_not_allowed [-] this would give every address, which the key that asks has not itself
+    403 key_not_allowed [-] this would give 6 requests at once where it has 5, which the key that asks has not itself
+    403 key_not_allowed [-] the key would hold longer than the one that asks
+    ");
     let same = keys
         .post(&own.secret, MINE, json!({ "name": "same" }))
         .await
@@ -114,7 +123,7 @@ async fn a_key_gets_no_secret_of_one_that_may_do_more() {
     let stronger = keys.key(json!({ "scopes": ["usage"] })).await;
     let path = format!("{MINE}/{}/rotate", stronger.id);
     let refused = keys.post(&own.secret, &path, json!({})).await;
-    insta::assert_snapshot!(refused.refusal(), @"403 key_not_allowed [-] the key that asks has not the scope `usage` itself, so it cannot give that");
+    insta::assert_snapshot!(refused.refusal(), @"403 key_not_allowed [-] this would give the scope `usage`, which the key that asks has not itself");
     assert_eq!(keys.get(&stronger.secret, "/v1/me/balance").await.status, 200);
     let path = format!("{MINE}/{}/rotate", own.id);
     let itself = keys.post(&own.secret, &path, json!({})).await;

@@ -170,7 +170,18 @@ async fn what_does_not_hold_is_named_and_changes_nothing() {
     ] {
         refusals.push(keys.change(&key, change).await.refusal());
     }
-    insta::assert_snapshot!(refusals.join("\n"), @"");
+    insta::assert_snapshot!(refusals.join("\n"), @"
+    400 invalid_request_error [scopes] `scopes`: a key has at least one of inference, usage, dashboard, admin
+    400 invalid_request_error [scopes[0]] `scopes[0]`: unknown variant `root`, expected one of `inference`, `usage`, `dashboard`, `admin`
+    400 invalid_request_error [allowed_models[0]] `allowed_models[0]`: a pattern is 1 to 200 visible characters without spaces, such as `org/*`
+    400 invalid_request_error [allowed_ips[1]] `allowed_ips[1]`: this is no address such as 192.0.2.7 and no network such as 10.0.0.0/8
+    400 invalid_request_error [allowed_ips] `allowed_ips`: at most 100, and here are 101
+    400 invalid_request_error [expires_at] `expires_at`: give `expires_in_seconds` or `expires_at`, not both
+    400 invalid_request_error [expires_at] `expires_at`: the key would be over already; give a time ahead
+    400 invalid_request_error [concurrent_requests] `concurrent_requests`: invalid value: integer `-1`, expected a whole number from 0 to 4294967295
+    400 invalid_request_error [name] `name`: a name has 1 to 100 characters, and this has 0
+    400 invalid_request_error [hash] `hash`: unknown field `hash`, expected one of `name`, `scopes`, `allowed_models`, `allowed_ips`, `expires_in_seconds`, `expires_at`, `concurrent_requests`
+    ");
     let nobody = keys
         .gateway
         .ask("PATCH", "/admin/v1/keys/key_0", r#"{"name":"x"}"#)
