@@ -5,6 +5,8 @@ mod rotation;
 mod owner;
 mod sockets;
 mod tokens;
+mod spending;
+mod measure;
 
 use crate::admin::harness::{Answer, Gateway};
 use serde_json::{Value, json};

@@ -159,7 +159,7 @@ async fn a_token_of_the_secret_before_holds_as_long_as_that() {
 async fn what_does_not_fit_under_a_token_s_limit_is_refused_and_holds_nothing() {
     let keys = Keys::start().await;
     let key = signing(&keys, json!({})).await;
-    let poor = token(&key, &json!({ "exp": NOW_S + 60, "spending_limit": 0.0000001 }));
+    let poor = token(&key, &json!({ "exp": NOW_S + 60, "spending_limit": "0.0000001" }));
     let refused = keys
         .gateway
         .ask_as(&poor, "POST", "/v1/chat/completions", CHAT)
