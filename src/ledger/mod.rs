@@ -60,9 +60,9 @@ pub trait Journal: Send + Sync + 'static {
     /// At most [`MAX_BATCH`] entries. Errors: as [`Ledger::commit`].
     async fn record(&self, settled: &[Settlement]) -> Result<(), LedgerFault>;
 
-    /// Keeps, durably, what requests that are still open would be booked as if farebox ended now; a later checkpoint
-    /// of the same request replaces it. At most [`MAX_BATCH`].
-    async fn checkpoint(&self, open: &[Entry]) -> Result<(), LedgerFault>;
+    /// Keeps, durably, what requests that are still open would be booked as if farebox ended now, with the leases that this
+    /// would use up; a later checkpoint of the same request replaces it. At most [`MAX_BATCH`].
+    async fn checkpoint(&self, open: &[Settlement]) -> Result<(), LedgerFault>;
 
     /// Records every checkpoint that a process which died has left, as it stands, and returns how many requests that
     /// was. To be called before the first record of a new process.
@@ -234,8 +234,9 @@ pub enum LedgerFault {
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// PostgreSQL's class of errors about a value itself ("data exception": a text with a NUL in it, a number out of range).
-const DATA_EXCEPTION: &str = "22";
+/// PostgreSQL's classes of errors about a row itself: "data exception" (a text with a NUL in it, a number out of range)
+/// and "integrity constraint violation" (a price version that there is not, a number below zero).
+const ABOUT_A_ROW: [&str; 2] = ["22", "23"];
 /// The length of PostgreSQL's codes; SQLite's are shorter.
 const SQLSTATE_LEN: usize = 5;
 
@@ -245,7 +246,7 @@ impl LedgerFault {
         match self {
             Self::OutOfRange { .. } | Self::TooMany(_) | Self::Overflow => false,
             Self::Unreadable(_) | Self::OtherDatabase(_) => true,
-            Self::Database(cause) => !is_about_a_value(cause.as_ref()),
+            Self::Database(cause) => !is_about_a_row(cause.as_ref()),
         }
     }
 }
@@ -267,12 +268,14 @@ impl LedgerFault {
     }
 }
 
-fn is_about_a_value(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+fn is_about_a_row(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     cause
         .downcast_ref::<sqlx::Error>()
         .and_then(sqlx::Error::as_database_error)
         .and_then(|refused| refused.code())
-        .is_some_and(|code| code.len() == SQLSTATE_LEN && code.starts_with(DATA_EXCEPTION))
+        .is_some_and(|code| {
+            code.len() == SQLSTATE_LEN && ABOUT_A_ROW.iter().any(|class| code.starts_with(class))
+        })
 }
 
 /// An entry's numbers as 64 signed bits, which is what databases have. That they fit is what makes an entry
