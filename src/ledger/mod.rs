@@ -42,6 +42,7 @@ use farebox_domain::ledger::{Adjustment, Entry, Settlement};
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
 use serde::Serialize;
+use sqlx::postgres::PgConnection;
 use std::sync::Arc;
 
 /// The most entries that one commit takes.
@@ -106,10 +107,29 @@ pub trait Ledger: Send + Sync + 'static {
     /// Adjustments in the order of their ids, a page at a time.
     async fn adjustments(&self, page: &AdjustmentPage) -> Result<Vec<Adjustment>, LedgerFault>;
 
+    /// Waits for the turn to book what depends on what was booked before, a refund or a correction. One at a time has it,
+    /// of all replicas. Errors: those of the database, and where another has had it for a minute.
+    async fn turn_to_correct(&self) -> Result<Turn, LedgerFault>;
+
     /// Recomputes every entry from its raw usage and price version, every correction from the entry and the price that
     /// it names, and every roll-up from its entries, in one snapshot. Reads the whole ledger; commits go on
     /// meanwhile.
     async fn verify(&self) -> Result<Verification, LedgerFault>;
+}
+
+/// The turn of [`Ledger::turn_to_correct`]; it ends when this is dropped. In PostgreSQL it is a connection's, so it ends with
+/// its process too. An embedded ledger is of one process, which has an order of its own.
+#[derive(Debug, Default)]
+pub struct Turn {
+    _connection: Option<PgConnection>,
+}
+
+impl Turn {
+    fn of(connection: PgConnection) -> Self {
+        Self {
+            _connection: Some(connection),
+        }
+    }
 }
 
 /// Where a store's entries are booked.
