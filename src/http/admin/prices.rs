@@ -36,7 +36,7 @@ pub async fn list(
         data.extend(
             versions
                 .into_iter()
-                .map(|version| view(&served.model.id, version, &current, now_ms)),
+                .map(|version| view(&served.model.id, &version, &current, now_ms)),
         );
     }
     Ok(Json(List { data }))
@@ -74,8 +74,8 @@ pub async fn set(
                 price,
             };
             Ok(PriceSet {
-                set: view(id, set, &current, now_ms),
-                before: view(id, before, &current, now_ms),
+                set: view(id, &set, &current, now_ms),
+                before: view(id, &before, &current, now_ms),
             })
         })
         .await?;
@@ -134,7 +134,12 @@ fn read_from(from: Option<&str>, now_ms: u64) -> Result<u64, AdminError> {
     Ok(from_ms)
 }
 
-fn view(model: &ModelId, version: VersionedPrice, current: &VersionedPrice, now_ms: u64) -> PriceVersionView {
+fn view(
+    model: &ModelId,
+    version: &VersionedPrice,
+    current: &VersionedPrice,
+    now_ms: u64,
+) -> PriceVersionView {
     let status = match version.effective_at_ms {
         None => PriceStatus::Rerate,
         Some(_) if version.version == current.version => PriceStatus::Current,
