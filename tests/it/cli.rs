@@ -629,6 +629,61 @@ async fn prices_rerates_and_refunds() {
     running.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_changed_rotated_and_signs() {
+    let running = Running::start().await;
+    running.run("account create Acme").await;
+    let made = running
+        .run("key create --account Acme --name ci --jwt --scope inference --model org/*,large --ip 10.0.0.0/8")
+        .await;
+    let secret_of = |text: &str| {
+        let start = text.find("fb_").unwrap();
+        text[start..].split_whitespace().next().unwrap().to_owned()
+    };
+    let first = secret_of(&made);
+    let id = running.gateway.app.directory.keys()[0].id.clone();
+    let line = format!("key change {id} --scope usage,dashboard --any-ip --expires 30d --concurrent-requests 3");
+    insta::assert_snapshot!(running.run(&line).await, @"
+    Key ci (key_e06bb0bc4f577df3) of account Acme, from the next request on:
+      scopes   usage, dashboard
+      models   org/*, large
+      from     anywhere
+      at once  3 requests
+      ends     2026-12-01T12:00:00Z
+    [0]
+    ");
+    let line = format!("key change {id} --any-model --expires never --concurrent-requests default");
+    insta::assert_snapshot!(running.run(&line).await, @"
+    Key ci (key_e06bb0bc4f577df3) of account Acme, from the next request on:
+      scopes   usage, dashboard
+      models   every model
+      from     anywhere
+      at once  as many requests as its account may have
+      ends     when it is revoked
+    [0]
+    ");
+    let rotated = running.run(&format!("key rotate {id} --overlap 1h")).await;
+    let second = secret_of(&rotated);
+    insta::assert_snapshot!(rotated.replace(&second, "fb_..."), @"
+    Key ci (key_e06bb0bc4f577df3) of account Acme has a new secret:
+
+        fb_...
+
+    It is shown this once; the gateway keeps only its hash. The old one holds until 2026-11-01T13:00:00Z.
+    [0]
+    ");
+    let directory = &running.gateway.app.directory;
+    for secret in [&first, &second] {
+        assert!(directory.find_key(secret, NOW_MS).is_ok());
+        let line = format!("key jwt --api-key {secret} --owner {id} --expires 2099-01-01 --model large --jti a");
+        let token = running.run(&line).await;
+        let token = token.lines().next().unwrap();
+        assert!(directory.find_token(token, NOW_MS).is_ok(), "{token}");
+    }
+    insta::assert_snapshot!(running.run("key change x --scope root").await, @"");
+    running.end().await;
+}
+
 /// docs/CLI.md has every command of the command line and every route of the admin API.
 #[test]
 fn the_documentation_leaves_nothing_out() {

@@ -1,6 +1,6 @@
 //! Several replicas on one PostgreSQL: a ceiling is one ceiling, a change acts on all, and an outage loses nothing.
 
-use crate::gateway::{ACCOUNT, ADMIN_TOKEN, Gateway, engine, eventually, models};
+use crate::gateway::{ACCOUNT, ADMIN_TOKEN, Gateway, SECRET, engine, eventually, models};
 use crate::postgres::{Database, Durability, Server};
 use farebox::ledger::{EntryPage, Ledger, PgLedger};
 use farebox::simulate::Settings;
@@ -232,6 +232,41 @@ async fn what_is_changed_on_one_replica_acts_on_all() {
     )
     .await;
     until(async || asked(&replicas[0]).await == 401).await;
+    stop_all(replicas).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_changed_or_rotated_on_one_replica_is_on_all() {
+    let simulated = engine(quick()).await;
+    let database = Server::shared().database().await;
+    let replicas = replicas(&priced(&[&simulated.url]), &database, 2).await;
+    let asked = async |replica: &Gateway, secret: &str| {
+        let request = replica.chat(&chat(json!({ "max_tokens": 1 })));
+        let response = request.bearer_auth(secret).send().await.unwrap();
+        response.status().as_u16()
+    };
+    let change = async |replica: &Gateway, models: Value| {
+        let body = json!({ "allowed_models": models });
+        admin(replica, reqwest::Method::PATCH, "keys/key_test", body).await
+    };
+    change(&replicas[0], json!(["another"])).await;
+    until(async || asked(&replicas[1], SECRET).await == 403).await;
+    change(&replicas[1], json!([])).await;
+    until(async || asked(&replicas[0], SECRET).await == 200).await;
+    let rotate = async |replica: &Gateway, overlap_seconds: u64| {
+        let body = json!({ "overlap_seconds": overlap_seconds });
+        let path = "keys/key_test/rotate";
+        let rotated = admin(replica, reqwest::Method::POST, path, body).await;
+        rotated["secret"].as_str().unwrap().to_owned()
+    };
+    let second = rotate(&replicas[0], 600).await;
+    until(async || asked(&replicas[1], &second).await == 200).await;
+    assert_eq!(asked(&replicas[1], SECRET).await, 200, "both hold");
+    let third = rotate(&replicas[1], 0).await;
+    until(async || asked(&replicas[0], &third).await == 200).await;
+    for secret in [SECRET, second.as_str()] {
+        assert_eq!(asked(&replicas[0], secret).await, 401);
+    }
     stop_all(replicas).await;
 }
 
