@@ -454,7 +454,7 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       migrate    Bring the PostgreSQL that replicas share to this version's form
       simulate   Run a simulated engine: an engine, not a model, for a first look and for tests
       account    Make and show accounts
-      key        Make, list and revoke API keys
+      key        Make, list, change, rotate and revoke API keys, and sign tokens with one
       limit      Show and set how many requests an account may have in flight
       credit     Give accounts credit
       balance    Show an account's balance, what is held of it and what is left
@@ -634,7 +634,9 @@ async fn a_key_is_changed_rotated_and_signs() {
     let running = Running::start().await;
     running.run("account create Acme").await;
     let made = running
-        .run("key create --account Acme --name ci --jwt --scope inference --model org/*,large --ip 10.0.0.0/8")
+        .run(
+            "key create --account Acme --name ci --jwt --scope inference --model org/*,large --ip 10.0.0.0/8",
+        )
         .await;
     let secret_of = |text: &str| {
         let start = text.find("fb_").unwrap();
@@ -642,7 +644,8 @@ async fn a_key_is_changed_rotated_and_signs() {
     };
     let first = secret_of(&made);
     let id = running.gateway.app.directory.keys()[0].id.clone();
-    let line = format!("key change {id} --scope usage,dashboard --any-ip --expires 30d --concurrent-requests 3");
+    let line =
+        format!("key change {id} --scope usage,dashboard --any-ip --expires 30d --concurrent-requests 3");
     insta::assert_snapshot!(running.run(&line).await, @"
     Key ci (key_e06bb0bc4f577df3) of account Acme, from the next request on:
       scopes   usage, dashboard
@@ -675,12 +678,18 @@ async fn a_key_is_changed_rotated_and_signs() {
     let directory = &running.gateway.app.directory;
     for secret in [&first, &second] {
         assert!(directory.find_key(secret, NOW_MS).is_ok());
-        let line = format!("key jwt --api-key {secret} --owner {id} --expires 2099-01-01 --model large --jti a");
+        let line =
+            format!("key jwt --api-key {secret} --owner {id} --expires 2099-01-01 --model large --jti a");
         let token = running.run(&line).await;
         let token = token.lines().next().unwrap();
         assert!(directory.find_token(token, NOW_MS).is_ok(), "{token}");
     }
-    insta::assert_snapshot!(running.run("key change x --scope root").await, @"");
+    insta::assert_snapshot!(running.run("key change x --scope root").await, @"
+    error: invalid value 'root' for '--scope <SCOPE>': the scopes are inference, usage, dashboard and admin
+
+    For more information, try '--help'.
+    [64]
+    ");
     running.end().await;
 }
 

@@ -241,8 +241,8 @@ async fn a_key_that_is_changed_or_rotated_on_one_replica_is_on_all() {
     let database = Server::shared().database().await;
     let replicas = replicas(&priced(&[&simulated.url]), &database, 2).await;
     let asked = async |replica: &Gateway, secret: &str| {
-        let request = replica.chat(&chat(json!({ "max_tokens": 1 })));
-        let response = request.bearer_auth(secret).send().await.unwrap();
+        let request = replica.chat_as(secret, &chat(json!({ "max_tokens": 1 })));
+        let response = request.send().await.unwrap();
         response.status().as_u16()
     };
     let change = async |replica: &Gateway, models: Value| {

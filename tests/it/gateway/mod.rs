@@ -155,9 +155,14 @@ impl Gateway {
 
     /// A chat request with the account's key.
     pub(crate) fn chat(&self, body: &serde_json::Value) -> reqwest::RequestBuilder {
+        self.chat_as(SECRET, body)
+    }
+
+    /// The same with this key or token.
+    pub(crate) fn chat_as(&self, secret: &str, body: &serde_json::Value) -> reqwest::RequestBuilder {
         self.client
             .post(format!("{}/v1/chat/completions", self.url))
-            .bearer_auth(SECRET)
+            .bearer_auth(secret)
             .json(body)
     }
 

@@ -26,7 +26,7 @@ async fn no_more_is_spent_with_a_token_than_it_says() {
     let claims = json!({ "exp": 4_000_000_000_u64, "spending_limit": "0.0003" });
     let token = sign(secret, id, &claims.to_string());
     let body = json!({ "model": "m", "max_tokens": 20, "messages": [{ "role": "user", "content": "hi" }] });
-    let ask = || gateway.chat(&body).bearer_auth(&token).send();
+    let ask = || gateway.chat_as(&token, &body).send();
     // Each could cost 0.00006 at the most and costs less, so the limit is met after a while, and not at once.
     let mut served = 0;
     let refused = loop {
