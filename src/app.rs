@@ -7,6 +7,7 @@ mod replica;
 
 use self::replica::Replica;
 use crate::admission::directory::{Directory, hash_secret};
+use crate::admission::staff::AdminTokens;
 use crate::admission::wallet::Payer;
 use crate::clock::Clock;
 use crate::config::{Faults, Settings};
@@ -76,8 +77,10 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Where ids and secrets come from.
     pub secrets: Secrets,
-    /// SHA-256 of the token that the admin API asks for.
+    /// SHA-256 of the first admin's token, which is given at start.
     pub admin_token_hash: [u8; 32],
+    /// Every other admin token.
+    pub admin_tokens: AdminTokens,
     /// When it started, in milliseconds since 1970.
     pub started_at_ms: u64,
     /// Every task that was spawned; shutdown waits for them.
@@ -215,6 +218,8 @@ impl App {
         };
         let registry =
             Arc::new(join_registry(&settings, (engines, &counters), &store, &metrics, &clock).await?);
+        let admin_tokens = AdminTokens::default();
+        admin_tokens.refresh(store.admin_tokens().await?);
         let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
 
         let background = Background {
@@ -291,6 +296,7 @@ impl App {
             metrics,
             secrets,
             admin_token_hash,
+            admin_tokens,
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             background,
@@ -539,7 +545,7 @@ async fn admin_token_of(
     if let Some(hash) = kept.and_then(|hash| <[u8; 32]>::try_from(hash).ok()) {
         return Ok((hash, None));
     }
-    let token = format!("fba_{}", secrets.random_hex(32));
+    let token = secrets.admin_token();
     let hash = hash_secret(&token);
     store.set_setting(ADMIN_TOKEN_SETTING, &hash).await?;
     Ok((hash, Some(token)))

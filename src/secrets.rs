@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub const ACCOUNT_PREFIX: &str = "acct_";
 /// What every key's secret begins with.
 pub const KEY_PREFIX: &str = "fb_";
+/// What every admin token's secret begins with.
+pub const ADMIN_TOKEN_PREFIX: &str = "fba_";
 /// Random bytes of an account's or a key's id.
 const ID_BYTES: usize = 8;
 /// Random bytes of a key's secret.
@@ -63,6 +65,21 @@ impl Secrets {
         let mut random = [0; KEY_BYTES];
         self.fill(&mut random);
         format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random))
+    }
+
+    /// A new admin token's id.
+    pub fn admin_token_id(&self) -> String {
+        format!("tok_{}", self.random_hex(ID_BYTES))
+    }
+
+    /// A new admin token's secret: 256 random bits.
+    pub fn admin_token(&self) -> String {
+        format!("{ADMIN_TOKEN_PREFIX}{}", self.random_hex(KEY_BYTES))
+    }
+
+    /// A new id of a request for a higher limit.
+    pub fn limit_request_id(&self) -> String {
+        format!("ask_{}", self.random_hex(ID_BYTES))
     }
 
     /// A new request's id.

@@ -1,9 +1,8 @@
 //! The command line: one file for each group of commands. It alone reads the environment, and hands on values.
 //!
 //! - [`serve`], [`check`], [`count`], [`migrate`] and [`simulate`] work by themselves;
-//! - [`account`], [`key`], [`limit`], [`price`], [`usage`], [`statement`], [`ledger`], [`export`] and [`engine`] speak to
-//!   a running gateway through
-//!   [`client`], so what they change acts on the very next request;
+//! - [`account`], [`key`], [`limit`], [`price`], [`usage`], [`statement`], [`ledger`], [`export`], [`engine`],
+//!   [`admin_token`] and [`audit`] speak to a running gateway through [`client`], so what they change acts on the very next request;
 //! - [`database`] is an argument that two of them have;
 //! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
 //!
@@ -25,6 +24,8 @@ pub mod ledger;
 pub mod reconcile;
 pub mod export;
 pub mod engine;
+pub mod admin_token;
+pub mod audit;
 pub mod client;
 pub mod database;
 pub mod table;
@@ -84,6 +85,10 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Show the engines.
     Engine(engine::EngineArgs),
+    /// Make, list and revoke the tokens of those who administer.
+    AdminToken(admin_token::AdminTokenArgs),
+    /// Show who changed what.
+    Audit(audit::AuditArgs),
 }
 
 /// Runs what the command line says and returns the process's exit code.
@@ -132,6 +137,8 @@ impl Command {
             Self::Ledger(args) => args.admin.json,
             Self::Export(args) => args.admin.json,
             Self::Engine(args) => args.admin.json,
+            Self::AdminToken(args) => args.admin.json,
+            Self::Audit(args) => args.admin.json,
         }
     }
 
@@ -174,6 +181,12 @@ impl Command {
             }),
             Self::Engine(args) => ask(args.admin.clone(), async |client| {
                 engine::run(args, client, out).await
+            }),
+            Self::AdminToken(args) => ask(args.admin.clone(), async |client| {
+                admin_token::run(args, client, out).await
+            }),
+            Self::Audit(args) => ask(args.admin.clone(), async |client| {
+                audit::run(args, client, out).await
             }),
         }
     }

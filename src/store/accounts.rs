@@ -205,7 +205,7 @@ fn read_key(row: &impl Columns) -> Result<KeyRow, StoreFault> {
     })
 }
 
-fn time(ms: Option<u64>, what: &'static str) -> Result<Option<i64>, StoreFault> {
+pub(super) fn time(ms: Option<u64>, what: &'static str) -> Result<Option<i64>, StoreFault> {
     ms.map(|ms| column(ms, what)).transpose()
 }
 

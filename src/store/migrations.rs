@@ -17,7 +17,7 @@ use std::fmt;
 pub(crate) type Form = (i64, &'static str, &'static str);
 
 /// The embedded store's.
-pub(super) const SQLITE: [Form; 4] = [
+pub(super) const SQLITE: [Form; 5] = [
     (1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
     (2, "money", include_str!("../../migrations/sqlite/0002_money.sql")),
     (
@@ -30,9 +30,14 @@ pub(super) const SQLITE: [Form; 4] = [
         "counters",
         include_str!("../../migrations/sqlite/0004_counters.sql"),
     ),
+    (
+        6,
+        "administration",
+        include_str!("../../migrations/sqlite/0006_administration.sql"),
+    ),
 ];
 
-const POSTGRES: [Form; 4] = [
+const POSTGRES: [Form; 5] = [
     (1, "init", include_str!("../../migrations/postgres/0001_init.sql")),
     (
         2,
@@ -48,6 +53,11 @@ const POSTGRES: [Form; 4] = [
         4,
         "history",
         include_str!("../../migrations/postgres/0004_history.sql"),
+    ),
+    (
+        6,
+        "administration",
+        include_str!("../../migrations/postgres/0006_administration.sql"),
     ),
 ];
 

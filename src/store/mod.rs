@@ -17,11 +17,14 @@ mod migrations;
 pub(crate) mod file;
 mod accounts;
 mod limits;
+mod staff;
+mod audit;
 pub(crate) mod prices;
 mod revision;
 pub(crate) mod history;
 
 pub use accounts::{AccountRow, KeyRow};
+pub use audit::{AuditPage, AuditRow, NewAudit};
 pub use directory::DataDirectory;
 pub use history::HistoryFault;
 pub use limits::LimitRow;
@@ -29,6 +32,7 @@ pub(crate) use migrations::Form;
 pub use migrations::{Step, migrate, missing};
 pub use prices::PriceSource;
 pub use revision::Changes;
+pub use staff::AdminTokenRow;
 pub use url::DatabaseUrl;
 
 use database::{Database, on};

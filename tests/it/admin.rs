@@ -2,6 +2,7 @@
 
 pub(crate) mod harness;
 mod refusals;
+mod staff;
 mod resources;
 mod bill;
 mod changes;

@@ -642,7 +642,7 @@ fn the_documentation_leaves_nothing_out() {
             assert!(text.contains(&line), "{line}");
         }
     }
-    for (method, path, _) in farebox::http::admin::routes() {
+    for farebox::http::admin::Route { method, path, .. } in farebox::http::admin::routes() {
         assert!(text.contains(&format!("{method} {path}")), "{method} {path}");
     }
 }

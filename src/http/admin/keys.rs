@@ -4,7 +4,8 @@ use crate::admin_api::when::{self, When};
 use crate::admin_api::{CreatedKey, KeyStatus, KeyView, List, NewKey};
 use crate::admission::directory::{ApiKey, hash_secret};
 use crate::http::admin::accounts;
-use crate::http::admin::change::Admin;
+use crate::http::admin::auth::Who;
+use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::read::{Body, Params};
 use crate::secrets::KEY_PREFIX;
@@ -15,18 +16,20 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use farebox_domain::ids::KeyId;
 use std::sync::Arc;
 
-const NO_STORE: [(HeaderName, HeaderValue); 1] =
+/// An answer with a secret is kept by nobody on its way.
+pub const NO_STORE: [(HeaderName, HeaderValue); 1] =
     [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
 /// `POST /admin/v1/keys`
 pub async fn create(
     State(admin): State<Admin>,
+    who: Who,
     Body(new): Body<NewKey>,
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<CreatedKey>), AdminError> {
     accounts::check_name(&new.name)?;
     let app = Arc::clone(&admin.app);
     let now_ms = app.clock.unix_ms();
-    let expires_at_ms = read_expiry(&new, now_ms)?;
+    let expires_at_ms = read_expiry(new.expires_in_seconds, new.expires_at.as_deref(), "key", now_ms)?;
     let account = accounts::find(&admin, &new.account, Some("account"))?;
     let secret = app.secrets.api_key();
     let row = KeyRow {
@@ -40,12 +43,15 @@ pub async fn create(
         monthly_limit: None,
     };
     let key = admin
-        .change(async move {
+        .change(&who, "key.create", async move {
             app.store.create_key(&row).await.map_err(AdminError::internal)?;
             let id = row.id.clone();
-            app.directory
+            let key = app
+                .directory
                 .add_key(row)
-                .ok_or_else(|| AdminError::internal(format!("{id} has no account")))
+                .ok_or_else(|| AdminError::internal(format!("{id} has no account")))?;
+            let after = view(&key, now_ms);
+            Changed::of(id.as_str(), key).after(&after)
         })
         .await?;
     let created = CreatedKey {
@@ -76,22 +82,26 @@ pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<Lis
 /// was.
 pub async fn revoke(
     State(admin): State<Admin>,
+    who: Who,
     Path(key): Path<String>,
 ) -> Result<Json<KeyView>, AdminError> {
     let app = Arc::clone(&admin.app);
     let id = KeyId::from(key);
     let now_ms = app.clock.unix_ms();
     let key = admin
-        .change(async move {
+        .change(&who, "key.revoke", async move {
             let key = find(&app.directory.keys(), &id)?;
-            if key.revoked_at_ms().is_none() {
-                app.store
-                    .revoke_key(&id, now_ms)
-                    .await
-                    .map_err(AdminError::internal)?;
-                app.directory.revoke_key(&id, now_ms);
+            if key.revoked_at_ms().is_some() {
+                return Ok(Changed::nothing(key));
             }
-            Ok(key)
+            let before = view(&key, now_ms);
+            app.store
+                .revoke_key(&id, now_ms)
+                .await
+                .map_err(AdminError::internal)?;
+            app.directory.revoke_key(&id, now_ms);
+            let after = view(&key, now_ms);
+            Changed::of(id.as_str(), key).before(&before)?.after(&after)
         })
         .await?;
     Ok(Json(view(&key, now_ms)))
@@ -116,8 +126,14 @@ pub fn find(keys: &[Arc<ApiKey>], id: &KeyId) -> Result<Arc<ApiKey>, AdminError>
         })
 }
 
-fn read_expiry(new: &NewKey, now_ms: u64) -> Result<Option<u64>, AdminError> {
-    let (field, ends_at_ms) = match (new.expires_in_seconds, new.expires_at.as_deref()) {
+/// When a key or a token ends.
+pub fn read_expiry(
+    in_seconds: Option<u64>,
+    at: Option<&str>,
+    what: &str,
+    now_ms: u64,
+) -> Result<Option<u64>, AdminError> {
+    let (field, ends_at_ms) = match (in_seconds, at) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => {
             let message = "give `expires_in_seconds` or `expires_at`, not both";
@@ -132,13 +148,13 @@ fn read_expiry(new: &NewKey, now_ms: u64) -> Result<Option<u64>, AdminError> {
     if ends_at_ms <= now_ms {
         return Err(AdminError::invalid(
             field,
-            "the key would be over already; give a time ahead",
+            format!("the {what} would be over already; give a time ahead"),
         ));
     }
     if ends_at_ms > when::latest_ms() {
         return Err(AdminError::invalid(
             field,
-            "this is beyond the year 9999; leave it out for a key without end",
+            format!("this is beyond the year 9999; leave it out for a {what} without end"),
         ));
     }
     Ok(Some(ends_at_ms))
