@@ -21,26 +21,34 @@ const KEY_BYTES: usize = 32;
 
 /// A source of randomness fit for keys.
 #[derive(Clone)]
-pub struct Secrets(Arc<Mutex<StdRng>>);
+pub struct Secrets {
+    rng: Arc<Mutex<StdRng>>,
+    /// For the ids of what an administrator asks: how often one looks moves no key.
+    asked: Arc<Mutex<StdRng>>,
+}
 
 impl Secrets {
     /// Seeded by the operating system.
     pub fn from_system() -> Result<Self, rand::rngs::SysError> {
-        Ok(Self::from_rng(StdRng::try_from_rng(&mut SysRng)?))
+        let asked = StdRng::try_from_rng(&mut SysRng)?;
+        Ok(Self::from_rngs(StdRng::try_from_rng(&mut SysRng)?, asked))
     }
 
     /// Seeded by a number, for tests alone: whoever knows the number knows every key.
     pub fn seeded(seed: u64) -> Self {
-        Self::from_rng(StdRng::seed_from_u64(seed))
+        Self::from_rngs(StdRng::seed_from_u64(seed), StdRng::seed_from_u64(!seed))
     }
 
-    fn from_rng(rng: StdRng) -> Self {
-        Self(Arc::new(Mutex::new(rng)))
+    fn from_rngs(rng: StdRng, asked: StdRng) -> Self {
+        Self {
+            rng: Arc::new(Mutex::new(rng)),
+            asked: Arc::new(Mutex::new(asked)),
+        }
     }
 
     /// Fills a buffer.
     pub fn fill(&self, bytes: &mut [u8]) {
-        self.0.lock().fill_bytes(bytes);
+        self.rng.lock().fill_bytes(bytes);
     }
 
     /// This many random bytes as hex digits.
@@ -87,6 +95,13 @@ impl Secrets {
         RequestId::from_bytes(self.time_id(unix_ms))
     }
 
+    /// The id of a request to the admin listener.
+    pub fn admin_request_id(&self, unix_ms: u64) -> RequestId {
+        let mut random = [0; 10];
+        self.asked.lock().fill_bytes(&mut random);
+        RequestId::from_bytes(time_id(unix_ms, &random))
+    }
+
     /// A new adjustment's id.
     pub fn adjustment_id(&self, unix_ms: u64) -> AdjustmentId {
         AdjustmentId::from_bytes(self.time_id(unix_ms))
@@ -96,10 +111,14 @@ impl Secrets {
     fn time_id(&self, unix_ms: u64) -> [u8; 16] {
         let mut random = [0; 10];
         self.fill(&mut random);
-        *uuid::Builder::from_unix_timestamp_millis(unix_ms, &random)
-            .as_uuid()
-            .as_bytes()
+        time_id(unix_ms, &random)
     }
+}
+
+fn time_id(unix_ms: u64, random: &[u8; 10]) -> [u8; 16] {
+    *uuid::Builder::from_unix_timestamp_millis(unix_ms, random)
+        .as_uuid()
+        .as_bytes()
 }
 
 impl std::fmt::Debug for Secrets {

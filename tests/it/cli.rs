@@ -464,6 +464,8 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       ledger     Check the ledger, and put right what was billed wrong
       export     Show and steer what a receiver is told of entries
       engine     Show the engines
+      admin-token  Make, list and revoke the tokens of those who administer
+      audit      Show who changed what
       help       Print this message or the help of the given subcommand(s)
 
     Options:

@@ -44,7 +44,7 @@ pub async fn require_staff(
     next: Next,
 ) -> Result<Response, AdminError> {
     let staff = staff_of(&admin.app, request.headers())?;
-    let id = admin.app.secrets.request_id(admin.app.clock.unix_ms());
+    let id = admin.app.secrets.admin_request_id(admin.app.clock.unix_ms());
     let request_id = id.to_string();
     let header = HeaderValue::from_str(&request_id);
     request.extensions_mut().insert(Who { staff, request_id });

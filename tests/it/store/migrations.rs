@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 const SQLITE_0001: &str = include_str!("../../../migrations/sqlite/0001_init.sql");
 
 /// The last form of PostgreSQL that this farebox knows.
-const LATEST: i64 = 4;
+const LATEST: i64 = 6;
 
 async fn connect(database: &Database) -> Result<Store, StoreFault> {
     let directory = tempfile::tempdir().unwrap();
@@ -127,7 +127,8 @@ async fn the_command_says_what_it_does_and_serve_says_the_command() {
     URL: lacks 0002_export
     URL: lacks 0003_counters
     URL: lacks 0004_history
-    error: 4 migrations missing. Run `farebox migrate`
+    URL: lacks 0006_administration
+    error: 5 migrations missing. Run `farebox migrate`
     [2]
     ");
     let data = tempfile::tempdir().unwrap();
@@ -144,6 +145,7 @@ async fn the_command_says_what_it_does_and_serve_says_the_command() {
     URL: applied 0002_export
     URL: applied 0003_counters
     URL: applied 0004_history
+    URL: applied 0006_administration
     [0]
     ");
     insta::assert_snapshot!(farebox("farebox migrate", &database).await, @"
