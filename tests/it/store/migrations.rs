@@ -16,7 +16,9 @@ use tokio::task::JoinSet;
 
 const SQLITE_0001: &str = include_str!("../../../migrations/sqlite/0001_init.sql");
 
-/// The last form of PostgreSQL that this farebox knows.
+/// The forms of PostgreSQL that this farebox knows.
+const FORMS: &[i64] = &[1, 2, 3, 4, 6];
+/// The last of them.
 const LATEST: i64 = 6;
 
 async fn connect(database: &Database) -> Result<Store, StoreFault> {
@@ -39,7 +41,7 @@ async fn works(database: &Database) {
 
 #[tokio::test]
 async fn a_database_comes_to_this_form_from_nothing_and_from_each_form() {
-    for from in 0..=LATEST {
+    for &from in [0].iter().chain(FORMS) {
         let database = Server::shared().empty_database().await;
         let url = database.parsed_url();
         if from > 0 {
@@ -47,7 +49,7 @@ async fn a_database_comes_to_this_form_from_nothing_and_from_each_form() {
         }
         let versions =
             |steps: Vec<store::Step>| -> Vec<i64> { steps.iter().map(|step| step.version).collect() };
-        let expected: Vec<i64> = (from + 1..=LATEST).collect();
+        let expected: Vec<i64> = FORMS.iter().copied().filter(|form| *form > from).collect();
         assert_eq!(
             versions(store::missing(&url).await.unwrap()),
             expected,
@@ -76,7 +78,7 @@ async fn of_migrations_at_once_one_works() {
         migrating.spawn(async move { store::migrate(&url, None).await.unwrap().len() });
     }
     let taken: usize = migrating.join_all().await.into_iter().sum();
-    assert_eq!(i64::try_from(taken).unwrap(), LATEST);
+    assert_eq!(taken, FORMS.len());
     works(&database).await;
 }
 
