@@ -48,6 +48,7 @@ CREATE TABLE limit_requests (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX limit_requests_by_account ON limit_requests (account, created_at_ms);
+CREATE UNIQUE INDEX limit_requests_open ON limit_requests (account) WHERE state = 'open';
 
 -- Engines that get no new request until they are restored.
 CREATE TABLE drained_engines (

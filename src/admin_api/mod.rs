@@ -3,7 +3,7 @@
 //! - [`when`] reads points in time as people write them; [`money`] is what accounts pay in, may owe and may spend,
 //!   [`bill`] what their owners are shown, too;
 //! - [`price`] is how prices are shown and given, [`corrections`] what becomes of those that were wrong;
-//! - [`staff`] is who administers, and what they changed;
+//! - [`staff`] is who administers, and what they changed, [`requests`] what owners ask them for;
 //! - lists come as `{"data": [...]}`; times are RFC 3339 in UTC; money is given twice, in whole picodollars and in
 //!   USD, both as decimal strings, as JSON's numbers would round them.
 
@@ -13,11 +13,13 @@ pub mod bill;
 pub mod price;
 pub mod corrections;
 pub mod staff;
+pub mod requests;
 
 pub use corrections::{NewRefund, NewRerate, RefundView, RerateRow, RerateView};
 pub use price::{ContextTierView, NewPrice, PriceSet, PriceStatus, PriceVersionView, PriceView};
 
 use farebox_domain::ids::{AccountId, EngineName, KeyId, ModelId};
+pub use requests::{ApproveRequest, DeclineRequest, LimitRequestView, NewLimitRequest};
 pub use staff::{AuditListView, AuditView, CreatedToken, NewToken, StaffView, TokenView};
 
 use farebox_domain::money::Picodollars;

@@ -5,7 +5,8 @@
 //! - [`read`] turns bodies and queries into values, [`error`] turns what does not hold into answers;
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
 //! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`spending`], [`usage`], [`statements`],
-//!   [`ledger`], [`reconcile`], [`rerate`], [`refunds`], [`prices`], [`export`], [`serving`], [`tokens`], [`audit`].
+//!   [`ledger`], [`reconcile`], [`rerate`], [`refunds`], [`prices`], [`export`], [`serving`], [`tokens`], [`audit`],
+//!   [`requests`].
 //!
 //! Architecture Invariant: there is one list of routes, [`routes`], each with the least role that may ask for it. The
 //! router is made of it, and so is the test that tries each one with each role and with none.
@@ -29,6 +30,7 @@ pub mod refunds;
 pub mod serving;
 pub mod tokens;
 pub mod audit;
+pub mod requests;
 
 use crate::app::App;
 use crate::http::admin::change::Admin;
@@ -137,6 +139,17 @@ pub fn routes() -> Vec<Route> {
         admin("POST", "/admin/v1/tokens/{token}/revoke", post(tokens::revoke)),
         admin("DELETE", "/admin/v1/tokens/{token}", delete(tokens::revoke)),
         viewer("GET", "/admin/v1/audit", get(audit::list)),
+        viewer("GET", "/admin/v1/limit-requests", get(requests::list)),
+        operator(
+            "POST",
+            "/admin/v1/limit-requests/{request}/approve",
+            post(requests::approve),
+        ),
+        operator(
+            "POST",
+            "/admin/v1/limit-requests/{request}/decline",
+            post(requests::decline),
+        ),
     ]
 }
 
