@@ -28,6 +28,7 @@ use crate::secrets::Secrets;
 use crate::store::{DatabaseUrl, Store, StoreFault};
 use crate::telemetry::log;
 use crate::telemetry::metrics::{MetricFault, Metrics};
+use crate::telemetry::refusals::Refusals;
 use crate::telemetry::request_log::{RequestLog, Style};
 use farebox_domain::catalog::Model;
 use farebox_domain::month::Month;
@@ -81,6 +82,8 @@ pub struct App {
     pub admin_token_hash: [u8; 32],
     /// Every other admin token.
     pub admin_tokens: AdminTokens,
+    /// The last refusals.
+    pub refusals: Refusals,
     /// When it started, in milliseconds since 1970.
     pub started_at_ms: u64,
     /// Every task that was spawned; shutdown waits for them.
@@ -218,6 +221,7 @@ impl App {
         };
         let registry =
             Arc::new(join_registry(&settings, (engines, &counters), &store, &metrics, &clock).await?);
+        registry.set_drained(&store.drained_engines().await?);
         let admin_tokens = AdminTokens::default();
         admin_tokens.refresh(store.admin_tokens().await?);
         let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
@@ -297,6 +301,7 @@ impl App {
             secrets,
             admin_token_hash,
             admin_tokens,
+            refusals: Refusals::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             background,
@@ -421,7 +426,7 @@ impl App {
                 gauges
                     .engine_usable
                     .with_label_values(&name)
-                    .set(i64::from(engine.health.is_usable()));
+                    .set(i64::from(engine.health.is_usable() && !engine.is_drained()));
             }
             let queued = i64::try_from(self.pipeline.settler.queued()).unwrap_or(i64::MAX);
             gauges.ledger_queued.with_label_values(&["sqlite"]).set(queued);

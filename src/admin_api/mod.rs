@@ -4,6 +4,7 @@
 //!   [`bill`] what their owners are shown, too;
 //! - [`price`] is how prices are shown and given, [`corrections`] what becomes of those that were wrong;
 //! - [`staff`] is who administers, and what they changed, [`requests`] what owners ask them for;
+//! - [`live`] is what happens now;
 //! - lists come as `{"data": [...]}`; times are RFC 3339 in UTC; money is given twice, in whole picodollars and in
 //!   USD, both as decimal strings, as JSON's numbers would round them.
 
@@ -14,11 +15,13 @@ pub mod price;
 pub mod corrections;
 pub mod staff;
 pub mod requests;
+pub mod live;
 
 pub use corrections::{NewRefund, NewRerate, RefundView, RerateRow, RerateView};
 pub use price::{ContextTierView, NewPrice, PriceSet, PriceStatus, PriceVersionView, PriceView};
 
 use farebox_domain::ids::{AccountId, EngineName, KeyId, ModelId};
+pub use live::{LiveView, RefusedView, StaffReceiptView};
 pub use requests::{ApproveRequest, DeclineRequest, LimitRequestView, NewLimitRequest};
 pub use staff::{AuditListView, AuditView, CreatedToken, NewToken, StaffView, TokenView};
 
@@ -469,6 +472,12 @@ pub struct EngineView {
     pub in_flight: u32,
     /// How many it is given at once; `null` is without a limit.
     pub max_concurrent: Option<u32>,
+    /// Whether it gets no new request until it is restored.
+    #[serde(default)]
+    pub drained: bool,
+    /// Tries at it that failed since the replica that is asked started.
+    #[serde(default)]
+    pub errors: u64,
 }
 
 /// A model as it is sold.

@@ -6,7 +6,7 @@
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
 //! - one file for each resource: [`accounts`], [`keys`], [`limits`], [`spending`], [`usage`], [`statements`],
 //!   [`ledger`], [`reconcile`], [`rerate`], [`refunds`], [`prices`], [`export`], [`serving`], [`tokens`], [`audit`],
-//!   [`requests`].
+//!   [`requests`], [`live`].
 //!
 //! Architecture Invariant: there is one list of routes, [`routes`], each with the least role that may ask for it. The
 //! router is made of it, and so is the test that tries each one with each role and with none.
@@ -31,6 +31,7 @@ pub mod serving;
 pub mod tokens;
 pub mod audit;
 pub mod requests;
+pub mod live;
 
 use crate::app::App;
 use crate::http::admin::change::Admin;
@@ -139,6 +140,11 @@ pub fn routes() -> Vec<Route> {
         admin("POST", "/admin/v1/tokens/{token}/revoke", post(tokens::revoke)),
         admin("DELETE", "/admin/v1/tokens/{token}", delete(tokens::revoke)),
         viewer("GET", "/admin/v1/audit", get(audit::list)),
+        viewer("GET", "/admin/v1/in-flight", get(live::in_flight)),
+        viewer("GET", "/admin/v1/refusals", get(live::refusals)),
+        viewer("GET", "/admin/v1/receipts/{request_id}", get(live::show_receipt)),
+        operator("POST", "/admin/v1/engines/{engine}/drain", post(live::drain)),
+        operator("POST", "/admin/v1/engines/{engine}/restore", post(live::restore)),
         viewer("GET", "/admin/v1/limit-requests", get(requests::list)),
         operator(
             "POST",

@@ -7,6 +7,7 @@ use crate::pipeline::authenticate::authenticate;
 use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::settle::Receipt;
 use crate::pipeline::{self, Answer, Arrival};
+use crate::telemetry::refusals::Asked;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use bytes::Bytes;
@@ -26,8 +27,9 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
     let (arrival, id_holds) = edge::arrival(app, request.headers());
     let (id, client) = (arrival.id, arrival.client_request_id.clone());
     let (head, mut body) = request.into_parts();
+    let mut asked = Asked::default();
     let answered = match id_holds {
-        Ok(()) => answer(app, endpoint, arrival, &head.headers, &mut body).await,
+        Ok(()) => answer(app, endpoint, arrival, &head.headers, &mut body, &mut asked).await,
         Err(refusal) => Err(refusal),
     };
     let mut response = match answered {
@@ -37,7 +39,7 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
             if !matches!(refusal, Refusal::RequestTimeout(_)) {
                 body::discard(&head.headers, &mut body).await;
             }
-            return edge::refuse(app, id, client.as_deref(), endpoint.as_str(), &refusal);
+            return edge::refuse_known(app, id, client.as_deref(), endpoint.as_str(), &refusal, asked);
         }
     };
     let headers = response.headers_mut();
@@ -55,14 +57,19 @@ async fn answer(
     arrival: Arrival,
     headers: &HeaderMap,
     body: &mut Body,
+    asked: &mut Asked,
 ) -> Result<Answer, Refusal> {
     if app.draining.is_cancelled() {
         return Err(Refusal::ShuttingDown);
     }
     let caller = authenticate(&app.directory, headers, app.clock.unix_ms())?;
+    asked.account = Some(caller.key.account.id.clone());
+    asked.key = Some(caller.key.id.clone());
     let server = &app.settings.server;
     let bytes = body::read(headers, body, server.body_limit_bytes, server.body_timeout).await?;
     let request = InferenceRequest::read(endpoint, bytes)?;
+    let served = app.registry.find(&request.model);
+    asked.model = served.map(|served| served.model.id.clone());
     pipeline::serve(&app.pipeline, &caller, arrival, request).await
 }
 
