@@ -466,6 +466,9 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       engine       Show the engines
       admin-token  Make, list and revoke the tokens of those who administer
       audit        Show who changed what
+      in-flight    Show the requests that are being served
+      refusals     Show the last requests that were refused, and why
+      receipt      Show what became of a request, and how its cost was computed
       help         Print this message or the help of the given subcommand(s)
 
     Options:

@@ -12,6 +12,7 @@ pub(crate) fn filled(path: &str) -> String {
         .replace("{token}", "tok_0")
         .replace("{engine}", "vllm-b")
         .replace("{request}", "ask_0")
+        .replace("{request_id}", "req_0")
 }
 
 fn with_authorization(method: &str, path: &str, authorization: Option<&str>) -> Request<Body> {
