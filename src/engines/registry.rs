@@ -32,8 +32,8 @@ impl Prices {
     }
 
     /// The price at this time, in milliseconds since 1970.
-    pub fn at(&self, unix_ms: u64) -> VersionedPrice {
-        self.0.read().at(unix_ms).clone()
+    pub fn at(&self, unix_ms: u64) -> Arc<VersionedPrice> {
+        Arc::clone(self.0.read().at(unix_ms))
     }
 
     /// From now on these. What was admitted keeps its price.

@@ -42,6 +42,7 @@ use farebox_domain::ledger::{Adjustment, Entry, Settlement};
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
 use serde::Serialize;
+use sqlx::postgres::PgConnection;
 use std::sync::Arc;
 
 /// The most entries that one commit takes.
@@ -60,9 +61,9 @@ pub trait Journal: Send + Sync + 'static {
     /// At most [`MAX_BATCH`] entries. Errors: as [`Ledger::commit`].
     async fn record(&self, settled: &[Settlement]) -> Result<(), LedgerFault>;
 
-    /// Keeps, durably, what requests that are still open would be booked as if farebox ended now; a later checkpoint
-    /// of the same request replaces it. At most [`MAX_BATCH`].
-    async fn checkpoint(&self, open: &[Entry]) -> Result<(), LedgerFault>;
+    /// Keeps, durably, what requests that are still open would be booked as if farebox ended now, with the leases that this
+    /// would use up; a later checkpoint of the same request replaces it. At most [`MAX_BATCH`].
+    async fn checkpoint(&self, open: &[Settlement]) -> Result<(), LedgerFault>;
 
     /// Records every checkpoint that a process which died has left, as it stands, and returns how many requests that
     /// was. To be called before the first record of a new process.
@@ -106,10 +107,29 @@ pub trait Ledger: Send + Sync + 'static {
     /// Adjustments in the order of their ids, a page at a time.
     async fn adjustments(&self, page: &AdjustmentPage) -> Result<Vec<Adjustment>, LedgerFault>;
 
+    /// Waits for the turn to book what depends on what was booked before, a refund or a correction. One at a time has it,
+    /// of all replicas. Errors: those of the database, and where another has had it for a minute.
+    async fn turn_to_correct(&self) -> Result<Turn, LedgerFault>;
+
     /// Recomputes every entry from its raw usage and price version, every correction from the entry and the price that
     /// it names, and every roll-up from its entries, in one snapshot. Reads the whole ledger; commits go on
     /// meanwhile.
     async fn verify(&self) -> Result<Verification, LedgerFault>;
+}
+
+/// The turn of [`Ledger::turn_to_correct`]; it ends when this is dropped. In PostgreSQL it is a connection's, so it ends with
+/// its process too. An embedded ledger is of one process, which has an order of its own.
+#[derive(Debug, Default)]
+pub struct Turn {
+    _connection: Option<PgConnection>,
+}
+
+impl Turn {
+    fn of(connection: PgConnection) -> Self {
+        Self {
+            _connection: Some(connection),
+        }
+    }
 }
 
 /// Where a store's entries are booked.
@@ -234,8 +254,9 @@ pub enum LedgerFault {
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// PostgreSQL's class of errors about a value itself ("data exception": a text with a NUL in it, a number out of range).
-const DATA_EXCEPTION: &str = "22";
+/// PostgreSQL's classes of errors about a row itself: "data exception" (a text with a NUL in it, a number out of range)
+/// and "integrity constraint violation" (a price version that there is not, a number below zero).
+const ABOUT_A_ROW: [&str; 2] = ["22", "23"];
 /// The length of PostgreSQL's codes; SQLite's are shorter.
 const SQLSTATE_LEN: usize = 5;
 
@@ -245,7 +266,7 @@ impl LedgerFault {
         match self {
             Self::OutOfRange { .. } | Self::TooMany(_) | Self::Overflow => false,
             Self::Unreadable(_) | Self::OtherDatabase(_) => true,
-            Self::Database(cause) => !is_about_a_value(cause.as_ref()),
+            Self::Database(cause) => !is_about_a_row(cause.as_ref()),
         }
     }
 }
@@ -267,12 +288,14 @@ impl LedgerFault {
     }
 }
 
-fn is_about_a_value(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+fn is_about_a_row(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     cause
         .downcast_ref::<sqlx::Error>()
         .and_then(sqlx::Error::as_database_error)
         .and_then(|refused| refused.code())
-        .is_some_and(|code| code.len() == SQLSTATE_LEN && code.starts_with(DATA_EXCEPTION))
+        .is_some_and(|code| {
+            code.len() == SQLSTATE_LEN && ABOUT_A_ROW.iter().any(|class| code.starts_with(class))
+        })
 }
 
 /// An entry's numbers as 64 signed bits, which is what databases have. That they fit is what makes an entry

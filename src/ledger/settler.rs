@@ -61,7 +61,7 @@ type Waiter = oneshot::Sender<Result<(), SettleFault>>;
 
 enum Message {
     Settle(Box<Settlement>, Option<Waiter>),
-    Checkpoint(Vec<Entry>),
+    Checkpoint(Vec<Settlement>),
     Close(oneshot::Sender<()>),
 }
 
@@ -111,7 +111,7 @@ impl Settler {
 
     /// Keeps what these open requests would be booked as if farebox ended now. Nobody waits for it, and a failure is
     /// followed by the next checkpoint.
-    pub fn checkpoint(&self, open: Vec<Entry>) {
+    pub fn checkpoint(&self, open: Vec<Settlement>) {
         // After the loop's end there is nothing that could be lost.
         let _ = self.queue.send(Message::Checkpoint(open));
     }
@@ -184,7 +184,7 @@ struct Settling {
     /// What `Settler::is_failing` reads.
     failing: Arc<AtomicBool>,
     /// Open requests, to be kept with the next commit.
-    checkpoints: Vec<Entry>,
+    checkpoints: Vec<Settlement>,
     /// Scratch: kept for its allocation.
     arrived: Vec<Message>,
     /// Not booked, the oldest first.

@@ -6,7 +6,7 @@
 use crate::pipeline::Pipeline;
 use crate::pipeline::in_flight::Live;
 use crate::pipeline::settle::entry_now;
-use farebox_domain::ledger::{Entry, EntryState};
+use farebox_domain::ledger::{EntryState, Settlement};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -26,9 +26,9 @@ pub async fn checkpoint_open(pipeline: Arc<Pipeline>, stop: CancellationToken) {
             _ = ticks.tick() => {}
         }
         let answering = pipeline.in_flight.answering();
-        let open: Vec<Entry> = answering
+        let open: Vec<Settlement> = answering
             .iter()
-            .filter_map(|live| entry_so_far(&pipeline, live))
+            .filter_map(|live| settlement_so_far(&pipeline, live))
             .collect();
         if !open.is_empty() {
             pipeline.settler.checkpoint(open);
@@ -37,10 +37,13 @@ pub async fn checkpoint_open(pipeline: Arc<Pipeline>, stop: CancellationToken) {
 }
 
 /// `None` for what is younger than a second, or settled by now.
-fn entry_so_far(pipeline: &Pipeline, live: &Live) -> Option<Entry> {
+fn settlement_so_far(pipeline: &Pipeline, live: &Live) -> Option<Settlement> {
     let progress = live.progress.lock();
     let begun = progress.first_event_at?;
-    let is_open = progress.hold.is_some();
+    let leased = progress.hold.as_ref()?.leased();
     let age = pipeline.clock.now().saturating_duration_since(begun);
-    (is_open && age >= EVERY).then(|| entry_now(pipeline, live, &progress, EntryState::Interrupted))
+    (age >= EVERY).then(|| Settlement {
+        entry: entry_now(pipeline, live, &progress, EntryState::Interrupted),
+        leased,
+    })
 }

@@ -40,7 +40,7 @@ pub struct Live {
     /// The tier that it is served in.
     pub service_tier: ServiceTier,
     /// The price that it was admitted under.
-    pub price: VersionedPrice,
+    pub price: Arc<VersionedPrice>,
     /// Its prompt's tokens, where the model's own tokenizer has counted them.
     pub prompt_tokens: Option<u64>,
     /// What bounds its cost.
@@ -97,7 +97,7 @@ pub struct NewRequest {
     /// The tier that it is served in.
     pub service_tier: ServiceTier,
     /// The price that it was admitted under.
-    pub price: VersionedPrice,
+    pub price: Arc<VersionedPrice>,
     /// Its prompt's tokens, where the model's own tokenizer has counted them.
     pub prompt_tokens: Option<u64>,
     /// The money that it may cost.

@@ -47,15 +47,15 @@ pub(crate) async fn replicas(models: &str, database: &Database, count: usize) ->
     replicas
 }
 
-pub(crate) async fn admin(replica: &Gateway, method: reqwest::Method, path: &str, body: Value) -> Value {
-    let response = replica
+async fn try_admin(replica: &Gateway, method: reqwest::Method, path: &str, body: Value) -> reqwest::Response {
+    let asked = replica
         .client
-        .request(method, format!("{}/admin/v1/{path}", replica.admin_url))
-        .bearer_auth(ADMIN_TOKEN)
-        .json(&body)
-        .send()
-        .await
-        .unwrap();
+        .request(method, format!("{}/admin/v1/{path}", replica.admin_url));
+    asked.bearer_auth(ADMIN_TOKEN).json(&body).send().await.unwrap()
+}
+
+pub(crate) async fn admin(replica: &Gateway, method: reqwest::Method, path: &str, body: Value) -> Value {
+    let response = try_admin(replica, method, path, body).await;
     assert!(
         response.status().is_success(),
         "{path}: {}",
@@ -306,6 +306,17 @@ async fn a_price_that_is_set_on_one_replica_acts_on_all_and_a_rerate_is_booked_o
         (&again["booked"], &again["left"]["usd"]),
         (&json!(false), &json!("0"))
     );
+    let mut racing = JoinSet::new();
+    for number in 0..8 {
+        let (replica, request) = (Arc::clone(&replicas[number % 2]), entries[1].id.to_string());
+        let refund =
+            json!({ "request": request, "all": true, "reference": format!("race-{number}"), "note": "" });
+        racing
+            .spawn(async move { try_admin(&replica, reqwest::Method::POST, "ledger/refunds", refund).await });
+    }
+    let statuses = racing.join_all().await;
+    let done = statuses.iter().filter(|answer| answer.status() == 200).count();
+    assert_eq!(done, 1, "it is given back once, whoever is asked: {statuses:?}");
     stop_all(replicas).await;
     assert_eq!(booked(&database).await.1, 0, "it adds up");
 }

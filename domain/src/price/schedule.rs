@@ -1,6 +1,7 @@
 //! Prices under their names, and when each holds.
 
 use super::Price;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +24,9 @@ pub struct VersionedPrice {
 /// Every price that a model has, had and is to have. It is never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PriceSchedule {
-    first: VersionedPrice,
+    first: Arc<VersionedPrice>,
     /// By the time from which they hold, later versions behind earlier ones of the same time.
-    later: Vec<VersionedPrice>,
+    later: Vec<Arc<VersionedPrice>>,
 }
 
 impl PriceSchedule {
@@ -34,6 +35,7 @@ impl PriceSchedule {
         let mut holding: Vec<_> = versions
             .into_iter()
             .filter(|version| version.effective_at_ms.is_some())
+            .map(Arc::new)
             .collect();
         holding.sort_by_key(|version| (version.effective_at_ms, version.version));
         let mut holding = holding.into_iter();
@@ -44,7 +46,7 @@ impl PriceSchedule {
     }
 
     /// The one that holds at this time: the last that began. Before the first one began, the first.
-    pub fn at(&self, unix_ms: u64) -> &VersionedPrice {
+    pub fn at(&self, unix_ms: u64) -> &Arc<VersionedPrice> {
         self.later
             .iter()
             .rev()

@@ -48,13 +48,18 @@ impl Admin {
         self.to_its_end(&self.changing, who, action, change).await
     }
 
-    /// Books money, one booking at a time, and to its end.
+    /// Books money, one booking at a time on all replicas, and to its end.
     pub async fn book<T, F>(&self, who: &Who, action: &'static str, booking: F) -> Result<T, AdminError>
     where
         T: Send + 'static,
         F: Future<Output = Result<Changed<T>, AdminError>> + Send + 'static,
     {
-        self.to_its_end(&self.booking, who, action, booking).await
+        let ledger = Arc::clone(&self.app.ledger);
+        let in_turn = async move {
+            let _turn = ledger.turn_to_correct().await.map_err(AdminError::internal)?;
+            booking.await
+        };
+        self.to_its_end(&self.booking, who, action, in_turn).await
     }
 
     async fn to_its_end<T, F>(

@@ -37,7 +37,7 @@ pub async fn list(
         data.extend(
             versions
                 .into_iter()
-                .map(|version| view(&served.model.id, version, &current, now_ms)),
+                .map(|version| view(&served.model.id, &version, &current, now_ms)),
         );
     }
     Ok(Json(List { data }))
@@ -76,8 +76,8 @@ pub async fn set(
                 price,
             };
             let answer = PriceSet {
-                set: view(id, set, &current, now_ms),
-                before: view(id, before, &current, now_ms),
+                set: view(id, &set, &current, now_ms),
+                before: view(id, &before, &current, now_ms),
             };
             let (before, after) = (json(&answer.before)?, json(&answer.set)?);
             Changed::of(id.as_str(), answer).before(&before)?.after(&after)
@@ -142,7 +142,12 @@ fn read_from(from: Option<&str>, now_ms: u64) -> Result<u64, AdminError> {
     Ok(from_ms)
 }
 
-fn view(model: &ModelId, version: VersionedPrice, current: &VersionedPrice, now_ms: u64) -> PriceVersionView {
+fn view(
+    model: &ModelId,
+    version: &VersionedPrice,
+    current: &VersionedPrice,
+    now_ms: u64,
+) -> PriceVersionView {
     let status = match version.effective_at_ms {
         None => PriceStatus::Rerate,
         Some(_) if version.version == current.version => PriceStatus::Current,

@@ -40,7 +40,7 @@ pub async fn retrieve(
 /// A model as OpenAI shows it, with DeepInfra's `metadata` (FACTS.md).
 fn shown(app: &App, served: &ServedModel) -> Value {
     let model = &served.model;
-    let price = served.prices.at(app.clock.unix_ms()).price;
+    let price = served.prices.at(app.clock.unix_ms());
     json!({
         "id": model.id.as_str(),
         "object": "model",
@@ -51,7 +51,7 @@ fn shown(app: &App, served: &ServedModel) -> Value {
         "metadata": {
             "context_length": model.context_length,
             "max_tokens": model.max_output_tokens,
-            "pricing": pricing(&price, model.task),
+            "pricing": pricing(&price.price, model.task),
             "tags": [model.task.as_str()],
         },
     })

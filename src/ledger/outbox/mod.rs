@@ -21,7 +21,7 @@ use super::{Journal, LedgerFault, Numbers};
 use crate::clock::Clock;
 use crate::store::file::{self, Check};
 use crate::store::{DataDirectory, Form, StoreFault};
-use farebox_domain::ledger::{Entry, Settlement};
+use farebox_domain::ledger::Settlement;
 use mark::{Mark, Standing};
 use parking_lot::Mutex;
 use sqlx::sqlite::{SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqlitePool};
@@ -262,11 +262,8 @@ impl Journal for Outbox {
         self.add(settled).await
     }
 
-    /// The lease that such a request used up is not known any more when it is recovered. It is booked without: its lease
-    /// returns with the others of the process that died.
-    async fn checkpoint(&self, open: &[Entry]) -> Result<(), LedgerFault> {
-        let open: Vec<_> = open.iter().cloned().map(Settlement::unleased).collect();
-        checkpoints::keep(&self.writer, "outbox", &open, |open| open.entry.id).await
+    async fn checkpoint(&self, open: &[Settlement]) -> Result<(), LedgerFault> {
+        checkpoints::keep(&self.writer, "outbox", open, |open| open.entry.id).await
     }
 
     async fn recover(&self) -> Result<u64, LedgerFault> {

@@ -14,8 +14,8 @@ mod counters;
 
 use super::usage::HOUR_MS;
 use super::{
-    AdjustmentPage, Balance, EntryPage, KeySpending, Ledger, LedgerFault, MAX_BATCH, UsageQuery, UsageRow,
-    Verification,
+    AdjustmentPage, Balance, EntryPage, KeySpending, Ledger, LedgerFault, MAX_BATCH, Turn, UsageQuery,
+    UsageRow, Verification,
 };
 use crate::store::database::Database;
 use crate::store::row::ColumnFault;
@@ -38,6 +38,9 @@ pub trait Write: Send + Sync + 'static {
     /// [`Ledger::adjust`].
     async fn adjust(&self, adjustments: &[Adjustment]) -> Result<Vec<Adjustment>, LedgerFault>;
 }
+
+/// The lock's number is farebox's own ("turn"); the connection keeps it until it is closed.
+const TAKE_TURN: &str = "SET lock_timeout = '60s'; SELECT pg_advisory_lock(1953854062)";
 
 /// Nothing, or a batch that one commit takes.
 pub(super) fn batch<T>(of: &[T]) -> Result<Option<&[T]>, LedgerFault> {
@@ -89,6 +92,15 @@ impl<W: Write> Ledger for SqlLedger<W> {
 
     async fn adjustments(&self, page: &AdjustmentPage) -> Result<Vec<Adjustment>, LedgerFault> {
         pages::adjustments(self.store.database(), page).await
+    }
+
+    async fn turn_to_correct(&self) -> Result<Turn, LedgerFault> {
+        let Database::Postgres(opened) = self.store.database() else {
+            return Ok(Turn::default());
+        };
+        let mut connection = opened.pool.acquire().await?.detach();
+        sqlx::raw_sql(TAKE_TURN).execute(&mut connection).await?;
+        Ok(Turn::of(connection))
     }
 
     async fn verify(&self) -> Result<Verification, LedgerFault> {

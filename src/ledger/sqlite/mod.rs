@@ -89,8 +89,9 @@ impl Journal for SqliteLedger {
         }
     }
 
-    async fn checkpoint(&self, open: &[Entry]) -> Result<(), LedgerFault> {
-        checkpoints::keep(&self.writer.writer, "entries", open, |entry| entry.id).await
+    async fn checkpoint(&self, open: &[Settlement]) -> Result<(), LedgerFault> {
+        let open: Vec<&Entry> = open.iter().map(|open| &open.entry).collect();
+        checkpoints::keep(&self.writer.writer, "entries", &open, |entry| entry.id).await
     }
 
     async fn recover(&self) -> Result<u64, LedgerFault> {

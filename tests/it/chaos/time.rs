@@ -320,7 +320,14 @@ async fn an_account_that_is_closed_elsewhere_finishes_what_runs_here() {
         json!({}),
     )
     .await;
-    until(async || replicas[1].chat(&stream()).send().await.unwrap().status() == 401).await;
+    // Nothing that is billed, in case it is let in still.
+    until(async || {
+        let balance = replicas[1]
+            .client
+            .get(format!("{}/v1/me/balance", replicas[1].url));
+        balance.bearer_auth(SECRET).send().await.unwrap().status() == 401
+    })
+    .await;
     end(&engine, open).await;
     crate::replicas::stop_all(replicas).await;
     let (entries, discrepancies) = booked(&database).await;

@@ -110,6 +110,30 @@ fn balances_are_the_fold_of_entries() {
     balances_are_the_fold::<PgBench>();
 }
 
+/// What the outbox puts aside, and what it waits out.
+#[tokio::test]
+async fn a_row_that_is_refused_for_itself_does_not_pass_with_time() {
+    let bench = PgBench::open().await;
+    let mut with_nul = entry(1, "acct_a", bench.version);
+    with_nul.client_request_id = Some("nul\0".into());
+    let about_a_value = bench.ledger.commit(&[with_nul]).await.unwrap_err();
+    assert!(!about_a_value.passes_with_time(), "{about_a_value}");
+
+    let mut raw = bench.database.raw().await;
+    raw.execute("ALTER TABLE entries ADD CONSTRAINT trouble CHECK (account <> 'acct_b')")
+        .await
+        .unwrap();
+    let broken = entry(2, "acct_b", bench.version);
+    let about_a_constraint = bench.ledger.commit(&[broken]).await.unwrap_err();
+    assert!(!about_a_constraint.passes_with_time(), "{about_a_constraint}");
+
+    bench
+        .refuse(entry(3, "acct_a", bench.version).timings.queue_us)
+        .await;
+    let trouble = bench.ledger.commit(&[entry(3, "acct_a", bench.version)]).await;
+    assert!(trouble.unwrap_err().passes_with_time());
+}
+
 #[tokio::test]
 async fn the_database_refuses_to_change_or_remove_what_is_booked() {
     let bench = PgBench::open().await;

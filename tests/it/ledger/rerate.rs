@@ -3,8 +3,8 @@
 use super::samples::{ADMITTED_AT_MS, balance, entries, model, price};
 use farebox::ledger::rerate::{Booking, Rerate, Rerated, rerate};
 use farebox::ledger::{
-    AdjustmentPage, Balance, EntryPage, KeySpending, Ledger, LedgerFault, SqliteLedger, UsageQuery, UsageRow,
-    Verification,
+    AdjustmentPage, Balance, EntryPage, KeySpending, Ledger, LedgerFault, SqliteLedger, Turn, UsageQuery,
+    UsageRow, Verification,
 };
 use farebox::secrets::Secrets;
 use farebox::store::{PriceSource, Store};
@@ -307,6 +307,10 @@ impl Ledger for Broken {
 
     async fn adjustments(&self, page: &AdjustmentPage) -> Result<Vec<Adjustment>, LedgerFault> {
         self.ledger.adjustments(page).await
+    }
+
+    async fn turn_to_correct(&self) -> Result<Turn, LedgerFault> {
+        self.ledger.turn_to_correct().await
     }
 
     async fn verify(&self) -> Result<Verification, LedgerFault> {

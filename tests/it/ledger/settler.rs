@@ -4,7 +4,7 @@ use super::samples::{entries, entry, id};
 use farebox::clock::Clock;
 use farebox::ledger::{Journal, LedgerFault, MAX_BATCH, SettleFault, Settler, SettlerObserver};
 use farebox_domain::ids::RequestId;
-use farebox_domain::ledger::{Entry, Settlement};
+use farebox_domain::ledger::Settlement;
 use farebox_domain::money::Picodollars;
 use farebox_domain::price::PriceVersion;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,7 +57,7 @@ impl Journal for FakeJournal {
         Ok(())
     }
 
-    async fn checkpoint(&self, _open: &[Entry]) -> Result<(), LedgerFault> {
+    async fn checkpoint(&self, _open: &[Settlement]) -> Result<(), LedgerFault> {
         Ok(())
     }
 
