@@ -7,6 +7,7 @@ mod replica;
 
 use self::replica::Replica;
 use crate::admission::directory::{Directory, hash_secret};
+use crate::admission::staff::AdminTokens;
 use crate::admission::wallet::Payer;
 use crate::clock::Clock;
 use crate::config::{Faults, Settings};
@@ -27,6 +28,7 @@ use crate::secrets::Secrets;
 use crate::store::{DatabaseUrl, Store, StoreFault};
 use crate::telemetry::log;
 use crate::telemetry::metrics::{MetricFault, Metrics};
+use crate::telemetry::refusals::Refusals;
 use crate::telemetry::request_log::{RequestLog, Style};
 use farebox_domain::catalog::Model;
 use farebox_domain::month::Month;
@@ -76,8 +78,12 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Where ids and secrets come from.
     pub secrets: Secrets,
-    /// SHA-256 of the token that the admin API asks for.
+    /// SHA-256 of the first admin's token, which is given at start.
     pub admin_token_hash: [u8; 32],
+    /// Every other admin token.
+    pub admin_tokens: AdminTokens,
+    /// The last refusals.
+    pub refusals: Refusals,
     /// When it started, in milliseconds since 1970.
     pub started_at_ms: u64,
     /// Held by the change of accounts, keys, limits or prices that is being made.
@@ -217,6 +223,9 @@ impl App {
         };
         let registry =
             Arc::new(join_registry(&settings, (engines, &counters), &store, &metrics, &clock).await?);
+        registry.set_drained(&store.drained_engines().await?);
+        let admin_tokens = AdminTokens::default();
+        admin_tokens.refresh(store.admin_tokens().await?);
         let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
 
         let background = Background {
@@ -294,6 +303,8 @@ impl App {
             secrets,
             admin_token_hash,
             changing: Arc::default(),
+            admin_tokens,
+            refusals: Refusals::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             background,
@@ -418,7 +429,7 @@ impl App {
                 gauges
                     .engine_usable
                     .with_label_values(&name)
-                    .set(i64::from(engine.health.is_usable()));
+                    .set(i64::from(engine.health.is_usable() && !engine.is_drained()));
             }
             let queued = i64::try_from(self.pipeline.settler.queued()).unwrap_or(i64::MAX);
             gauges.ledger_queued.with_label_values(&["sqlite"]).set(queued);
@@ -542,7 +553,7 @@ async fn admin_token_of(
     if let Some(hash) = kept.and_then(|hash| <[u8; 32]>::try_from(hash).ok()) {
         return Ok((hash, None));
     }
-    let token = format!("fba_{}", secrets.random_hex(32));
+    let token = secrets.admin_token();
     let hash = hash_secret(&token);
     store.set_setting(ADMIN_TOKEN_SETTING, &hash).await?;
     Ok((hash, Some(token)))

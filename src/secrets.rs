@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub const ACCOUNT_PREFIX: &str = "acct_";
 /// What every key's secret begins with.
 pub const KEY_PREFIX: &str = "fb_";
+/// What every admin token's secret begins with.
+pub const ADMIN_TOKEN_PREFIX: &str = "fba_";
 /// Random bytes of an account's or a key's id.
 const ID_BYTES: usize = 8;
 /// Random bytes of a key's secret.
@@ -19,26 +21,34 @@ const KEY_BYTES: usize = 32;
 
 /// A source of randomness fit for keys.
 #[derive(Clone)]
-pub struct Secrets(Arc<Mutex<StdRng>>);
+pub struct Secrets {
+    rng: Arc<Mutex<StdRng>>,
+    /// For the ids of what an administrator asks: how often one looks moves no key.
+    asked: Arc<Mutex<StdRng>>,
+}
 
 impl Secrets {
     /// Seeded by the operating system.
     pub fn from_system() -> Result<Self, rand::rngs::SysError> {
-        Ok(Self::from_rng(StdRng::try_from_rng(&mut SysRng)?))
+        let asked = StdRng::try_from_rng(&mut SysRng)?;
+        Ok(Self::from_rngs(StdRng::try_from_rng(&mut SysRng)?, asked))
     }
 
     /// Seeded by a number, for tests alone: whoever knows the number knows every key.
     pub fn seeded(seed: u64) -> Self {
-        Self::from_rng(StdRng::seed_from_u64(seed))
+        Self::from_rngs(StdRng::seed_from_u64(seed), StdRng::seed_from_u64(!seed))
     }
 
-    fn from_rng(rng: StdRng) -> Self {
-        Self(Arc::new(Mutex::new(rng)))
+    fn from_rngs(rng: StdRng, asked: StdRng) -> Self {
+        Self {
+            rng: Arc::new(Mutex::new(rng)),
+            asked: Arc::new(Mutex::new(asked)),
+        }
     }
 
     /// Fills a buffer.
     pub fn fill(&self, bytes: &mut [u8]) {
-        self.0.lock().fill_bytes(bytes);
+        self.rng.lock().fill_bytes(bytes);
     }
 
     /// This many random bytes as hex digits.
@@ -65,9 +75,31 @@ impl Secrets {
         format!("{KEY_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random))
     }
 
+    /// A new admin token's id.
+    pub fn admin_token_id(&self) -> String {
+        format!("tok_{}", self.random_hex(ID_BYTES))
+    }
+
+    /// A new admin token's secret: 256 random bits.
+    pub fn admin_token(&self) -> String {
+        format!("{ADMIN_TOKEN_PREFIX}{}", self.random_hex(KEY_BYTES))
+    }
+
+    /// A new id of a request for a higher limit.
+    pub fn limit_request_id(&self) -> String {
+        format!("ask_{}", self.random_hex(ID_BYTES))
+    }
+
     /// A new request's id.
     pub fn request_id(&self, unix_ms: u64) -> RequestId {
         RequestId::from_bytes(self.time_id(unix_ms))
+    }
+
+    /// The id of a request to the admin listener.
+    pub fn admin_request_id(&self, unix_ms: u64) -> RequestId {
+        let mut random = [0; 10];
+        self.asked.lock().fill_bytes(&mut random);
+        RequestId::from_bytes(time_id(unix_ms, &random))
     }
 
     /// A new adjustment's id.
@@ -79,10 +111,14 @@ impl Secrets {
     fn time_id(&self, unix_ms: u64) -> [u8; 16] {
         let mut random = [0; 10];
         self.fill(&mut random);
-        *uuid::Builder::from_unix_timestamp_millis(unix_ms, &random)
-            .as_uuid()
-            .as_bytes()
+        time_id(unix_ms, &random)
     }
+}
+
+fn time_id(unix_ms: u64, random: &[u8; 10]) -> [u8; 16] {
+    *uuid::Builder::from_unix_timestamp_millis(unix_ms, random)
+        .as_uuid()
+        .as_bytes()
 }
 
 impl std::fmt::Debug for Secrets {

@@ -7,7 +7,7 @@
 //! - [`limits`] is what an account may do at once; [`catalog`] is what is sold and by which engines;
 //! - [`route`] chooses among engines; [`attempt`] decides what follows a failed try;
 //! - [`ledger`] is one entry of the bill and how it is recomputed; [`month`] is what spending limits count by;
-//! - [`key`] is what an API key may do;
+//! - [`key`] is what an API key may do; [`role`] is what a person of the operator's may do;
 //! - [`refusal`] is every way to say no.
 #![no_std]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may stop on a fault"))]
@@ -27,4 +27,5 @@ pub mod attempt;
 pub mod ledger;
 pub mod month;
 pub mod key;
+pub mod role;
 pub mod refusal;

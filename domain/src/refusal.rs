@@ -248,6 +248,19 @@ impl Refusal {
         ))
     }
 
+    /// What it says, where all of it is farebox's own words; `None` where it may quote the request or an engine.
+    pub const fn words_of_ours(&self) -> Option<&Self> {
+        match self {
+            Self::InvalidRequest { .. }
+            | Self::ModelNotFound(_)
+            | Self::NotFound(_)
+            | Self::UnknownPath { .. }
+            | Self::UnsupportedMediaType(_)
+            | Self::EngineRefused { .. } => None,
+            _ => Some(self),
+        }
+    }
+
     /// The machine-readable code: OpenAI's where it has one, DESIGN.md's error table otherwise.
     pub const fn code(&self) -> &'static str {
         match self {

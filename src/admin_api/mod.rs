@@ -3,7 +3,9 @@
 //! - [`when`] reads points in time as people write them; [`money`] is what accounts pay in, may owe and may spend,
 //!   [`bill`] what their owners are shown, too;
 //! - [`price`] is how prices are shown and given, [`corrections`] what becomes of those that were wrong;
-//!   [`keys`] is how keys are changed;
+//! - [`staff`] is who administers, and what they changed, [`requests`] what owners ask them for;
+//! - [`live`] is what happens now;
+//! - [`keys`] is how keys are changed;
 //! - lists come as `{"data": [...]}`; times are RFC 3339 in UTC; money is given twice, in whole picodollars and in
 //!   USD, both as decimal strings, as JSON's numbers would round them.
 
@@ -13,6 +15,9 @@ pub mod bill;
 pub mod price;
 pub mod corrections;
 pub mod keys;
+pub mod staff;
+pub mod requests;
+pub mod live;
 
 pub use corrections::{NewRefund, NewRerate, RefundView, RerateRow, RerateView};
 pub use keys::{KeyChange, KeyRotation, NewOwnKey};
@@ -20,6 +25,10 @@ pub use price::{ContextTierView, NewPrice, PriceSet, PriceStatus, PriceVersionVi
 
 use farebox_domain::ids::{AccountId, EngineName, KeyId, ModelId};
 use farebox_domain::key::{ModelGlob, Scopes};
+pub use live::{LiveView, RefusedView, StaffReceiptView};
+pub use requests::{ApproveRequest, DeclineRequest, LimitRequestView, NewLimitRequest};
+pub use staff::{AuditListView, AuditView, CreatedToken, NewToken, StaffView, TokenView};
+
 use farebox_domain::money::Picodollars;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -500,6 +509,12 @@ pub struct EngineView {
     pub in_flight: u32,
     /// How many it is given at once; `null` is without a limit.
     pub max_concurrent: Option<u32>,
+    /// Whether it gets no new request until it is restored.
+    #[serde(default)]
+    pub drained: bool,
+    /// Tries at it that failed since the replica that is asked started.
+    #[serde(default)]
+    pub errors: u64,
 }
 
 /// A model as it is sold.

@@ -4,6 +4,7 @@
 //! - [`keys`], [`directory`]: every account and key, in memory: a request is authenticated without a disk or a database.
 //! - [`jwt`], [`purse`]: tokens that are signed with a key, and what is spent with them.
 //! - [`concurrency`]: the cap on requests in flight, and the permit that ends with the last byte.
+//! - [`staff`]: those who administer, by their tokens.
 //! - [`wallet`]: the ceilings on money, and what requests in flight hold of it.
 
 pub mod concurrency;
@@ -13,3 +14,4 @@ pub mod keys;
 pub mod jwt;
 pub mod purse;
 pub mod directory;
+pub mod staff;

@@ -1,4 +1,4 @@
-//! `farebox engine list`
+//! `farebox engine list|drain|restore`
 
 use crate::admin_api::{EngineView, List};
 use crate::cli::client::{AdminArgs, AdminClient};
@@ -23,6 +23,16 @@ pub struct EngineArgs {
 pub enum EngineCommand {
     /// Show every engine: whether it is up, and what it has in flight.
     List,
+    /// Send an engine no new request, from any replica, until it is restored. What it has goes on to its end.
+    Drain {
+        /// Its name in models.yaml.
+        engine: String,
+    },
+    /// Send a drained engine requests again.
+    Restore {
+        /// Its name in models.yaml.
+        engine: String,
+    },
 }
 
 /// Runs the command.
@@ -32,6 +42,26 @@ pub async fn run(args: EngineArgs, client: &AdminClient, out: &mut dyn Write) ->
             let answer = client.get(&["engines"]).await?;
             client.show(&answer, out, listed)
         }
+        EngineCommand::Drain { engine } => {
+            let answer = client.post(&["engines", &engine, "drain"]).await?;
+            client.show(&answer, out, changed)
+        }
+        EngineCommand::Restore { engine } => {
+            let answer = client.post(&["engines", &engine, "restore"]).await?;
+            client.show(&answer, out, changed)
+        }
+    }
+}
+
+fn changed(engine: &EngineView, out: &mut dyn Write) -> io::Result<()> {
+    let (name, in_flight) = (&engine.name, engine.in_flight);
+    if engine.drained {
+        writeln!(
+            out,
+            "Engine {name} is drained: it gets no new request. {in_flight} that it has from here go on to their end."
+        )
+    } else {
+        writeln!(out, "Engine {name} gets requests.")
     }
 }
 
@@ -50,7 +80,11 @@ fn listed(engines: &List<EngineView>, out: &mut dyn Write) -> io::Result<()> {
         table.row([
             engine.name.to_string(),
             engine.kind.clone(),
-            engine.status.clone(),
+            if engine.drained {
+                format!("{}, drained", engine.status)
+            } else {
+                engine.status.clone()
+            },
             engine.in_flight.to_string(),
             or_dash(engine.max_concurrent),
         ]);

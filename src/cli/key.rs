@@ -169,7 +169,19 @@ fn scopes(list: Vec<Scope>) -> Option<Scopes> {
     some(list).map(|scopes| scopes.into_iter().collect())
 }
 
-fn parse_expiry(text: &str) -> Result<Expiry, crate::admin_api::when::NotATime> {
+impl Expiry {
+    /// The fields `expires_in_seconds` and `expires_at`.
+    pub fn fields(expires: Option<Self>) -> (Option<u64>, Option<String>) {
+        match expires {
+            None => (None, None),
+            Some(Self::In(seconds)) => (Some(seconds), None),
+            Some(Self::At(text)) => (None, Some(text)),
+        }
+    }
+}
+
+/// Reads when a key or a token ends.
+pub fn parse_expiry(text: &str) -> Result<Expiry, crate::admin_api::when::NotATime> {
     When::parse(text).map(|end| match end {
         When::Away(seconds) => Expiry::In(seconds),
         When::At(_) => Expiry::At(text.into()),
@@ -187,11 +199,7 @@ pub async fn run(args: KeyArgs, client: &AdminClient, out: &mut dyn Write) -> Re
             concurrent_requests,
             jwt,
         } => {
-            let (expires_in_seconds, expires_at) = match expires {
-                None => (None, None),
-                Some(Expiry::In(seconds)) => (Some(seconds), None),
-                Some(Expiry::At(text)) => (None, Some(text)),
-            };
+            let (expires_in_seconds, expires_at) = Expiry::fields(expires);
             let new = NewKey {
                 account,
                 name,

@@ -1,4 +1,6 @@
-//! `farebox limit show|set`
+//! `farebox limit show|set|requests|approve|decline`
+
+mod requests;
 
 use crate::admin_api::money::{KeySpendingChange, KeySpendingView, SpendingChange};
 use crate::admin_api::{LimitChange, LimitsView};
@@ -34,6 +36,12 @@ pub enum LimitCommand {
     /// Change what an account may have in flight, may owe or may spend in a month, or what a key may spend. It holds for
     /// the very next request.
     Set(SetArgs),
+    /// Show what owners ask for.
+    Requests(requests::ListArgs),
+    /// Give an account what its owner asks for, or another number. It holds for the very next request.
+    Approve(requests::ApproveArgs),
+    /// Decline what an owner asks for.
+    Decline(requests::DeclineArgs),
 }
 
 /// Arguments of `farebox limit set`.
@@ -96,6 +104,9 @@ pub async fn run(args: LimitArgs, client: &AdminClient, out: &mut dyn Write) -> 
             client.show(&answer, out, shown)
         }
         LimitCommand::Set(args) => set(args, client, out).await,
+        LimitCommand::Requests(args) => requests::list(args, client, out).await,
+        LimitCommand::Approve(args) => requests::approve(args, client, out).await,
+        LimitCommand::Decline(args) => requests::decline(args, client, out).await,
     }
 }
 

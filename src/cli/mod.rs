@@ -1,9 +1,8 @@
 //! The command line: one file for each group of commands. It alone reads the environment, and hands on values.
 //!
 //! - [`serve`], [`check`], [`count`], [`migrate`] and [`simulate`] work by themselves;
-//! - [`account`], [`key`], [`limit`], [`price`], [`usage`], [`statement`], [`ledger`], [`export`] and [`engine`] speak to
-//!   a running gateway through
-//!   [`client`], so what they change acts on the very next request;
+//! - [`account`], [`key`], [`limit`], [`price`], [`usage`], [`statement`], [`ledger`], [`export`], [`engine`],
+//!   [`admin_token`], [`audit`] and [`watch`] speak to a running gateway through [`client`], so what they change acts on the very next request;
 //! - [`database`] is an argument that two of them have;
 //! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
 //!
@@ -26,6 +25,9 @@ pub mod ledger;
 pub mod reconcile;
 pub mod export;
 pub mod engine;
+pub mod admin_token;
+pub mod audit;
+pub mod watch;
 pub mod client;
 pub mod database;
 pub mod table;
@@ -86,6 +88,16 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Show the engines.
     Engine(engine::EngineArgs),
+    /// Make, list and revoke the tokens of those who administer.
+    AdminToken(admin_token::AdminTokenArgs),
+    /// Show who changed what.
+    Audit(audit::AuditArgs),
+    /// Show the requests that are being served.
+    InFlight(watch::WatchArgs),
+    /// Show the last requests that were refused, and why.
+    Refusals(watch::WatchArgs),
+    /// Show what became of a request, and how its cost was computed.
+    Receipt(watch::ReceiptArgs),
 }
 
 /// Runs what the command line says and returns the process's exit code.
@@ -134,6 +146,10 @@ impl Command {
             Self::Ledger(args) => args.admin.json,
             Self::Export(args) => args.admin.json,
             Self::Engine(args) => args.admin.json,
+            Self::AdminToken(args) => args.admin.json,
+            Self::Audit(args) => args.admin.json,
+            Self::InFlight(args) | Self::Refusals(args) => args.admin.json,
+            Self::Receipt(args) => args.admin.json,
         }
     }
 
@@ -180,6 +196,17 @@ impl Command {
             }),
             Self::Engine(args) => ask(args.admin.clone(), async |client| {
                 engine::run(args, client, out).await
+            }),
+            Self::AdminToken(args) => ask(args.admin.clone(), async |client| {
+                admin_token::run(args, client, out).await
+            }),
+            Self::Audit(args) => ask(args.admin.clone(), async |client| {
+                audit::run(args, client, out).await
+            }),
+            Self::InFlight(args) => ask(args.admin, async |client| watch::in_flight(client, out).await),
+            Self::Refusals(args) => ask(args.admin, async |client| watch::refusals(client, out).await),
+            Self::Receipt(args) => ask(args.admin.clone(), async |client| {
+                watch::receipt(args, client, out).await
             }),
         }
     }

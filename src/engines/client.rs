@@ -11,7 +11,7 @@ use farebox_domain::ledger::Endpoint;
 use farebox_domain::route::Candidate;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Engines behind uvicorn close a connection that was idle for 5 s; a request must not meet that moment.
@@ -79,6 +79,8 @@ pub struct Engine {
     authorization: Option<HeaderValue>,
     in_flight: AtomicU32,
     failed_attempts: AtomicU64,
+    errors: AtomicU64,
+    drained: AtomicBool,
 }
 
 impl Engine {
@@ -124,6 +126,8 @@ impl Engine {
             authorization: bearer(spec, read_env)?,
             in_flight: AtomicU32::new(0),
             failed_attempts: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            drained: AtomicBool::new(false),
         })
     }
 
@@ -137,8 +141,29 @@ impl Engine {
         Candidate {
             in_flight: self.in_flight(),
             max_concurrent: self.max_concurrent,
-            usable: self.health.is_usable(),
+            usable: self.health.is_usable() && !self.is_drained(),
         }
+    }
+
+    /// Whether it is to get no new request.
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire)
+    }
+
+    /// From now on it gets no new request, or gets them again. What is there goes on.
+    pub fn set_drained(&self, drained: bool) {
+        self.drained.store(drained, Ordering::Release);
+    }
+
+    /// Tries at it that failed since this process started.
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// A try at it failed.
+    pub fn attempt_failed(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        self.attempts_failed(1);
     }
 
     /// Takes a place; `None` if it has as many requests as it may be given.

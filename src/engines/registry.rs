@@ -4,6 +4,7 @@ use crate::engines::client::Engine;
 use crate::engines::prompt::PromptCounter;
 use crate::telemetry::metrics::ModelMetrics;
 use farebox_domain::catalog::Model;
+use farebox_domain::ids::EngineName;
 use farebox_domain::price::{PriceSchedule, VersionedPrice};
 use farebox_domain::route::{Choice, choose};
 use parking_lot::RwLock;
@@ -128,11 +129,23 @@ impl Registry {
         &self.engines
     }
 
-    /// Whether an engine is known to be up.
+    /// Whether an engine is known to be up, and may be given requests.
     pub fn any_engine_up(&self) -> bool {
         use crate::engines::health::Standing;
         self.engines
             .iter()
-            .any(|engine| engine.health.standing() == Standing::Up)
+            .any(|engine| engine.health.standing() == Standing::Up && !engine.is_drained())
+    }
+
+    /// These engines, and no others, get no new request.
+    pub fn set_drained(&self, drained: &[EngineName]) {
+        for engine in &self.engines {
+            engine.set_drained(drained.contains(&engine.name));
+        }
+    }
+
+    /// The engine with this name.
+    pub fn engine(&self, name: &str) -> Option<&Arc<Engine>> {
+        self.engines.iter().find(|engine| engine.name.as_str() == name)
     }
 }

@@ -138,6 +138,7 @@ pub async fn admit(
         held,
         admitted_at: pipeline.clock.now(),
         admitted_at_ms,
+        stream: request.stream,
     };
     let live = Arc::new(Live::new(
         new,

@@ -103,7 +103,7 @@ fn note_fault(
     let engine = &served.deployments[deployment].engine;
     pipeline.metrics.attempt_failed(engine.name.as_str(), fault);
     log::attempt_failed(admitted.id(), &engine.name, fault);
-    engine.attempts_failed(1);
+    engine.attempt_failed();
     if fault.blames_engine()
         && let Some(pause) = engine.health.failed()
     {

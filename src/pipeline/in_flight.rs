@@ -51,6 +51,8 @@ pub struct Live {
     pub admitted_at: Instant,
     /// The same in milliseconds since 1970.
     pub admitted_at_ms: u64,
+    /// Whether it asks for a stream.
+    pub stream: bool,
     /// What has come of it so far.
     pub progress: Mutex<Progress>,
     cut: AtomicBool,
@@ -104,6 +106,8 @@ pub struct NewRequest {
     pub admitted_at: Instant,
     /// The same in milliseconds since 1970.
     pub admitted_at_ms: u64,
+    /// Whether it asks for a stream.
+    pub stream: bool,
 }
 
 impl Live {
@@ -131,6 +135,7 @@ impl Live {
             capped_at: held.capped.then_some(tokens),
             admitted_at: request.admitted_at,
             admitted_at_ms: request.admitted_at_ms,
+            stream: request.stream,
             progress: Mutex::new(progress),
             cut: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -222,6 +227,17 @@ impl InFlight {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// All of them, the oldest first.
+    pub fn all(&self) -> Vec<Arc<Live>> {
+        let all = self.shards.iter().flat_map(|shard| {
+            let live: Vec<_> = shard.lock().values().cloned().collect();
+            live
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|live| live.id);
+        all
     }
 
     /// Those that have begun to answer.

@@ -9,7 +9,7 @@
 //! - [`mod@authenticate`], [`hold`], [`leases`], [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
 //! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
 //! - [`usage`], [`settle`], [`in_flight`], [`checkpoint`]: what it comes to
-//! - `engine_error`, `shown`: what a client is told
+//! - `engine_error`, `shown`: what a client is told; [`watch`]: what an operator sees of it meanwhile
 
 pub mod request;
 mod fields;
@@ -31,6 +31,7 @@ pub mod settle;
 pub mod in_flight;
 pub mod checkpoint;
 mod shown;
+pub mod watch;
 
 use crate::admission::directory::Directory;
 use crate::clock::Clock;

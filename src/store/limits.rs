@@ -7,9 +7,9 @@ use super::{Store, StoreFault};
 use farebox_domain::ids::{AccountId, ModelId};
 
 /// In the `model` column: the account as a whole. No model's id is empty.
-const WHOLE_ACCOUNT: &str = "";
+pub(super) const WHOLE_ACCOUNT: &str = "";
 
-const SET: &str = "INSERT INTO limits (account, model, concurrent_requests) VALUES ($1, $2, $3)
+pub(super) const SET: &str = "INSERT INTO limits (account, model, concurrent_requests) VALUES ($1, $2, $3)
     ON CONFLICT (account, model) DO UPDATE SET concurrent_requests = excluded.concurrent_requests";
 const UNSET: &str = "DELETE FROM limits WHERE account = $1 AND model = $2";
 

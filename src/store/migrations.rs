@@ -17,7 +17,7 @@ use std::fmt;
 pub(crate) type Form = (i64, &'static str, &'static str);
 
 /// The embedded store's.
-pub(super) const SQLITE: [Form; 5] = [
+pub(super) const SQLITE: [Form; 6] = [
     (1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
     (2, "money", include_str!("../../migrations/sqlite/0002_money.sql")),
     (
@@ -31,9 +31,14 @@ pub(super) const SQLITE: [Form; 5] = [
         include_str!("../../migrations/sqlite/0004_counters.sql"),
     ),
     (5, "keys", include_str!("../../migrations/sqlite/0005_keys.sql")),
+    (
+        6,
+        "administration",
+        include_str!("../../migrations/sqlite/0006_administration.sql"),
+    ),
 ];
 
-const POSTGRES: [Form; 5] = [
+const POSTGRES: [Form; 6] = [
     (1, "init", include_str!("../../migrations/postgres/0001_init.sql")),
     (
         2,
@@ -51,6 +56,11 @@ const POSTGRES: [Form; 5] = [
         include_str!("../../migrations/postgres/0004_history.sql"),
     ),
     (5, "keys", include_str!("../../migrations/postgres/0005_keys.sql")),
+    (
+        6,
+        "administration",
+        include_str!("../../migrations/postgres/0006_administration.sql"),
+    ),
 ];
 
 /// Where a PostgreSQL notes which steps it has taken.

@@ -18,11 +18,16 @@ pub(crate) mod file;
 mod accounts;
 mod keys;
 mod limits;
+mod requests;
+mod drained;
+mod staff;
+mod audit;
 pub(crate) mod prices;
 mod revision;
 pub(crate) mod history;
 
 pub use accounts::AccountRow;
+pub use audit::{AuditPage, AuditRow, NewAudit};
 pub use directory::DataDirectory;
 pub use history::HistoryFault;
 pub use keys::{JwtVerifier, KeyRow, PreviousSecret};
@@ -30,7 +35,9 @@ pub use limits::LimitRow;
 pub(crate) use migrations::Form;
 pub use migrations::{Step, migrate, missing};
 pub use prices::PriceSource;
+pub use requests::{Decision, LimitRequestRow, RequestState};
 pub use revision::Changes;
+pub use staff::AdminTokenRow;
 pub use url::DatabaseUrl;
 
 use database::{Database, on};

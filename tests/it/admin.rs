@@ -2,6 +2,8 @@
 
 pub(crate) mod harness;
 mod refusals;
+mod staff;
+mod requests;
 mod resources;
 mod bill;
 mod changes;

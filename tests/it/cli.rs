@@ -448,23 +448,28 @@ fn bad_usage_ends_with_64_and_help_with_0() {
     Usage: farebox <COMMAND>
 
     Commands:
-      serve      Run the gateway
-      check      Check a configuration file and say everything that is wrong with it
-      count      Say how many prompt tokens request bodies have, by a model's tokenizer and chat template
-      migrate    Bring the PostgreSQL that replicas share to this version's form
-      simulate   Run a simulated engine: an engine, not a model, for a first look and for tests
-      account    Make and show accounts
-      key        Make, list, change, rotate and revoke API keys, and sign tokens with one
-      limit      Show and set how many requests an account may have in flight
-      credit     Give accounts credit
-      balance    Show an account's balance, what is held of it and what is left
-      price      Show and change what models cost
-      usage      Show what was used and what it costs
-      statement  Show an account's month: what it had, what it used, what it has
-      ledger     Check the ledger, and put right what was billed wrong
-      export     Show and steer what a receiver is told of entries
-      engine     Show the engines
-      help       Print this message or the help of the given subcommand(s)
+      serve        Run the gateway
+      check        Check a configuration file and say everything that is wrong with it
+      count        Say how many prompt tokens request bodies have, by a model's tokenizer and chat template
+      migrate      Bring the PostgreSQL that replicas share to this version's form
+      simulate     Run a simulated engine: an engine, not a model, for a first look and for tests
+      account      Make and show accounts
+      key          Make, list, change, rotate and revoke API keys, and sign tokens with one
+      limit        Show and set how many requests an account may have in flight
+      credit       Give accounts credit
+      balance      Show an account's balance, what is held of it and what is left
+      price        Show and change what models cost
+      usage        Show what was used and what it costs
+      statement    Show an account's month: what it had, what it used, what it has
+      ledger       Check the ledger, and put right what was billed wrong
+      export       Show and steer what a receiver is told of entries
+      engine       Show the engines
+      admin-token  Make, list and revoke the tokens of those who administer
+      audit        Show who changed what
+      in-flight    Show the requests that are being served
+      refusals     Show the last requests that were refused, and why
+      receipt      Show what became of a request, and how its cost was computed
+      help         Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help
@@ -706,7 +711,7 @@ fn the_documentation_leaves_nothing_out() {
             assert!(text.contains(&line), "{line}");
         }
     }
-    for (method, path, _) in farebox::http::admin::routes() {
+    for farebox::http::admin::Route { method, path, .. } in farebox::http::admin::routes() {
         assert!(text.contains(&format!("{method} {path}")), "{method} {path}");
     }
 }

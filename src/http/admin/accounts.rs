@@ -2,7 +2,8 @@
 
 use crate::admin_api::{AccountView, List, Money, NewAccount, when};
 use crate::admission::directory::Account;
-use crate::http::admin::change::Admin;
+use crate::http::admin::auth::Who;
+use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::read::{Body, Params};
 use crate::secrets::ACCOUNT_PREFIX;
@@ -20,6 +21,7 @@ const NAME_LIMIT_CHARS: usize = 100;
 /// `POST /admin/v1/accounts`
 pub async fn create(
     State(admin): State<Admin>,
+    who: Who,
     Body(new): Body<NewAccount>,
 ) -> Result<(StatusCode, Json<AccountView>), AdminError> {
     check_name(&new.name)?;
@@ -31,7 +33,7 @@ pub async fn create(
     }
     let app = Arc::clone(&admin.app);
     let account = admin
-        .change(async move {
+        .change(&who, "account.create", async move {
             let row = AccountRow::new(app.secrets.account_id(), new.name, app.clock.unix_ms());
             app.store
                 .create_account(&row)
@@ -40,7 +42,9 @@ pub async fn create(
                     StoreFault::NameTaken => AdminError::NameTaken(row.name.clone()),
                     other => AdminError::internal(other),
                 })?;
-            Ok(app.directory.add_account(row))
+            let account = app.directory.add_account(row);
+            let after = audited(&account);
+            Changed::of(account.id.to_string(), account).after(&after)
         })
         .await?;
     let created = view(&admin, &account, &BTreeMap::new());
@@ -74,16 +78,22 @@ pub async fn show(
 /// entries stay. Again is no fault.
 pub async fn close(
     State(admin): State<Admin>,
+    who: Who,
     Path(account): Path<String>,
 ) -> Result<Json<AccountView>, AdminError> {
     let account = find(&admin, &account, None)?;
     let (app, closed) = (Arc::clone(&admin.app), Arc::clone(&account));
     admin
-        .change(async move {
+        .change(&who, "account.close", async move {
+            if closed.is_closed() {
+                return Ok(Changed::nothing(()));
+            }
+            let before = audited(&closed);
             let stored = app.store.close_account(&closed.id, app.clock.unix_ms());
             stored.await.map_err(AdminError::internal)?;
             closed.close();
-            Ok(())
+            let after = audited(&closed);
+            Changed::of(closed.id.as_str(), ()).before(&before)?.after(&after)
         })
         .await?;
     let owed = owed_by_account(&admin).await?;
@@ -106,6 +116,11 @@ pub fn find(
             param,
             hint: "; `farebox account list` lists them",
         })
+}
+
+/// What the audit log has of an account.
+fn audited(account: &Account) -> serde_json::Value {
+    serde_json::json!({ "name": account.name, "closed": account.is_closed() })
 }
 
 /// A name is shown in tables, logs and bills, and has to be told from another by eye.

@@ -1,33 +1,96 @@
-//! The admin token stands before every route of the admin listener.
+//! Who asks the admin listener: known before every route of it, and held to the role that the route asks for.
 
 use crate::admission::directory::hash_secret;
+use crate::app::App;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::AdminError;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use crate::http::openai::edge::X_REQUEST_ID;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use farebox_domain::role::Role;
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// Lets a request through that carries the admin token.
-pub async fn require_token(
+/// The id and the name of whoever has the token that the operator gives at start.
+pub const ROOT: &str = "root";
+
+/// Somebody who administers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staff {
+    /// The token's id, `tok_...`, or [`ROOT`].
+    pub id: String,
+    /// Whose it is.
+    pub name: Arc<str>,
+    /// What may be done with it.
+    pub role: Role,
+}
+
+/// Whoever asks, and the id of the request: what the audit log has of both.
+#[derive(Debug, Clone)]
+pub struct Who {
+    /// Who asks.
+    pub staff: Staff,
+    /// The request's id, `req_...`: the answer has it in `x-request-id`.
+    pub request_id: String,
+}
+
+/// Lets a request through whose sender is known, and says to those behind who it is.
+pub async fn require_staff(
     State(admin): State<Admin>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, AdminError> {
-    if is_admin(request.headers(), &admin.app.admin_token_hash) {
-        Ok(next.run(request).await)
+    let staff = staff_of(&admin.app, request.headers())?;
+    let id = admin.app.secrets.admin_request_id(admin.app.clock.unix_ms());
+    let request_id = id.to_string();
+    let header = HeaderValue::from_str(&request_id);
+    request.extensions_mut().insert(Who { staff, request_id });
+    let mut response = next.run(request).await;
+    if let Ok(id) = header {
+        response.headers_mut().insert(X_REQUEST_ID.clone(), id);
+    }
+    Ok(response)
+}
+
+/// Lets a request through whose sender has this role or more.
+pub async fn require_role(State(least): State<Role>, who: Who, request: Request, next: Next) -> Response {
+    if who.staff.role.may(least) {
+        next.run(request).await
     } else {
-        Err(AdminError::WrongToken)
+        let has = who.staff.role;
+        AdminError::RoleTooLow { least, has }.into_response()
     }
 }
 
+/// Who asks: the one place that decides it.
+pub fn staff_of(app: &App, headers: &HeaderMap) -> Result<Staff, AdminError> {
+    let secret = bearer(headers).ok_or(AdminError::WrongToken)?;
+    staff_with(app, secret).ok_or(AdminError::WrongToken)
+}
+
+/// Whose admin token this is, if it holds now.
+pub fn staff_with(app: &App, secret: &str) -> Option<Staff> {
+    if is_root(secret, &app.admin_token_hash) {
+        return Some(Staff {
+            id: ROOT.into(),
+            name: ROOT.into(),
+            role: Role::Admin,
+        });
+    }
+    let token = app.admin_tokens.find(secret, app.clock.unix_ms())?;
+    Some(Staff {
+        id: token.id.clone(),
+        name: Arc::clone(&token.name),
+        role: token.role,
+    })
+}
+
 /// Compares hashes, in a time that does not tell how much of them is equal.
-fn is_admin(headers: &HeaderMap, expected: &[u8; 32]) -> bool {
-    let Some(token) = bearer(headers) else {
-        return false;
-    };
-    hash_secret(token).ct_eq(expected).into()
+fn is_root(secret: &str, expected: &[u8; 32]) -> bool {
+    hash_secret(secret).ct_eq(expected).into()
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -43,24 +106,39 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Who {
+    type Rejection = AdminError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AdminError> {
+        parts.extensions.get().cloned().ok_or(AdminError::WrongToken)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Staff {
+    type Rejection = AdminError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AdminError> {
+        Who::from_request_parts(parts, state).await.map(|who| who.staff)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
 
     fn allowed(values: &[&'static str]) -> bool {
         let mut headers = HeaderMap::new();
         for &value in values {
             headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
         }
-        is_admin(&headers, &hash_secret("secret"))
+        bearer(&headers).is_some_and(|secret| is_root(secret, &hash_secret("secret")))
     }
 
     #[test]
     fn an_empty_token_opens_nothing() {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer  "));
-        assert!(!is_admin(&headers, &hash_secret("")));
+        assert_eq!(bearer(&headers), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::telemetry::log;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use farebox_domain::role::Role;
 use std::fmt::Display;
 
 /// Why an administrator's request was refused.
@@ -14,6 +15,14 @@ pub enum AdminError {
     /// No token, or a wrong one: one text for both.
     #[error("the admin token is missing or wrong: send `Authorization: Bearer <admin token>`")]
     WrongToken,
+    /// A token whose role is not enough.
+    #[error("this asks for the role {least}, and your token has the role {has}")]
+    RoleTooLow {
+        /// The least that will do.
+        least: Role,
+        /// What the token has.
+        has: Role,
+    },
     /// A body, field or parameter that does not hold.
     #[error("{message}")]
     Invalid {
@@ -54,6 +63,14 @@ pub enum AdminError {
     /// The key that asks would give more than it has.
     #[error("{0}")]
     KeyNotAllowed(String),
+    /// A request for more that was decided before.
+    #[error("the request `{id}` is {state} already; a decision is made once")]
+    Decided {
+        /// Which.
+        id: String,
+        /// What was decided.
+        state: &'static str,
+    },
     /// A path that is not served.
     #[error("there is nothing at {0}; the admin API's routes are listed in docs/CLI.md")]
     UnknownPath(String),
@@ -83,6 +100,10 @@ pub enum Noun {
     Engine,
     /// A request in the ledger.
     Request,
+    /// An admin token.
+    Token,
+    /// An owner's request for a higher limit.
+    LimitRequest,
 }
 
 impl Display for Noun {
@@ -93,6 +114,8 @@ impl Display for Noun {
             Self::Model => "model",
             Self::Engine => "engine",
             Self::Request => "request",
+            Self::Token => "admin token",
+            Self::LimitRequest => "request for more",
         })
     }
 }
@@ -115,12 +138,13 @@ impl AdminError {
     fn status(&self) -> StatusCode {
         match self {
             Self::WrongToken => StatusCode::UNAUTHORIZED,
+            Self::RoleTooLow { .. } => StatusCode::FORBIDDEN,
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::KeyNotAllowed(_) => StatusCode::FORBIDDEN,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound { .. } | Self::UnknownPath(_) => StatusCode::NOT_FOUND,
-            Self::NameTaken(_) | Self::ReferenceTaken { .. } => StatusCode::CONFLICT,
+            Self::NameTaken(_) | Self::ReferenceTaken { .. } | Self::Decided { .. } => StatusCode::CONFLICT,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -129,6 +153,8 @@ impl AdminError {
     fn code(&self) -> &'static str {
         match self {
             Self::WrongToken => "invalid_admin_token",
+            Self::RoleTooLow { .. } => "role_not_allowed",
+            Self::Decided { .. } => "already_decided",
             Self::Invalid { .. } => "invalid_request_error",
             Self::KeyNotAllowed(_) => "key_not_allowed",
             Self::NotJson => "unsupported_media_type",
@@ -146,6 +172,13 @@ impl AdminError {
             Self::NotFound {
                 what: Noun::Request, ..
             } => "request_not_found",
+            Self::NotFound {
+                what: Noun::Token, ..
+            } => "token_not_found",
+            Self::NotFound {
+                what: Noun::LimitRequest,
+                ..
+            } => "limit_request_not_found",
             Self::NameTaken(_) => "name_taken",
             Self::ReferenceTaken { .. } => "reference_taken",
             Self::UnknownPath(_) => "unknown_url",

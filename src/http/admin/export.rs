@@ -2,7 +2,8 @@
 
 use crate::admin_api::when::{self, When};
 use crate::admin_api::{ExportBackfill, ExportChanged, ExportFailureView, ExportView, RefusedEventView};
-use crate::http::admin::change::Admin;
+use crate::http::admin::auth::Who;
+use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::AdminError;
 use crate::http::admin::read::Body;
 use crate::ledger::RefusedEvent;
@@ -51,17 +52,22 @@ fn refused_view((id, refused): (String, RefusedEvent)) -> RefusedEventView {
     }
 }
 
+fn noted(events: u64) -> Result<Changed<u64>, AdminError> {
+    Changed::of("export", events).after(&ExportChanged { events })
+}
+
 /// `POST /admin/v1/export/retry`
-pub async fn retry(State(admin): State<Admin>) -> Result<Json<ExportChanged>, AdminError> {
+pub async fn retry(State(admin): State<Admin>, who: Who) -> Result<Json<ExportChanged>, AdminError> {
     let queue = admin.app.export_queue.clone();
-    let retry = async move { queue.retry_refused().await.map_err(AdminError::internal) };
-    let events = admin.change(retry).await?;
+    let retry = async move { noted(queue.retry_refused().await.map_err(AdminError::internal)?) };
+    let events = admin.change(&who, "export.retry", retry).await?;
     Ok(Json(ExportChanged { events }))
 }
 
 /// `POST /admin/v1/export/backfill`
 pub async fn backfill(
     State(admin): State<Admin>,
+    who: Who,
     Body(wanted): Body<ExportBackfill>,
 ) -> Result<Json<ExportChanged>, AdminError> {
     let since = When::parse(&wanted.since).map_err(|fault| AdminError::invalid("since", fault))?;
@@ -72,13 +78,13 @@ pub async fn backfill(
     }
     let since_ms = since.ago(admin.app.clock.unix_ms());
     let queue = admin.app.export_queue.clone();
-    let backfill = async move { queue.backfill(since_ms).await.map_err(AdminError::internal) };
-    let events = admin.change(backfill).await?;
+    let backfill = async move { noted(queue.backfill(since_ms).await.map_err(AdminError::internal)?) };
+    let events = admin.change(&who, "export.backfill", backfill).await?;
     Ok(Json(ExportChanged { events }))
 }
 
 /// `POST /admin/v1/export/off`
-pub async fn off(State(admin): State<Admin>) -> Result<Json<ExportChanged>, AdminError> {
+pub async fn off(State(admin): State<Admin>, who: Who) -> Result<Json<ExportChanged>, AdminError> {
     if admin.app.exporter.is_some() {
         let message =
             "models.yaml names a receiver: take its `export` section out and start farebox again first"
@@ -89,8 +95,8 @@ pub async fn off(State(admin): State<Admin>) -> Result<Json<ExportChanged>, Admi
     let off = async move {
         let counts = queue.counts().await.map_err(AdminError::internal)?;
         queue.switch_off().await.map_err(AdminError::internal)?;
-        Ok(counts.pending.saturating_add(counts.refused))
+        noted(counts.pending.saturating_add(counts.refused))
     };
-    let events = admin.change(off).await?;
+    let events = admin.change(&who, "export.off", off).await?;
     Ok(Json(ExportChanged { events }))
 }

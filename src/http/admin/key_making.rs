@@ -4,7 +4,8 @@ use crate::admin_api::when::{self, When};
 use crate::admin_api::{KeyStatus, KeyView};
 use crate::admission::directory::{ApiKey, hash_secret};
 use crate::admission::hmac::verifier_of;
-use crate::http::admin::change::Admin;
+use crate::http::admin::auth::Who;
+use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::AdminError;
 use crate::http::admin::keys::not_found;
 use crate::store::{KeyRow, PreviousSecret};
@@ -25,47 +26,67 @@ pub struct Made {
 }
 
 /// Makes a key of `row`, whose id and hash are given here; `signs` says whether tokens can be signed with it.
-pub async fn make(admin: &Admin, mut row: KeyRow, signs: bool) -> Result<Made, AdminError> {
+pub async fn make(admin: &Admin, who: &Who, mut row: KeyRow, signs: bool) -> Result<Made, AdminError> {
     let app = Arc::clone(&admin.app);
     let secret = app.secrets.api_key();
     row.id = app.secrets.key_id();
     row.hash = hash_secret(&secret);
     row.jwt_verifier = signs.then(|| verifier_of(&secret));
     let key = admin
-        .change(async move {
+        .change(who, "key.create", async move {
             app.store.create_key(&row).await.map_err(AdminError::internal)?;
             let id = row.id.clone();
-            app.directory
+            let key = app
+                .directory
                 .add_key(row)
-                .ok_or_else(|| AdminError::internal(format!("{id} has no account")))
+                .ok_or_else(|| AdminError::internal(format!("{id} has no account")))?;
+            let after = view(&key, app.clock.unix_ms());
+            Changed::of(id.as_str(), key).after(&after)
         })
         .await?;
     Ok(Made { key, secret })
 }
 
-/// Changes a key, of what the store has of it; what `change` refuses changes nothing.
-pub async fn change<F>(admin: &Admin, id: KeyId, change: F) -> Result<Arc<ApiKey>, AdminError>
+/// Changes a key, of what the store has of it; what `change` refuses changes nothing. `by` is who does it, and what the
+/// audit log calls it.
+pub async fn change<F>(
+    admin: &Admin,
+    by: (&Who, &'static str),
+    id: KeyId,
+    change: F,
+) -> Result<Arc<ApiKey>, AdminError>
 where
     F: FnOnce(&mut KeyRow) -> Result<(), AdminError> + Send + 'static,
 {
     let app = Arc::clone(&admin.app);
     admin
-        .change(async move {
+        .change(by.0, by.1, async move {
+            let now_ms = app.clock.unix_ms();
+            let before = app.directory.key(&id).map(|key| view(&key, now_ms));
             let changed = app
                 .store
                 .change_key(&id, change)
                 .await
                 .map_err(AdminError::internal)?;
             let row = changed.ok_or_else(|| not_found(&id))??;
-            app.directory
+            let key = app
+                .directory
                 .add_key(row)
-                .ok_or_else(|| AdminError::internal(format!("{id} has no account")))
+                .ok_or_else(|| AdminError::internal(format!("{id} has no account")))?;
+            let after = view(&key, now_ms);
+            Changed::of(id.as_str(), key).before(&before)?.after(&after)
         })
         .await
 }
 
 /// Gives a key a new secret. The old one holds for so many seconds more, and what was before that ends at once.
-pub async fn rotate<F>(admin: &Admin, id: KeyId, overlap_seconds: u64, allowed: F) -> Result<Made, AdminError>
+pub async fn rotate<F>(
+    admin: &Admin,
+    who: &Who,
+    id: KeyId,
+    overlap_seconds: u64,
+    allowed: F,
+) -> Result<Made, AdminError>
 where
     F: FnOnce(&KeyRow) -> Result<(), AdminError> + Send + 'static,
 {
@@ -76,7 +97,7 @@ where
     let now_ms = admin.app.clock.unix_ms();
     let secret = admin.app.secrets.api_key();
     let (hash, verifier) = (hash_secret(&secret), verifier_of(&secret));
-    let key = change(admin, id, move |row| {
+    let key = change(admin, (who, "key.rotate"), id, move |row| {
         allowed(row)?;
         check_holds(row, now_ms)?;
         let until_ms = now_ms.saturating_add(overlap_seconds.saturating_mul(1000));
@@ -94,20 +115,23 @@ where
 }
 
 /// Ends a key at once. Again is no fault: it stays as revoked as it was.
-pub async fn revoke(admin: &Admin, id: KeyId) -> Result<Arc<ApiKey>, AdminError> {
+pub async fn revoke(admin: &Admin, who: &Who, id: KeyId) -> Result<Arc<ApiKey>, AdminError> {
     let app = Arc::clone(&admin.app);
     let now_ms = app.clock.unix_ms();
     admin
-        .change(async move {
+        .change(who, "key.revoke", async move {
             let key = app.directory.key(&id).ok_or_else(|| not_found(&id))?;
-            if key.revoked_at_ms().is_none() {
-                app.store
-                    .revoke_key(&id, now_ms)
-                    .await
-                    .map_err(AdminError::internal)?;
-                app.directory.revoke_key(&id, now_ms);
+            if key.revoked_at_ms().is_some() {
+                return Ok(Changed::nothing(key));
             }
-            Ok(key)
+            let before = view(&key, now_ms);
+            app.store
+                .revoke_key(&id, now_ms)
+                .await
+                .map_err(AdminError::internal)?;
+            app.directory.revoke_key(&id, now_ms);
+            let after = view(&key, now_ms);
+            Changed::of(id.as_str(), key).before(&before)?.after(&after)
         })
         .await
 }
@@ -186,10 +210,11 @@ fn read_net((number, text): (usize, &String)) -> Result<IpNet, AdminError> {
     })
 }
 
-/// When a key is to end: in so many seconds, at that time, or not by itself.
+/// When a key or a token (`what`) is to end: in so many seconds, at that time, or not by itself.
 pub fn read_expiry(
     in_seconds: Option<u64>,
     at: Option<&str>,
+    what: &str,
     now_ms: u64,
 ) -> Result<Option<u64>, AdminError> {
     let (field, ends_at_ms) = match (in_seconds, at) {
@@ -207,13 +232,13 @@ pub fn read_expiry(
     if ends_at_ms <= now_ms {
         return Err(AdminError::invalid(
             field,
-            "the key would be over already; give a time ahead",
+            format!("the {what} would be over already; give a time ahead"),
         ));
     }
     if ends_at_ms > when::latest_ms() {
         return Err(AdminError::invalid(
             field,
-            "this is beyond the year 9999; leave it out for a key without end",
+            format!("this is beyond the year 9999; leave it out for a {what} without end"),
         ));
     }
     Ok(Some(ends_at_ms))

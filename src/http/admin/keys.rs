@@ -3,6 +3,7 @@
 
 use crate::admin_api::{CreatedKey, KeyChange, KeyRotation, KeyView, List, NewKey};
 use crate::http::admin::accounts;
+use crate::http::admin::auth::Who;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::key_making::{self, Made, Said, make, read_expiry, view};
@@ -14,17 +15,19 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use farebox_domain::ids::KeyId;
 
-const NO_STORE: [(HeaderName, HeaderValue); 1] =
+/// An answer with a secret is kept by nobody on its way.
+pub const NO_STORE: [(HeaderName, HeaderValue); 1] =
     [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
 /// `POST /admin/v1/keys`
 pub async fn create(
     State(admin): State<Admin>,
+    who: Who,
     Body(new): Body<NewKey>,
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Json<CreatedKey>), AdminError> {
     accounts::check_name(&new.name)?;
     let now_ms = admin.app.clock.unix_ms();
-    let expires_at_ms = read_expiry(new.expires_in_seconds, new.expires_at.as_deref(), now_ms)?;
+    let expires_at_ms = read_expiry(new.expires_in_seconds, new.expires_at.as_deref(), "key", now_ms)?;
     let said = Said::read(
         new.scopes,
         new.allowed_models,
@@ -35,7 +38,7 @@ pub async fn create(
     let mut row = KeyRow::new(KeyId::from(""), account.id.clone(), new.name, [0; 32], now_ms);
     row.expires_at_ms = expires_at_ms;
     said.put_into(&mut row.rights);
-    let made = make(&admin, row, new.jwt).await?;
+    let made = make(&admin, &who, row, new.jwt).await?;
     Ok((StatusCode::CREATED, NO_STORE, Json(shown(made, now_ms))))
 }
 
@@ -57,15 +60,17 @@ pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<Lis
 /// `POST /admin/v1/keys/{key}/revoke`, `DELETE /admin/v1/keys/{key}`
 pub async fn revoke(
     State(admin): State<Admin>,
+    who: Who,
     Path(key): Path<String>,
 ) -> Result<Json<KeyView>, AdminError> {
-    let key = key_making::revoke(&admin, KeyId::from(key)).await?;
+    let key = key_making::revoke(&admin, &who, KeyId::from(key)).await?;
     Ok(Json(view(&key, admin.app.clock.unix_ms())))
 }
 
 /// `PATCH /admin/v1/keys/{key}`
 pub async fn change(
     State(admin): State<Admin>,
+    who: Who,
     Path(key): Path<String>,
     Body(wanted): Body<KeyChange>,
 ) -> Result<Json<KeyView>, AdminError> {
@@ -76,7 +81,7 @@ pub async fn change(
     let (in_seconds, at) = (wanted.expires_in_seconds, wanted.expires_at);
     let ends = in_seconds.is_some() || at.is_some();
     let at_text = at.as_ref().and_then(Option::as_deref);
-    let expires_at_ms = read_expiry(in_seconds, at_text, now_ms)?;
+    let expires_at_ms = read_expiry(in_seconds, at_text, "key", now_ms)?;
     let said = Said::read(
         wanted.scopes,
         wanted.allowed_models,
@@ -93,17 +98,18 @@ pub async fn change(
         said.put_into(&mut row.rights);
         Ok(())
     };
-    let key = key_making::change(&admin, KeyId::from(key), change).await?;
+    let key = key_making::change(&admin, (&who, "key.change"), KeyId::from(key), change).await?;
     Ok(Json(view(&key, now_ms)))
 }
 
 /// `POST /admin/v1/keys/{key}/rotate`
 pub async fn rotate(
     State(admin): State<Admin>,
+    who: Who,
     Path(key): Path<String>,
     Body(wanted): Body<KeyRotation>,
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<CreatedKey>), AdminError> {
-    let made = key_making::rotate(&admin, KeyId::from(key), wanted.overlap_seconds, |_| Ok(())).await?;
+    let made = key_making::rotate(&admin, &who, KeyId::from(key), wanted.overlap_seconds, |_| Ok(())).await?;
     Ok((NO_STORE, Json(shown(made, admin.app.clock.unix_ms()))))
 }
 

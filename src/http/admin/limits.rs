@@ -3,13 +3,16 @@
 use crate::admin_api::{LimitChange, LimitsView, ModelLimitView};
 use crate::admission::concurrency::{GateReading, ModelReading};
 use crate::admission::directory::Account;
+use crate::app::App;
 use crate::http::admin::accounts;
-use crate::http::admin::change::Admin;
+use crate::http::admin::auth::Who;
+use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::read::{Body, Params};
 use axum::Json;
 use axum::extract::{Path, State};
 use farebox_domain::ids::ModelId;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// `GET /admin/v1/accounts/{account}/limits`
@@ -26,6 +29,7 @@ pub async fn show(
 /// `PUT /admin/v1/accounts/{account}/limits`. It holds for the very next request, and cuts none in flight.
 pub async fn set(
     State(admin): State<Admin>,
+    who: Who,
     Path(account): Path<String>,
     Body(wanted): Body<LimitChange>,
 ) -> Result<Json<LimitsView>, AdminError> {
@@ -38,11 +42,15 @@ pub async fn set(
     let limit = wanted.concurrent_requests;
     let (app, changed) = (Arc::clone(&admin.app), Arc::clone(&account));
     admin
-        .change(async move {
+        .change(&who, "limits.set", async move {
+            let before = audited(&app, &changed);
             let stored = app.store.set_concurrency(&changed.id, model.as_ref(), limit);
             stored.await.map_err(AdminError::internal)?;
             changed.gate.set_limit(model.as_ref(), limit);
-            Ok(())
+            let after = audited(&app, &changed);
+            Changed::of(changed.id.as_str(), ())
+                .before(&before)?
+                .after(&after)
         })
         .await?;
     Ok(Json(view(&admin, &account)))
@@ -66,6 +74,23 @@ fn find_model(admin: &Admin, account: &Account, name: &str) -> Result<ModelId, A
             param: Some("model"),
             hint: " in models.yaml; give an id or an alias",
         })
+}
+
+/// What the audit log has of an account's limits: the numbers, and not what is in flight.
+pub fn audited(app: &App, account: &Account) -> Value {
+    let reading = account
+        .gate
+        .read(app.settings.catalog.limits().concurrent_requests);
+    let own = reading
+        .models
+        .into_iter()
+        .filter_map(|of_model| Some((of_model.model.to_string(), of_model.limit?.into())));
+    let models: serde_json::Map<String, Value> = own.collect();
+    json!({
+        "concurrent_requests": reading.limit,
+        "is_default": !reading.limit_is_own,
+        "models": models,
+    })
 }
 
 fn view(admin: &Admin, account: &Account) -> LimitsView {

@@ -4,7 +4,8 @@ use crate::admin_api::{List, NewPrice, PriceSet, PriceStatus, PriceVersionView, 
 use crate::app::App;
 use crate::config;
 use crate::engines::registry::ServedModel;
-use crate::http::admin::change::Admin;
+use crate::http::admin::auth::Who;
+use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::read::{Body, Params};
 use crate::store::{PriceSource, StoreFault};
@@ -46,6 +47,7 @@ pub async fn list(
 /// before keep their price.
 pub async fn set(
     State(admin): State<Admin>,
+    who: Who,
     Body(new): Body<NewPrice>,
 ) -> Result<(StatusCode, Json<PriceSet>), AdminError> {
     let served = find(&admin.app, &new.model)?;
@@ -53,7 +55,7 @@ pub async fn set(
     let price = read_price(&new.price, model.task, Some(model.context_length))?;
     let app = Arc::clone(&admin.app);
     let answer = admin
-        .change(async move {
+        .change(&who, "price.set", async move {
             // Read when nobody else changes anything, so that two which hold at once are in their order.
             let now_ms = app.clock.unix_ms();
             let from_ms = read_from(new.from.as_deref(), now_ms)?;
@@ -73,13 +75,19 @@ pub async fn set(
                 effective_at_ms: Some(from_ms),
                 price,
             };
-            Ok(PriceSet {
+            let answer = PriceSet {
                 set: view(id, &set, &current, now_ms),
                 before: view(id, &before, &current, now_ms),
-            })
+            };
+            let (before, after) = (json(&answer.before)?, json(&answer.set)?);
+            Changed::of(id.as_str(), answer).before(&before)?.after(&after)
         })
         .await?;
     Ok((StatusCode::CREATED, Json(answer)))
+}
+
+fn json(shown: &PriceVersionView) -> Result<Value, AdminError> {
+    serde_json::to_value(shown).map_err(AdminError::internal)
 }
 
 /// The model with this id or alias.

@@ -3,7 +3,8 @@
 use crate::admin_api::{Money, NewRefund, RefundView};
 use crate::app::App;
 use crate::bill::show_adjustment;
-use crate::http::admin::change::Admin;
+use crate::http::admin::auth::Who;
+use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::read::Body;
 use crate::http::admin::spending;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 /// `POST /admin/v1/ledger/refunds`
 pub async fn refund(
     State(admin): State<Admin>,
+    who: Who,
     Body(new): Body<NewRefund>,
 ) -> Result<Json<RefundView>, AdminError> {
     let request = RequestId::parse(&new.request).map_err(|fault| AdminError::invalid("request", fault))?;
@@ -40,7 +42,14 @@ pub async fn refund(
         })?;
     let app = Arc::clone(&admin.app);
     let booked = admin
-        .book(async move { book(&app, &entry, usd, &new).await })
+        .book(&who, "ledger.refund", async move {
+            let shown = book(&app, &entry, usd, &new).await?;
+            if !shown.booked {
+                return Ok(Changed::nothing(shown));
+            }
+            let after = serde_json::to_value(&shown.refund).map_err(AdminError::internal)?;
+            Changed::of(entry.id.to_string(), shown).after(&after)
+        })
         .await?;
     Ok(Json(booked))
 }

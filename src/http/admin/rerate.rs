@@ -5,7 +5,8 @@
 
 use crate::admin_api::{Money, NewRerate, PriceView, RerateRow, RerateView, when};
 use crate::app::App;
-use crate::http::admin::change::Admin;
+use crate::http::admin::auth::Who;
+use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::AdminError;
 use crate::http::admin::read::Body;
 use crate::http::admin::{prices, spending};
@@ -23,6 +24,7 @@ use std::sync::Arc;
 /// `POST /admin/v1/ledger/rerate`
 pub async fn run(
     State(admin): State<Admin>,
+    who: Who,
     Body(new): Body<NewRerate>,
 ) -> Result<Json<RerateView>, AdminError> {
     let asked = read(&admin.app, &new).await?;
@@ -35,7 +37,7 @@ pub async fn run(
     spending::check_text("reference", &reference, 1, spending::REFERENCE_LIMIT_CHARS)?;
     spending::check_text("note", &new.note, 0, spending::NOTE_LIMIT_CHARS)?;
     let booked = admin
-        .book(async move {
+        .book(&who, "ledger.rerate", async move {
             let kept = keep(&app, &reference, &new, asked).await?;
             let booking = Booking {
                 version: kept.version,
@@ -48,7 +50,9 @@ pub async fn run(
             let found = rerate(&*app.ledger, &asked, Some(&booking))
                 .await
                 .map_err(refuse)?;
-            view(&app, asked, found, Some(kept.version))
+            let model = asked.model.clone();
+            let shown = view(&app, asked, found, Some(kept.version))?;
+            Changed::of(model.as_str(), shown).after(&new)
         })
         .await?;
     Ok(Json(booked))

@@ -33,7 +33,8 @@ pub async fn models(State(admin): State<Admin>) -> Json<List<ModelView>> {
     Json(List { data })
 }
 
-fn engine_view(engine: &Arc<Engine>) -> EngineView {
+/// An engine as it is shown.
+pub fn engine_view(engine: &Arc<Engine>) -> EngineView {
     let status = match engine.health.standing() {
         Standing::Unknown => "unknown",
         Standing::Up => "up",
@@ -46,6 +47,8 @@ fn engine_view(engine: &Arc<Engine>) -> EngineView {
         status: status.into(),
         in_flight: engine.in_flight(),
         max_concurrent: engine.max_concurrent,
+        drained: engine.is_drained(),
+        errors: engine.errors(),
     }
 }
 

@@ -9,7 +9,8 @@ use crate::admission::directory::Account;
 use crate::admission::wallet::MonthReading;
 use crate::app::App;
 use crate::bill::show_adjustment;
-use crate::http::admin::change::Admin;
+use crate::http::admin::auth::Who;
+use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::AdminError;
 use crate::http::admin::read::{Body, Params};
 use crate::http::admin::{accounts, keys};
@@ -20,6 +21,7 @@ use farebox_domain::ids::KeyId;
 use farebox_domain::ledger::{Adjustment, AdjustmentKind};
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Characters of a reference.
@@ -30,6 +32,7 @@ pub const NOTE_LIMIT_CHARS: usize = 1000;
 /// `POST /admin/v1/accounts/{account}/credit`. The first credit of an account that has no ceiling makes it prepaid.
 pub async fn credit(
     State(admin): State<Admin>,
+    who: Who,
     Path(account): Path<String>,
     Body(new): Body<NewCredit>,
 ) -> Result<Json<CreditView>, AdminError> {
@@ -42,7 +45,7 @@ pub async fn credit(
     check_text("note", &new.note, 0, NOTE_LIMIT_CHARS)?;
     let (app, of) = (Arc::clone(&admin.app), Arc::clone(&account));
     let booked = admin
-        .change(async move {
+        .change(&who, "account.credit", async move {
             let now_ms = app.clock.unix_ms();
             let credit = Adjustment {
                 id: app.secrets.adjustment_id(now_ms),
@@ -60,7 +63,10 @@ pub async fn credit(
                 set_postpaid(&app, &of, Some(Picodollars::ZERO)).await?;
             }
             announce(&app, &booked);
-            Ok(!booked.is_empty())
+            let Some(credit) = booked.first() else {
+                return Ok(Changed::nothing(false));
+            };
+            Changed::of(of.id.as_str(), true).after(&show_adjustment(credit))
         })
         .await?;
     let balance = balance_of(&admin.app, &account);
@@ -103,6 +109,7 @@ pub async fn adjustments(
 /// `PUT /admin/v1/accounts/{account}/spending`. It holds for the very next request.
 pub async fn set(
     State(admin): State<Admin>,
+    who: Who,
     Path(account): Path<String>,
     Body(wanted): Body<SpendingChange>,
 ) -> Result<Json<BalanceView>, AdminError> {
@@ -120,7 +127,8 @@ pub async fn set(
     }
     let (app, of) = (Arc::clone(&admin.app), Arc::clone(&account));
     admin
-        .change(async move {
+        .change(&who, "account.spending", async move {
+            let before = audited(&app, &of);
             if let Some(limit) = postpaid {
                 set_postpaid(&app, &of, limit).await?;
             }
@@ -129,7 +137,8 @@ pub async fn set(
                 stored.await.map_err(AdminError::internal)?;
                 of.wallet.set_monthly_limit(limit);
             }
-            Ok(())
+            let after = audited(&app, &of);
+            Changed::of(of.id.as_str(), ()).before(&before)?.after(&after)
         })
         .await?;
     Ok(Json(balance_of(&admin.app, &account)))
@@ -138,6 +147,7 @@ pub async fn set(
 /// `PUT /admin/v1/keys/{key}/spending`
 pub async fn set_key(
     State(admin): State<Admin>,
+    who: Who,
     Path(key): Path<String>,
     Body(wanted): Body<KeySpendingChange>,
 ) -> Result<Json<KeySpendingView>, AdminError> {
@@ -149,11 +159,18 @@ pub async fn set_key(
         .transpose()?;
     let (app, of) = (Arc::clone(&admin.app), Arc::clone(&key));
     admin
-        .change(async move {
+        .change(&who, "key.spending", async move {
+            let month = Month::of_ms(app.clock.unix_ms());
+            let monthly = || {
+                let reading = of.account.wallet.read_key(&of.id, month);
+                json!({ "monthly": reading.limit.map(Money) })
+            };
+            let before = monthly();
             let stored = app.store.set_key_monthly_limit(&of.id, limit);
             stored.await.map_err(AdminError::internal)?;
             of.account.wallet.set_key_monthly_limit(&of.id, limit);
-            Ok(())
+            let after = monthly();
+            Changed::of(of.id.as_str(), ()).before(&before)?.after(&after)
         })
         .await?;
     let month = Month::of_ms(admin.app.clock.unix_ms());
@@ -162,6 +179,15 @@ pub async fn set_key(
         key: key.id.clone(),
         account: key.account.id.clone(),
     }))
+}
+
+/// What the audit log has of an account's ceilings.
+fn audited(app: &App, account: &Account) -> Value {
+    let reading = account.wallet.read(Month::of_ms(app.clock.unix_ms()));
+    json!({
+        "postpaid": reading.credit_limit.map(Money),
+        "monthly": reading.month.limit.map(Money),
+    })
 }
 
 async fn set_postpaid(app: &App, account: &Account, limit: Option<Picodollars>) -> Result<(), AdminError> {

@@ -6,6 +6,7 @@ use crate::http::error::{response_of, status_of};
 use crate::http::peer::Sender;
 use crate::pipeline::Arrival;
 use crate::pipeline::authenticate::{Caller, authenticate};
+use crate::telemetry::refusals::{Asked, Refused};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use farebox_domain::ids::RequestId;
@@ -97,7 +98,27 @@ pub fn refuse(
     route: &str,
     refusal: &Refusal,
 ) -> Response<Body> {
+    refuse_known(app, id, client, route, refusal, Asked::default())
+}
+
+/// Answers whoever asked for this with a refusal, and tells of it once.
+pub fn refuse_known(
+    app: &App,
+    id: RequestId,
+    client: Option<&str>,
+    route: &str,
+    refusal: &Refusal,
+    asked: Asked,
+) -> Response<Body> {
     let status = status_of(refusal).as_u16();
+    app.refusals.put(Refused {
+        at_ms: app.clock.unix_ms(),
+        id,
+        asked,
+        status,
+        code: refusal.code(),
+        message: refusal.words_of_ours().map(|words| words.to_string()),
+    });
     app.metrics.refused(status, refusal.code());
     app.pipeline
         .request_log

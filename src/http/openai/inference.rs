@@ -8,6 +8,7 @@ use crate::pipeline::authenticate::authenticate;
 use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::settle::Receipt;
 use crate::pipeline::{self, Answer, Arrival};
+use crate::telemetry::refusals::Asked;
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Request, Response, header};
@@ -29,8 +30,9 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
     let (arrival, id_holds) = edge::arrival(app, request.headers());
     let (id, client) = (arrival.id, arrival.client_request_id.clone());
     let (head, mut body) = request.into_parts();
+    let mut asked = Asked::default();
     let answered = match id_holds {
-        Ok(()) => answer(app, endpoint, arrival, &head, &mut body).await,
+        Ok(()) => answer(app, endpoint, arrival, &head, &mut body, &mut asked).await,
         Err(refusal) => Err(refusal),
     };
     let mut response = match answered {
@@ -40,7 +42,7 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
             if !matches!(refusal, Refusal::RequestTimeout(_)) {
                 body::discard(&head.headers, &mut body).await;
             }
-            return edge::refuse(app, id, client.as_deref(), endpoint.as_str(), &refusal);
+            return edge::refuse_known(app, id, client.as_deref(), endpoint.as_str(), &refusal, asked);
         }
     };
     let headers = response.headers_mut();
@@ -58,16 +60,22 @@ async fn answer(
     arrival: Arrival,
     head: &Parts,
     body: &mut Body,
+    asked: &mut Asked,
 ) -> Result<Answer, Refusal> {
     if app.draining.is_cancelled() {
         return Err(Refusal::ShuttingDown);
     }
     let headers = &head.headers;
     let from = address_of(app, headers, &head.extensions);
-    let caller = authenticate(&app.directory, headers, from, app.clock.unix_ms())?.needs(Scope::Inference)?;
+    let caller = authenticate(&app.directory, headers, from, app.clock.unix_ms())?;
+    asked.account = Some(caller.key.account.id.clone());
+    asked.key = Some(caller.key.id.clone());
+    let caller = caller.needs(Scope::Inference)?;
     let server = &app.settings.server;
     let bytes = body::read(headers, body, server.body_limit_bytes, server.body_timeout).await?;
     let request = InferenceRequest::read(endpoint, bytes)?;
+    let served = app.registry.find(&request.model);
+    asked.model = served.map(|served| served.model.id.clone());
     pipeline::serve(&app.pipeline, &caller, arrival, request).await
 }
 

@@ -3,6 +3,7 @@
 use crate::admission::directory::ApiKey;
 use crate::app::App;
 use crate::bill::BillFault;
+use crate::http::admin::auth::{Staff, Who};
 use crate::http::openai::edge;
 use crate::http::peer::address_of;
 use crate::pipeline::Arrival;
@@ -15,6 +16,7 @@ use axum::http::{HeaderValue, Response, header};
 use farebox_domain::ids::AccountId;
 use farebox_domain::key::Scope;
 use farebox_domain::refusal::Refusal;
+use farebox_domain::role::Role;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -53,6 +55,19 @@ impl Asking {
     /// The account that the key is of.
     pub fn account(&self) -> &AccountId {
         &self.key.account.id
+    }
+
+    /// Who it is to the audit log: the key.
+    pub fn who(&self) -> Who {
+        Who {
+            staff: Staff {
+                id: self.key.id.as_str().into(),
+                name: self.key.name.as_str().into(),
+                // No route of the administrators' is opened by it.
+                role: Role::Viewer,
+            },
+            request_id: self.arrival.id.to_string(),
+        }
     }
 
     /// The answer, with its ids.

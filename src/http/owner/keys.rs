@@ -106,7 +106,7 @@ pub async fn created(app: &Arc<App>, asking: &Asking, bytes: &[u8]) -> Result<Re
     let now_ms = app.clock.unix_ms();
     check_counts_apart(own, now_ms)?;
     let expires_at_ms =
-        read_expiry(new.expires_in_seconds, new.expires_at.as_deref(), now_ms)?.or(own.expires_at_ms);
+        read_expiry(new.expires_in_seconds, new.expires_at.as_deref(), "key", now_ms)?.or(own.expires_at_ms);
     check_ends(own, expires_at_ms)?;
     let of_default = Scopes::default().iter();
     let said = Said::read(
@@ -130,7 +130,7 @@ pub async fn created(app: &Arc<App>, asking: &Asking, bytes: &[u8]) -> Result<Re
         rights,
         ..KeyRow::new(KeyId::from(""), account, new.name, [0; 32], now_ms)
     };
-    let made = make(&Admin::new(Arc::clone(app)), row, new.jwt).await?;
+    let made = make(&Admin::new(Arc::clone(app)), &asking.who(), row, new.jwt).await?;
     Ok(shown(made, now_ms, StatusCode::CREATED))
 }
 
@@ -157,14 +157,21 @@ pub async fn rotated(
         check_rights(&own, &row.rights)
     };
     let admin = Admin::new(Arc::clone(app));
-    let made = key_making::rotate(&admin, key.id.clone(), wanted.overlap_seconds, allowed).await?;
+    let made = key_making::rotate(
+        &admin,
+        &asking.who(),
+        key.id.clone(),
+        wanted.overlap_seconds,
+        allowed,
+    )
+    .await?;
     Ok(shown(made, now_ms, StatusCode::OK))
 }
 
 /// Ends a key of the account.
 pub async fn revoked(app: &Arc<App>, asking: &Asking, key: String) -> Result<Response<Body>, AdminError> {
     let key = of_account(app, asking, key)?;
-    let key = key_making::revoke(&Admin::new(Arc::clone(app)), key.id.clone()).await?;
+    let key = key_making::revoke(&Admin::new(Arc::clone(app)), &asking.who(), key.id.clone()).await?;
     Ok(json(&view(&key, app.clock.unix_ms())))
 }
 

@@ -2,8 +2,8 @@
 //! account. A key sees its own account and nothing else: what is another account's is answered like what is not there.
 //!
 //! - `asking` lets the caller in and gives every answer its ids; `params` reads queries;
-//! - one file for each resource: `receipts`, `organization` (OpenAI's usage and costs), `entries`, `account`,
-//!   `keys`.
+//! - one file for each resource: `receipts`, `organization` (OpenAI's usage and costs), `entries`, `account`, `keys`, `asks`
+//!   (for a higher limit).
 
 mod asking;
 mod params;
@@ -12,6 +12,7 @@ mod organization;
 mod entries;
 mod account;
 mod keys;
+mod asks;
 
 use crate::app::App;
 use axum::routing::{MethodRouter, delete, get, post};
@@ -37,6 +38,8 @@ pub fn routes() -> Vec<Route> {
         ),
         ("GET", "/organization/costs", get(organization::costs)),
         ("GET", "/me/balance", get(account::balance)),
+        ("POST", "/me/rate_limit/request", post(asks::create)),
+        ("GET", "/me/rate_limit/requests", get(asks::list)),
         ("GET", "/me/entries", get(entries::list)),
         ("GET", "/me/statements/{month}", get(account::statement_page)),
         ("GET, POST", "/me/keys", get(keys::list).post(keys::create)),

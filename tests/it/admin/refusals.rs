@@ -3,12 +3,16 @@
 use super::harness::{Gateway, TOKEN};
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
-use farebox::http::admin::routes;
+use farebox::http::admin::{Route, routes};
 
-fn filled(path: &str) -> String {
+pub(crate) fn filled(path: &str) -> String {
     path.replace("{account}", "acct_0")
         .replace("{key}", "key_0")
         .replace("{month}", "2026-11")
+        .replace("{token}", "tok_0")
+        .replace("{engine}", "vllm-b")
+        .replace("{request}", "ask_0")
+        .replace("{request_id}", "req_0")
 }
 
 fn with_authorization(method: &str, path: &str, authorization: Option<&str>) -> Request<Body> {
@@ -23,7 +27,7 @@ fn with_authorization(method: &str, path: &str, authorization: Option<&str>) -> 
 async fn every_route_wants_the_token_and_tells_a_stranger_nothing() {
     let gateway = Gateway::start().await;
     let nowhere = [("GET", "/admin/v1/nothing"), ("DELETE", "/metrics"), ("GET", "/")];
-    let served = routes().into_iter().map(|(method, path, _)| (method, path));
+    let served = routes().into_iter().map(|route| (route.method, route.path));
     let mut told = std::collections::BTreeSet::new();
     for (method, path) in served.chain(nowhere) {
         for authorization in [
@@ -65,7 +69,7 @@ async fn every_route_wants_the_token_and_tells_a_stranger_nothing() {
 #[tokio::test]
 async fn every_route_that_is_listed_is_served() {
     let gateway = Gateway::start().await;
-    for (method, path, _) in routes() {
+    for Route { method, path, .. } in routes() {
         let answer = gateway.ask(method, &filled(path), "").await;
         let is_missing =
             !answer.status.is_success() && ["unknown_url", "method_not_allowed"].contains(&&*answer.code());

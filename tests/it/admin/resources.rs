@@ -272,6 +272,8 @@ async fn engines_models_and_metrics_are_shown_without_urls() {
     {
       "data": [
         {
+          "drained": false,
+          "errors": 0,
           "in_flight": 0,
           "kind": "vllm",
           "max_concurrent": 64,

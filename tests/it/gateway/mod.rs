@@ -7,6 +7,7 @@ mod drain;
 mod edge;
 mod forwarding;
 mod receipt;
+mod watched;
 mod money;
 mod reconcile;
 pub(crate) mod prices;

@@ -1,0 +1,116 @@
+//! `farebox limit requests|approve|decline`
+
+use crate::admin_api::{ApproveRequest, DeclineRequest, LimitRequestView, List};
+use crate::cli::client::AdminClient;
+use crate::cli::error::CliError;
+use crate::cli::table::{Align, Table, or_dash};
+use clap::Args;
+use reqwest::Method;
+use std::io::{self, Write};
+
+/// Arguments of `farebox limit requests`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only this account's: its id or name.
+    #[arg(long)]
+    pub account: Option<String>,
+    /// Those that were decided, too.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Arguments of `farebox limit approve`.
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// The request's id, `ask_...`.
+    pub request: String,
+    /// Requests in flight at once that are given, where it is not what was asked for.
+    #[arg(long, value_name = "N")]
+    pub concurrent_requests: Option<u32>,
+    /// What its owner is told.
+    #[arg(long, default_value = "")]
+    pub note: String,
+}
+
+/// Arguments of `farebox limit decline`.
+#[derive(Debug, Args)]
+pub struct DeclineArgs {
+    /// The request's id, `ask_...`.
+    pub request: String,
+    /// What its owner is told.
+    #[arg(long, default_value = "")]
+    pub note: String,
+}
+
+/// Shows them.
+pub async fn list(args: ListArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
+    let state = (!args.all).then_some("open");
+    let params = [("account", args.account.as_deref()), ("state", state)];
+    let answer = client.get_with(&["limit-requests"], &params).await?;
+    client.show(&answer, out, |list: &List<LimitRequestView>, out| {
+        listed(&list.data, out)
+    })
+}
+
+/// Approves one.
+pub async fn approve(args: ApproveArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
+    let body = ApproveRequest {
+        note: args.note,
+        concurrent_requests: args.concurrent_requests,
+    };
+    let path = ["limit-requests", &args.request, "approve"];
+    let answer = client.send_json(Method::POST, &path, &body).await?;
+    client.show(&answer, out, decided)
+}
+
+/// Declines one.
+pub async fn decline(args: DeclineArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
+    let body = DeclineRequest { note: args.note };
+    let path = ["limit-requests", &args.request, "decline"];
+    let answer = client.send_json(Method::POST, &path, &body).await?;
+    client.show(&answer, out, decided)
+}
+
+fn decided(request: &LimitRequestView, out: &mut dyn Write) -> io::Result<()> {
+    let (id, account) = (&request.id, &request.account_name);
+    match request.granted {
+        Some(granted) => writeln!(
+            out,
+            "Request {id} is approved: {account} may have {granted} requests in flight, from the very next on."
+        ),
+        None => writeln!(
+            out,
+            "Request {id} is declined: {account} may have {} requests in flight, as before.",
+            request.concurrent_requests
+        ),
+    }
+}
+
+fn listed(requests: &[LimitRequestView], out: &mut dyn Write) -> io::Result<()> {
+    if requests.is_empty() {
+        return writeln!(out, "Nobody asks for more.");
+    }
+    let mut table = Table::new([
+        ("ID", Align::Left),
+        ("ACCOUNT", Align::Left),
+        ("HAS", Align::Right),
+        ("ASKS FOR", Align::Right),
+        ("TOKENS A MINUTE", Align::Right),
+        ("STATE", Align::Left),
+        ("ASKED", Align::Left),
+        ("REASON", Align::Left),
+    ]);
+    for request in requests {
+        table.row([
+            request.id.clone(),
+            request.account_name.clone(),
+            request.concurrent_requests.to_string(),
+            request.rate_limit.to_string(),
+            or_dash(request.tpm_rate_limit),
+            request.state.clone(),
+            request.created_at.clone(),
+            request.reason.replace('\n', " "),
+        ]);
+    }
+    table.write(out)
+}
