@@ -64,6 +64,11 @@ pub(super) async fn spend_the_rest(
 }
 
 async fn booked_is_what_was_seen(database: &Database, seen: &[(RequestId, u64)]) {
+    booked_once(database, seen).await;
+    assert_eq!(leases(database).await, 0);
+}
+
+async fn booked_once(database: &Database, seen: &[(RequestId, u64)]) {
     let (entries, _) = crate::replicas::booked(database).await;
     let ids: HashSet<RequestId> = entries.iter().map(|entry| entry.id).collect();
     assert_eq!(ids.len(), seen.len(), "no more was booked, and no less");
@@ -74,7 +79,6 @@ async fn booked_is_what_was_seen(database: &Database, seen: &[(RequestId, u64)])
     );
     assert_eq!(booked, i128::from(asked) * TOKEN);
     verified(database).await;
-    assert_eq!(leases(database).await, 0);
 }
 
 async fn cut_at_random(seed: u64) {
@@ -285,7 +289,8 @@ async fn a_silent_database_hangs_nobody() {
     let url = proxies[0].url(database.url());
     let again = Gateway::start_in(&priced(&[&simulated.url]), data, Some(url), 5).await;
     again.stop().await;
-    booked_is_what_was_seen(&database, &seen).await;
+    // A question that was on its way when its process died may be answered after that: such a lease ends by its deadline.
+    booked_once(&database, &seen).await;
 }
 
 /// Somebody else has all of the server's connections.
