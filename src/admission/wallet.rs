@@ -58,7 +58,7 @@ struct State {
 /// What counts against one ceiling.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Meter {
-    /// Of a leased ceiling: since its limit was there, on this process.
+    /// Of a leased ceiling: what used up its lease, on this process. It stays when the limit goes and comes, as `granted` does.
     spent: Picodollars,
     held: Picodollars,
     /// What was granted of a leased ceiling and not given back, spent or not.
@@ -99,16 +99,6 @@ impl Monthly {
             self.meters.pop_first();
         }
         self.meters.entry(month).or_default()
-    }
-
-    /// What was spent before there was a ceiling used up no lease.
-    fn set_limit(&mut self, limit: Option<Picodollars>, leased: bool) {
-        if leased && self.limit.is_none() && limit.is_some() {
-            for meter in self.meters.values_mut() {
-                meter.spent = Picodollars::ZERO;
-            }
-        }
-        self.limit = limit;
     }
 }
 
@@ -354,29 +344,18 @@ impl Wallet {
 
     /// What the account may owe from now on; `None` is without a ceiling, zero is prepaid.
     pub fn set_credit_limit(&self, limit: Option<Picodollars>) {
-        let mut state = self.state.lock();
-        if state.leased && state.credit_limit.is_none() && limit.is_some() {
-            state.balance.spent = Picodollars::ZERO;
-        }
-        state.credit_limit = limit;
+        self.state.lock().credit_limit = limit;
     }
 
     /// What the account may spend in a month from now on.
     pub fn set_monthly_limit(&self, limit: Option<Picodollars>) {
-        let mut state = self.state.lock();
-        let leased = state.leased;
-        state.months.set_limit(limit, leased);
+        self.state.lock().months.limit = limit;
     }
 
     /// What a key may spend in a month from now on.
     pub fn set_key_monthly_limit(&self, key: &KeyId, limit: Option<Picodollars>) {
         let mut state = self.state.lock();
-        let leased = state.leased;
-        state
-            .keys
-            .entry(key.clone())
-            .or_default()
-            .set_limit(limit, leased);
+        state.keys.entry(key.clone()).or_default().limit = limit;
     }
 
     /// Money that no request moved: it adds to the balance, or takes away.
@@ -568,6 +547,31 @@ mod tests {
 
     fn usd(amount: i128) -> Picodollars {
         Picodollars::new(amount)
+    }
+
+    #[test]
+    fn a_limit_that_goes_and_comes_again_gives_no_lease_twice() {
+        let (wallet, key) = (Arc::new(Wallet::default()), KeyId::from("key"));
+        wallet.lease();
+        let set = |limit: Option<Picodollars>| {
+            wallet.set_credit_limit(limit);
+            wallet.set_monthly_limit(limit);
+            wallet.set_key_monthly_limit(&key, limit);
+        };
+        set(Some(usd(1_000)));
+        for ceiling in [
+            Ceiling::Balance,
+            Ceiling::AccountMonth(JANUARY),
+            Ceiling::KeyMonth(JANUARY),
+        ] {
+            wallet.grant(&key, ceiling, usd(100));
+        }
+        let hold = wallet.try_hold(payer(&key), usd(100), usd(100)).unwrap();
+        hold.settle(usd(100));
+        set(None);
+        set(Some(usd(1_000)));
+        assert_eq!(wallet.short_of(payer(&key), usd(1)).len(), 3);
+        assert!(wallet.try_hold(payer(&key), usd(1), usd(1)).is_err());
     }
 
     /// new-api#6609 (FACTS.md): fifty requests of 100 against 1,000.

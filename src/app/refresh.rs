@@ -55,7 +55,9 @@ async fn refresh_for_ever(app: &App) {
     }
 }
 
+/// While nobody makes a change here: what was read before it would overrule it, and take away a limit that was just set.
 async fn read_again(app: &App) -> Result<(), StoreFault> {
+    let _changing = app.changing.lock().await;
     let accounts = app.store.accounts().await?;
     let (keys, limits) = (app.store.keys().await?, app.store.limits().await?);
     app.directory.refresh(accounts, keys, limits);
