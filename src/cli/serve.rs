@@ -163,12 +163,14 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
     if args.demo {
         greet_demo(&app, listening).await?;
     }
+    // Whoever reads that it is ready may end it at once, and it is drained.
+    let told_to_end = told_to_end()?;
     let ready =
         serde_json::json!({ "listening": listening.to_string(), "admin": admin_listening.to_string() });
     writeln!(out, "{ready}")
         .and_then(|()| out.flush())
         .map_err(CliError::Output)?;
-    app.serve(public, admin, told_to_end()?).await;
+    app.serve(public, admin, told_to_end).await;
     stop.cancel();
     if let Some((_, engine)) = engine {
         engine
@@ -198,11 +200,13 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, CliError> {
     listener.local_addr().map_err(CliError::Runtime)
 }
 
+/// From this call on SIGINT and SIGTERM no longer end the process; they resolve what is returned.
 fn told_to_end() -> Result<impl Future<Output = ()>, CliError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
     Ok(async move {
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
+            _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
     })
