@@ -143,9 +143,13 @@ async fn the_ledger_holds_what_the_engines_counted_however_requests_end() {
     let gateway = Arc::into_inner(gateway).unwrap();
     let (app, _data) = gateway.stop().await;
 
-    let mut counts: HashMap<String, Vec<RequestCount>> = HashMap::new();
-    for count in engines.iter().flat_map(|each| each.engine.counts()) {
-        counts.entry(count.id.clone()).or_default().push(count);
+    // By the engine too: a slow one may have begun to answer before another was asked.
+    let mut counts: HashMap<(String, String), Vec<RequestCount>> = HashMap::new();
+    for (number, each) in engines.iter().enumerate() {
+        for count in each.engine.counts() {
+            let attempt = (count.id.clone(), format!("e{number}"));
+            counts.entry(attempt).or_default().push(count);
+        }
     }
     let (mut states, mut faults) = (HashMap::<&str, u64>::new(), Vec::new());
     let mut exact_leavings = 0;
@@ -165,9 +169,10 @@ async fn the_ledger_holds_what_the_engines_counted_however_requests_end() {
         if request.complete && !(request.finish_reason && entry.state == EntryState::Completed) {
             faults.push(format!("looked complete: {what}"));
         }
-        // Its last attempt is the one that answered.
+        // Of several attempts at the engine that answered it is the last.
+        let answered_by = entry.engine.as_ref().map(ToString::to_string).unwrap_or_default();
         let Some(count) = counts
-            .get(&entry.id.to_string())
+            .get(&(entry.id.to_string(), answered_by))
             .and_then(|counts| counts.iter().rfind(|c| c.status == 200))
         else {
             if entry.state == EntryState::Completed {
