@@ -210,6 +210,15 @@ pub enum KeyStatus {
 }
 
 impl KeyStatus {
+    /// Of a key or a token that was revoked and ends at these times, if any.
+    pub fn of(revoked_at_ms: Option<u64>, expires_at_ms: Option<u64>, now_ms: u64) -> Self {
+        match (revoked_at_ms, expires_at_ms) {
+            (Some(_), _) => Self::Revoked,
+            (None, Some(end)) if end <= now_ms => Self::Expired,
+            (None, _) => Self::Active,
+        }
+    }
+
     /// Its name in JSON and in tables.
     pub const fn as_str(self) -> &'static str {
         match self {

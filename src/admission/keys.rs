@@ -2,12 +2,12 @@
 
 use super::directory::{Account, KeyHash};
 use super::jwt::Unverified;
+use super::revocation::Revocation;
 use crate::store::{JwtVerifier, KeyRow};
 use farebox_domain::ids::{AccountId, KeyId};
 use farebox_domain::key::KeyRights;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An API key, without its secret. What is changed of it is a new one in its place: a request goes on with the one that
 /// it came with.
@@ -29,14 +29,11 @@ pub struct ApiKey {
     pub overlap_until_ms: Option<u64>,
     /// Whether its owner may sign tokens with it.
     pub signs_tokens: bool,
-    /// When it was revoked; `NOT_REVOKED` while it was not.
-    revoked_at_ms: Arc<AtomicU64>,
+    revocation: Arc<Revocation>,
 }
 
 /// Keys of one account with one name, of which one may have signed a token.
 const SIGNERS_AT_MOST: usize = 16;
-
-const NOT_REVOKED: u64 = u64::MAX;
 
 impl ApiKey {
     fn new(row: &KeyRow, account: Arc<Account>) -> Self {
@@ -49,7 +46,7 @@ impl ApiKey {
             rights: row.rights.clone(),
             overlap_until_ms: row.previous.as_ref().map(|previous| previous.until_ms),
             signs_tokens: row.jwt_verifier.is_some(),
-            revoked_at_ms: Arc::new(AtomicU64::new(row.revoked_at_ms.unwrap_or(NOT_REVOKED))),
+            revocation: Arc::new(Revocation::new(row.revoked_at_ms)),
         }
     }
 
@@ -67,12 +64,12 @@ impl ApiKey {
 
     /// When it was revoked, in milliseconds since 1970.
     pub fn revoked_at_ms(&self) -> Option<u64> {
-        Some(self.revoked_at_ms.load(Ordering::Acquire)).filter(|&at| at != NOT_REVOKED)
+        self.revocation.at_ms()
     }
 
     /// Ends it at once.
     pub(super) fn revoke(&self, at_ms: u64) {
-        self.revoked_at_ms.fetch_min(at_ms, Ordering::AcqRel);
+        self.revocation.revoke(at_ms);
     }
 
     /// Whether it opens anything.

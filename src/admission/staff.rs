@@ -1,14 +1,12 @@
 //! Who administers: every admin token, in memory, so that one that is revoked opens nothing from then on.
 
 use crate::admission::directory::{KeyHash, hash_secret};
+use crate::admission::revocation::Revocation;
 use crate::store::AdminTokenRow;
 use farebox_domain::role::Role;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-const NOT_REVOKED: u64 = u64::MAX;
 
 /// An admin token, without its secret.
 #[derive(Debug)]
@@ -23,13 +21,13 @@ pub struct AdminToken {
     pub created_at_ms: u64,
     /// When it ends, in milliseconds since 1970; `None` is never.
     pub expires_at_ms: Option<u64>,
-    revoked_at_ms: AtomicU64,
+    revocation: Revocation,
 }
 
 impl AdminToken {
     /// When it was revoked, in milliseconds since 1970.
     pub fn revoked_at_ms(&self) -> Option<u64> {
-        Some(self.revoked_at_ms.load(Ordering::Acquire)).filter(|&at| at != NOT_REVOKED)
+        self.revocation.at_ms()
     }
 
     /// Whether it opens anything at this time.
@@ -38,7 +36,7 @@ impl AdminToken {
     }
 
     fn revoke(&self, at_ms: u64) {
-        self.revoked_at_ms.fetch_min(at_ms, Ordering::AcqRel);
+        self.revocation.revoke(at_ms);
     }
 }
 
@@ -67,7 +65,7 @@ impl AdminTokens {
             role: row.role,
             created_at_ms: row.created_at_ms,
             expires_at_ms: row.expires_at_ms,
-            revoked_at_ms: AtomicU64::new(row.revoked_at_ms.unwrap_or(NOT_REVOKED)),
+            revocation: Revocation::new(row.revoked_at_ms),
         });
         self.0.write().insert(row.hash, Arc::clone(&token));
         token

@@ -231,32 +231,30 @@ impl InFlight {
 
     /// All of them, the oldest first.
     pub fn all(&self) -> Vec<Arc<Live>> {
-        let all = self.shards.iter().flat_map(|shard| {
-            let live: Vec<_> = shard.lock().values().cloned().collect();
-            live
-        });
-        let mut all: Vec<_> = all.collect();
+        let mut all: Vec<_> = self.each().collect();
         all.sort_by_key(|live| live.id);
         all
     }
 
     /// Those that have begun to answer.
     pub fn answering(&self) -> Vec<Arc<Live>> {
-        let all = self.shards.iter().flat_map(|shard| {
+        self.each()
+            .filter(|live| live.progress.lock().first_event_at.is_some())
+            .collect()
+    }
+
+    /// All of them, a shard at a time: none is locked while one of its requests is looked at.
+    fn each(&self) -> impl Iterator<Item = Arc<Live>> {
+        self.shards.iter().flat_map(|shard| {
             let live: Vec<_> = shard.lock().values().cloned().collect();
             live
-        });
-        all.filter(|live| live.progress.lock().first_event_at.is_some())
-            .collect()
+        })
     }
 
     /// Ends each of them: streams close with an error event.
     pub fn cut_all(&self) {
-        for shard in &self.shards {
-            let live: Vec<_> = shard.lock().values().cloned().collect();
-            for request in live {
-                request.cut();
-            }
+        for request in self.each() {
+            request.cut();
         }
     }
 }

@@ -246,11 +246,6 @@ pub fn read_expiry(
 
 /// A key as it is shown.
 pub fn view(key: &ApiKey, now_ms: u64) -> KeyView {
-    let status = match (key.revoked_at_ms(), key.expires_at_ms) {
-        (Some(_), _) => KeyStatus::Revoked,
-        (None, Some(end)) if end <= now_ms => KeyStatus::Expired,
-        (None, _) => KeyStatus::Active,
-    };
     let rights = &key.rights;
     let overlap_until_ms = key.overlap_until_ms.filter(|&until| now_ms < until);
     KeyView {
@@ -258,7 +253,7 @@ pub fn view(key: &ApiKey, now_ms: u64) -> KeyView {
         account: key.account.id.clone(),
         account_name: key.account.name.clone(),
         name: key.name.clone(),
-        status,
+        status: KeyStatus::of(key.revoked_at_ms(), key.expires_at_ms, now_ms),
         created_at: when::show(key.created_at_ms),
         expires_at: key.expires_at_ms.map(when::show),
         revoked_at: key.revoked_at_ms().map(when::show),

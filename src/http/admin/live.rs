@@ -9,7 +9,8 @@ use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::read::Params;
 use crate::http::admin::serving::engine_view;
-use crate::pipeline::watch::{Watched, watch};
+use crate::pipeline::in_flight::Live;
+use crate::pipeline::watch::{Watched, watch, watch_one};
 use crate::telemetry::refusals::Refused;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -54,9 +55,7 @@ pub async fn show_receipt(
     };
     let id = RequestId::parse(&request_id).map_err(|_| no_such())?;
     // Before the ledger: a request that ends between the two is then found there.
-    let live = watch(&admin.app.pipeline)
-        .into_iter()
-        .find(|watched| watched.live.id == id);
+    let live = watch_one(&admin.app.pipeline, id);
     let app = &admin.app;
     let booked = app.ledger.entry(id).await.map_err(AdminError::internal)?;
     if let Some(entry) = booked {
@@ -65,7 +64,12 @@ pub async fn show_receipt(
         return with_owner(&admin, entry.account, entry.engine, &shown);
     }
     let Watched { live, so_far, .. } = live.ok_or_else(no_such)?;
-    let shown = InFlightView {
+    with_owner(&admin, live.account.clone(), so_far.engine, &unfinished(&live))
+}
+
+/// The receipt of a request that has not ended: that it has not.
+pub fn unfinished(live: &Live) -> InFlightView {
+    InFlightView {
         object: "receipt".into(),
         status: "in_flight".into(),
         request_id: live.id,
@@ -75,8 +79,7 @@ pub async fn show_receipt(
         model: live.model.model.id.clone(),
         endpoint: live.endpoint.as_str().into(),
         price_version: live.price.version.0,
-    };
-    with_owner(&admin, live.account.clone(), so_far.engine, &shown)
+    }
 }
 
 fn with_owner(

@@ -37,7 +37,6 @@ pub mod live;
 use crate::app::App;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::AdminError;
-
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware;

@@ -3,6 +3,7 @@
 use crate::admin_api::{CreatedToken, KeyStatus, List, NewToken, StaffView, TokenView, when};
 use crate::admission::directory::hash_secret;
 use crate::admission::staff::AdminToken;
+use crate::app::App;
 use crate::http::admin::accounts;
 use crate::http::admin::auth::{ROOT, Staff, Who};
 use crate::http::admin::change::{Admin, Changed};
@@ -85,7 +86,7 @@ pub async fn revoke(
     let app = Arc::clone(&admin.app);
     let token = admin
         .change(&who, "token.revoke", async move {
-            let token = find(&app.admin_tokens.all(), &id)?;
+            let token = find(&app, &id)?;
             if token.revoked_at_ms().is_some() {
                 return Ok(Changed::nothing(token));
             }
@@ -101,9 +102,8 @@ pub async fn revoke(
     Ok(Json(view(&token, admin.app.clock.unix_ms())))
 }
 
-fn find(tokens: &[Arc<AdminToken>], id: &str) -> Result<Arc<AdminToken>, AdminError> {
-    let found = tokens.iter().find(|token| token.id == id).cloned();
-    found.ok_or_else(|| AdminError::NotFound {
+fn find(app: &App, id: &str) -> Result<Arc<AdminToken>, AdminError> {
+    app.admin_tokens.get(id).ok_or_else(|| AdminError::NotFound {
         what: Noun::Token,
         // A secret given by mistake is not said back.
         name: if id.starts_with(crate::secrets::ADMIN_TOKEN_PREFIX) {
@@ -117,16 +117,11 @@ fn find(tokens: &[Arc<AdminToken>], id: &str) -> Result<Arc<AdminToken>, AdminEr
 }
 
 fn view(token: &AdminToken, now_ms: u64) -> TokenView {
-    let status = match token.revoked_at_ms() {
-        Some(_) => KeyStatus::Revoked,
-        None if token.holds(now_ms) => KeyStatus::Active,
-        None => KeyStatus::Expired,
-    };
     TokenView {
         id: token.id.clone(),
         name: token.name.as_ref().into(),
         role: token.role,
-        status,
+        status: KeyStatus::of(token.revoked_at_ms(), token.expires_at_ms, now_ms),
         created_at: when::show(token.created_at_ms),
         expires_at: token.expires_at_ms.map(when::show),
         revoked_at: token.revoked_at_ms().map(when::show),

@@ -4,6 +4,7 @@ use crate::admission::directory::ApiKey;
 use crate::app::App;
 use crate::bill::BillFault;
 use crate::http::admin::auth::{Staff, Who};
+use crate::http::body;
 use crate::http::openai::edge;
 use crate::http::peer::address_of;
 use crate::pipeline::Arrival;
@@ -13,6 +14,7 @@ use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Response, header};
+use bytes::Bytes;
 use farebox_domain::ids::AccountId;
 use farebox_domain::key::Scope;
 use farebox_domain::refusal::Refusal;
@@ -48,6 +50,22 @@ impl Asking {
             Err(refusal) => {
                 let client = arrival.client_request_id.as_deref();
                 Err(edge::refuse(app, arrival.id, client, "read", &refusal))
+            }
+        }
+    }
+
+    /// The same for a request with a body, of which that of a refused one is thrown away.
+    pub async fn let_in(
+        app: &App,
+        head: &Parts,
+        body: &mut Body,
+        scope: Scope,
+    ) -> Result<Self, Response<Body>> {
+        match Self::by(app, head, scope) {
+            Ok(asking) => Ok(asking),
+            Err(refused) => {
+                body::discard(&head.headers, body).await;
+                Err(refused)
             }
         }
     }
@@ -100,6 +118,21 @@ impl FromRequestParts<Arc<App>> for Asking {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response<Body>> {
         Self::by(app, parts, Scope::Usage)
     }
+}
+
+/// Reads a body of at most so many bytes. One that is refused is thrown away, unless it was too slow already.
+pub async fn read_body(
+    app: &App,
+    head: &Parts,
+    body: &mut Body,
+    limit_bytes: usize,
+) -> Result<Bytes, Refusal> {
+    let within = app.settings.server.body_timeout;
+    let read = body::read(&head.headers, body, limit_bytes, within).await;
+    if matches!(&read, Err(refusal) if !matches!(refusal, Refusal::RequestTimeout(_))) {
+        body::discard(&head.headers, body).await;
+    }
+    read
 }
 
 /// An answer of JSON. Money is in it as text, or as a number's own digits.

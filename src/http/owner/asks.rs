@@ -5,8 +5,7 @@ use crate::admin_api::{LimitRequestView, List, NewLimitRequest};
 use crate::app::App;
 use crate::bill::BillFault;
 use crate::http::admin::requests::view;
-use crate::http::body;
-use crate::http::owner::asking::{Asking, json};
+use crate::http::owner::asking::{Asking, json, read_body};
 use crate::http::owner::params::{Params, invalid};
 use crate::store::{LimitRequestRow, RequestState};
 use axum::body::Body;
@@ -22,22 +21,13 @@ const REASON_LIMIT_CHARS: usize = 1000;
 /// Asks. Whoever has a request open waits until it is decided.
 pub async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
     let (head, mut body) = request.into_parts();
-    let asking = match Asking::by(&app, &head, Scope::Usage) {
+    let asking = match Asking::let_in(&app, &head, &mut body, Scope::Usage).await {
         Ok(asking) => asking,
-        Err(refused) => {
-            body::discard(&head.headers, &mut body).await;
-            return refused;
-        }
+        Err(refused) => return refused,
     };
-    let within = app.settings.server.body_timeout;
-    let answered = match body::read(&head.headers, &mut body, BODY_LIMIT_BYTES, within).await {
+    let answered = match read_body(&app, &head, &mut body, BODY_LIMIT_BYTES).await {
         Ok(bytes) => ask(&app, &asking, &bytes).await,
-        Err(refusal) => {
-            if !matches!(refusal, Refusal::RequestTimeout(_)) {
-                body::discard(&head.headers, &mut body).await;
-            }
-            Err(refusal)
-        }
+        Err(refusal) => Err(refusal),
     };
     asking.answer(&app, answered)
 }

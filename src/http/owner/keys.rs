@@ -12,8 +12,7 @@ use crate::http::admin::change::Admin;
 use crate::http::admin::error::AdminError;
 use crate::http::admin::key_making::{self, Made, Said, make, read_expiry, view};
 use crate::http::admin::read::read_json;
-use crate::http::body;
-use crate::http::owner::asking::{Asking, json};
+use crate::http::owner::asking::{Asking, json, read_body};
 use crate::store::KeyRow;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -67,18 +66,14 @@ where
     F: AsyncFnOnce(&Asking, &[u8]) -> Result<Response<Body>, AdminError>,
 {
     let (head, mut body) = request.into_parts();
-    let asking = match Asking::by(app, &head, Scope::Dashboard) {
+    let asking = match Asking::let_in(app, &head, &mut body, Scope::Dashboard).await {
         Ok(asking) => asking,
-        Err(refused) => {
-            body::discard(&head.headers, &mut body).await;
-            return refused;
-        }
+        Err(refused) => return refused,
     };
-    let within = app.settings.server.body_timeout;
     let read = if http_body::Body::is_end_stream(&body) {
         Ok(Default::default())
     } else {
-        body::read(&head.headers, &mut body, BODY_LIMIT_BYTES, within).await
+        read_body(app, &head, &mut body, BODY_LIMIT_BYTES).await
     };
     let answered = match read {
         Ok(bytes) => answer(&asking, &bytes)

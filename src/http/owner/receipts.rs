@@ -1,11 +1,9 @@
 //! `GET /v1/receipts/{request_id}` and DeepInfra's `POST /v1/request-costs` (FACTS.md).
 
-use crate::admin_api::bill::InFlightView;
-use crate::admin_api::when;
 use crate::app::App;
 use crate::bill::receipt::receipt;
-use crate::http::body;
-use crate::http::owner::asking::{Asking, json};
+use crate::http::admin::live::unfinished;
+use crate::http::owner::asking::{Asking, json, read_body};
 use crate::http::owner::params::Params;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -61,17 +59,7 @@ async fn find(app: &App, asking: &Asking, request_id: &str) -> Result<Response<B
             .map_err(|fault| asking.failed(&fault));
     }
     let live = live.ok_or_else(|| no_such_request(request_id))?;
-    Ok(json(&InFlightView {
-        object: "receipt".into(),
-        status: "in_flight".into(),
-        request_id: live.id,
-        client_request_id: live.client_request_id.clone(),
-        admitted_at: when::show(live.admitted_at_ms),
-        key: live.key.clone(),
-        model: live.model.model.id.clone(),
-        endpoint: live.endpoint.as_str().into(),
-        price_version: live.price.version.0,
-    }))
+    Ok(json(&unfinished(&live)))
 }
 
 fn no_such_request(id: &str) -> Refusal {
@@ -108,22 +96,13 @@ struct Cost {
 /// What some requests cost. Those that are not booked, or not this account's, are left out.
 pub async fn costs(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
     let (head, mut body) = request.into_parts();
-    let asking = match Asking::by(&app, &head, Scope::Usage) {
+    let asking = match Asking::let_in(&app, &head, &mut body, Scope::Usage).await {
         Ok(asking) => asking,
-        Err(refused) => {
-            body::discard(&head.headers, &mut body).await;
-            return refused;
-        }
+        Err(refused) => return refused,
     };
-    let within = app.settings.server.body_timeout;
-    let answered = match body::read(&head.headers, &mut body, BODY_LIMIT_BYTES, within).await {
+    let answered = match read_body(&app, &head, &mut body, BODY_LIMIT_BYTES).await {
         Ok(bytes) => costs_of(&app, &asking, &bytes).await,
-        Err(refusal) => {
-            if !matches!(refusal, Refusal::RequestTimeout(_)) {
-                body::discard(&head.headers, &mut body).await;
-            }
-            Err(refusal)
-        }
+        Err(refusal) => Err(refusal),
     };
     asking.answer(&app, answered)
 }
