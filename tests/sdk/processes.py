@@ -13,7 +13,8 @@ import urllib.request
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
-FAREBOX = Path(os.environ.get("FAREBOX_BIN", REPO / "target/debug/farebox")).resolve()
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target"))
+FAREBOX = Path(os.environ.get("FAREBOX_BIN", TARGET / "debug/farebox")).resolve()
 READY_WITHIN_S = 60
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
