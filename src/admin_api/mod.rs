@@ -524,6 +524,15 @@ pub struct ModelView {
     pub routing: String,
     /// Who serves it, and under which name.
     pub engines: Vec<DeploymentView>,
+    /// How many of them may be given requests now.
+    #[serde(default)]
+    pub usable_engines: u32,
+    /// Prompt tokens since the replica that is asked started.
+    #[serde(default)]
+    pub prompt_tokens: u64,
+    /// Those of them that were cached.
+    #[serde(default)]
+    pub cached_tokens: u64,
 }
 
 /// One engine that serves a model.
