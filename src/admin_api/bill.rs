@@ -6,10 +6,11 @@ use super::{Money, PriceView};
 use farebox_domain::ids::{AccountId, KeyId, ModelId, RequestId};
 use farebox_domain::tokens::Usage;
 use farebox_domain::units::{ServiceTier, Units};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A price of one unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnitPriceView {
     /// Whole picodollars for one.
     pub picodollars: String,
@@ -18,7 +19,7 @@ pub struct UnitPriceView {
 }
 
 /// Something that was used, and what it comes to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ItemView {
     /// `uncached_prompt_tokens`, `cached_prompt_tokens`, `completion_tokens`, or `as_booked`: a sum that the token
     /// counts and token prices alone do not make.
@@ -32,11 +33,12 @@ pub struct ItemView {
 }
 
 /// A price under its version, and since when it holds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct NamedPriceView {
     /// Its version: entries name it for ever.
     pub version: i64,
     /// Whose price.
+    #[schemars(with = "String")]
     pub model: ModelId,
     /// Since when it holds; `null` never by itself: past requests are corrected by it.
     pub holds_since: Option<String>,
@@ -45,17 +47,20 @@ pub struct NamedPriceView {
 }
 
 /// `GET /v1/me/entries`: a request as it was booked.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EntryView {
     /// farebox's id of it.
+    #[schemars(with = "String")]
     pub request_id: RequestId,
     /// The client's own.
     pub client_request_id: Option<String>,
     /// When it was admitted.
     pub admitted_at: String,
     /// With which key.
+    #[schemars(with = "String")]
     pub key: KeyId,
     /// Of which model.
+    #[schemars(with = "String")]
     pub model: ModelId,
     /// By which route.
     pub endpoint: String,
@@ -63,11 +68,14 @@ pub struct EntryView {
     pub state: String,
     /// The tokens.
     #[serde(flatten)]
+    #[schemars(with = "serde_json::Value")]
     pub usage: Usage,
     /// What is not a token.
     #[serde(default, skip_serializing_if = "Units::is_empty")]
+    #[schemars(with = "serde_json::Value")]
     pub units: Units,
     /// The tier that was served.
+    #[schemars(with = "String")]
     pub service_tier: ServiceTier,
     /// How the usage is known.
     pub usage_source: String,
@@ -84,7 +92,7 @@ pub struct EntryView {
 }
 
 /// `GET /v1/receipts/{request_id}` of a request that has ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ReceiptView {
     /// `receipt`
     pub object: String,
@@ -110,21 +118,24 @@ pub struct ReceiptView {
 }
 
 /// `GET /v1/receipts/{request_id}` of a request that has not ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct InFlightView {
     /// `receipt`
     pub object: String,
     /// `in_flight`
     pub status: String,
     /// farebox's id of it.
+    #[schemars(with = "String")]
     pub request_id: RequestId,
     /// The client's own.
     pub client_request_id: Option<String>,
     /// When it was admitted.
     pub admitted_at: String,
     /// With which key.
+    #[schemars(with = "String")]
     pub key: KeyId,
     /// Of which model.
+    #[schemars(with = "String")]
     pub model: ModelId,
     /// By which route.
     pub endpoint: String,
@@ -133,7 +144,7 @@ pub struct InFlightView {
 }
 
 /// Whether a statement can still change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// The month is not over.
@@ -145,9 +156,10 @@ pub enum Standing {
 }
 
 /// What one model came to by one route under one price version.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StatementLineView {
     /// Of which model.
+    #[schemars(with = "String")]
     pub model: ModelId,
     /// By which route.
     pub endpoint: String,
@@ -167,9 +179,10 @@ pub struct StatementLineView {
 }
 
 /// A month of an account.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StatementView {
     /// Whose.
+    #[schemars(with = "String")]
     pub account: AccountId,
     /// Its name.
     pub account_name: String,

@@ -4,11 +4,12 @@ use super::money::AdjustmentView;
 use super::{Money, PriceView};
 use farebox_domain::ids::{AccountId, ModelId};
 use farebox_domain::price::PriceVersion;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// `POST /admin/v1/ledger/rerate`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRerate {
     /// The model, by id or alias; one that is sold no more, by its id.
@@ -32,9 +33,10 @@ pub struct NewRerate {
 }
 
 /// What a corrected price changes, or has changed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RerateView {
     /// The model.
+    #[schemars(with = "String")]
     pub model: ModelId,
     /// The first moment.
     pub since: String,
@@ -43,6 +45,7 @@ pub struct RerateView {
     /// The corrected price.
     pub price: PriceView,
     /// The version under which it was booked; `null` where it is only shown.
+    #[schemars(with = "Option<i64>")]
     pub version: Option<PriceVersion>,
     /// The model's entries in that time.
     pub entries: u64,
@@ -59,10 +62,11 @@ pub struct RerateView {
 }
 
 /// Entries whose cost differs at the corrected price.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RerateRow {
     /// Whose; left out of the total.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub account: Option<AccountId>,
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,7 +82,7 @@ pub struct RerateRow {
 }
 
 /// `POST /admin/v1/ledger/refunds`. Either `usd` or `all`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRefund {
     /// The request: `req_...`
@@ -96,13 +100,14 @@ pub struct NewRefund {
 }
 
 /// A refund, and what its request comes to after it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RefundView {
     /// Whether it was booked now; `false` if its reference was there before.
     pub booked: bool,
     /// The refund.
     pub refund: AdjustmentView,
     /// Whose.
+    #[schemars(with = "String")]
     pub account: AccountId,
     /// What the request cost when it was booked.
     pub cost: Money,

@@ -1,10 +1,11 @@
 //! Keys: what is said to change one, to replace its secret, and to make one as an account's owner.
 
-use farebox_domain::key::{ModelGlob, Scopes};
+use farebox_domain::key::{ModelGlob, Scope, Scopes};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// `PATCH /admin/v1/keys/{key}`: what is not said stays as it is.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeyChange {
     /// 1 to 100 printable characters.
@@ -12,9 +13,11 @@ pub struct KeyChange {
     pub name: Option<String>,
     /// What it is for, all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "scopes")]
     pub scopes: Option<Scopes>,
     /// The models that it is for, as patterns; an empty list: every model.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<String>>")]
     pub allowed_models: Option<Vec<ModelGlob>>,
     /// Addresses and networks that it is used from; an empty list: from anywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,8 +38,13 @@ fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Resu
     T::deserialize(deserializer).map(Some)
 }
 
+/// What the OpenAPI document says of scopes.
+pub(super) fn scopes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "items": {"enum": Scope::ALL.map(Scope::as_str)}})
+}
+
 /// `POST /admin/v1/keys/{key}/rotate` and `POST /v1/me/keys/{key}/rotate`
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeyRotation {
     /// How long the secret that is replaced holds beside the new one; nothing: it ends at once.

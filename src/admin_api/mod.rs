@@ -30,25 +30,26 @@ pub use requests::{ApproveRequest, DeclineRequest, LimitRequestView, NewLimitReq
 pub use staff::{AuditListView, AuditView, CreatedToken, NewToken, StaffView, TokenView};
 
 use farebox_domain::money::Picodollars;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// Every answer that is a list.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct List<T> {
     /// What is listed.
     pub data: Vec<T>,
 }
 
 /// Every answer that is a refusal.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorAnswer {
     /// The refusal.
     pub error: ErrorBody,
 }
 
 /// Why a request was refused. All four fields are always there.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// What is wrong and what to do, for a person.
     pub message: String,
@@ -65,8 +66,10 @@ pub struct ErrorBody {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Money(pub Picodollars);
 
-#[derive(Serialize, Deserialize)]
+/// An amount of money: whole picodollars, and the same in USD.
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct MoneyText {
+    #[schemars(with = "String")]
     picodollars: Picodollars,
     usd: String,
 }
@@ -81,6 +84,16 @@ impl Serialize for Money {
     }
 }
 
+impl JsonSchema for Money {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Money".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        MoneyText::json_schema(generator)
+    }
+}
+
 impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         MoneyText::deserialize(deserializer).map(|text| Self(text.picodollars))
@@ -88,7 +101,7 @@ impl<'de> Deserialize<'de> for Money {
 }
 
 /// `POST /admin/v1/accounts`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAccount {
     /// 1 to 100 printable characters; no other account has it.
@@ -96,9 +109,10 @@ pub struct NewAccount {
 }
 
 /// An account.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AccountView {
     /// Its id.
+    #[schemars(with = "String")]
     pub id: AccountId,
     /// The operator's name for it.
     pub name: String,
@@ -118,7 +132,7 @@ pub struct AccountView {
 }
 
 /// `POST /admin/v1/keys`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
     /// Who pays for it: an account's id or name.
@@ -133,9 +147,11 @@ pub struct NewKey {
     pub expires_at: Option<String>,
     /// What it is for; `inference` and `usage` where it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "keys::scopes")]
     pub scopes: Option<Scopes>,
     /// The models that it is for, as patterns; none: every model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<String>>")]
     pub allowed_models: Option<Vec<ModelGlob>>,
     /// Addresses and networks that it is used from; none: from anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,7 +165,7 @@ pub struct NewKey {
 }
 
 /// A key that was just made: the only answer that has the secret.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedKey {
     /// The key.
     #[serde(flatten)]
@@ -159,11 +175,13 @@ pub struct CreatedKey {
 }
 
 /// A key, without its secret.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct KeyView {
     /// Its id.
+    #[schemars(with = "String")]
     pub id: KeyId,
     /// Who pays for it.
+    #[schemars(with = "String")]
     pub account: AccountId,
     /// That account's name.
     pub account_name: String,
@@ -179,9 +197,11 @@ pub struct KeyView {
     pub revoked_at: Option<String>,
     /// What it is for.
     #[serde(default)]
+    #[schemars(schema_with = "keys::scopes")]
     pub scopes: Scopes,
     /// The models that it is for, as patterns; none: every model.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub allowed_models: Vec<ModelGlob>,
     /// Addresses and networks that it is used from; none: from anywhere.
     #[serde(default)]
@@ -198,7 +218,7 @@ pub struct KeyView {
 }
 
 /// Whether a key opens anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
     /// It does.
@@ -230,7 +250,7 @@ impl KeyStatus {
 }
 
 /// `PUT /admin/v1/accounts/{id}/limits`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitChange {
     /// For this model, by id or alias; without it, for the account.
@@ -238,13 +258,15 @@ pub struct LimitChange {
     pub model: Option<String>,
     /// How many may be in flight; `null` takes the number back. It must be said.
     #[serde(deserialize_with = "Option::deserialize")]
+    #[schemars(required)]
     pub concurrent_requests: Option<u32>,
 }
 
 /// What an account may have in flight, and has.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LimitsView {
     /// The account.
+    #[schemars(with = "String")]
     pub account: AccountId,
     /// Its name.
     pub account_name: String,
@@ -261,9 +283,10 @@ pub struct LimitsView {
 }
 
 /// What an account may have in flight on one model, and has.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ModelLimitView {
     /// The model.
+    #[schemars(with = "String")]
     pub model: ModelId,
     /// Requests in flight.
     pub in_flight: u32,
@@ -272,7 +295,7 @@ pub struct ModelLimitView {
 }
 
 /// `GET /admin/v1/usage`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UsageView {
     /// What each row stands for, in this order: `account`, `model`, `key`, `day`.
     pub group_by: Vec<String>,
@@ -287,19 +310,22 @@ pub struct UsageView {
 }
 
 /// What one group used. Of the names, those are there that were grouped by.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct UsageRowView {
     /// The account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub account: Option<AccountId>,
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_name: Option<String>,
     /// The model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub model: Option<ModelId>,
     /// The key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub key: Option<KeyId>,
     /// Its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -322,7 +348,7 @@ pub struct UsageRowView {
 }
 
 /// `POST /admin/v1/ledger/verify`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct VerifyView {
     /// Whether every entry recomputes and every roll-up is the sum of its entries.
     pub ok: bool,
@@ -341,7 +367,7 @@ pub struct VerifyView {
 }
 
 /// Something in the ledger that does not hold.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DiscrepancyView {
     /// `cost`, `price_version`, `unreadable`, `rollup` or `correction`.
     pub kind: String,
@@ -354,7 +380,7 @@ pub struct DiscrepancyView {
 }
 
 /// `POST /admin/v1/ledger/reconcile`
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reconcile {
     /// From then on: a time, a date or a span of [`when`]. A day back, unless it is said.
@@ -369,7 +395,7 @@ pub struct Reconcile {
 }
 
 /// The ledger held against the engines' own counters.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ReconcileView {
     /// Whether every difference is explained.
     pub explained: bool,
@@ -381,9 +407,10 @@ pub struct ReconcileView {
 }
 
 /// One engine's comparison.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ReconciledView {
     /// Which.
+    #[schemars(with = "String")]
     pub engine: EngineName,
     /// What it is, by its name in models.yaml.
     pub kind: String,
@@ -392,7 +419,7 @@ pub struct ReconciledView {
 }
 
 /// What was compared.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ReconciledSpan {
     /// The first sample.
     pub from: String,
@@ -417,7 +444,7 @@ pub struct ReconciledSpan {
 }
 
 /// One kind of tokens.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ComparedView {
     /// By the engine.
     pub engine: u64,
@@ -432,7 +459,7 @@ pub struct ComparedView {
 }
 
 /// Why the two may differ.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ReasonView {
     /// `edges`, `open`, `outbox`, `cut_short`, `deltas`, `engine_corrected`, `engine_partial`, `failed_attempts` or
     /// `restart`.
@@ -446,7 +473,7 @@ pub struct ReasonView {
 }
 
 /// `GET /admin/v1/export`: how the export stands.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ExportView {
     /// Whether what is booked is kept to be delivered.
     pub switched_on: bool,
@@ -469,7 +496,7 @@ pub struct ExportView {
 }
 
 /// A delivery that failed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ExportFailureView {
     /// When.
     pub at: String,
@@ -478,7 +505,7 @@ pub struct ExportFailureView {
 }
 
 /// An entry or adjustment that the receiver refused.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RefusedEventView {
     /// `req_...` or `adj_...`.
     pub id: String,
@@ -491,7 +518,7 @@ pub struct RefusedEventView {
 }
 
 /// `POST /admin/v1/export/backfill`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExportBackfill {
     /// What was admitted or booked since then: a time, a date or a span of [`when`].
@@ -499,16 +526,17 @@ pub struct ExportBackfill {
 }
 
 /// The answer to `backfill`, `retry` and `off`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ExportChanged {
     /// How many events were put into the queue, or with `off` taken out of it.
     pub events: u64,
 }
 
 /// An engine. Its URL and its key are not told.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EngineView {
     /// The operator's name for it.
+    #[schemars(with = "String")]
     pub name: EngineName,
     /// What it is, by its name in models.yaml.
     pub kind: String,
@@ -527,9 +555,10 @@ pub struct EngineView {
 }
 
 /// A model as it is sold.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ModelView {
     /// Its id.
+    #[schemars(with = "String")]
     pub id: ModelId,
     /// Other names that mean the same.
     pub aliases: Vec<String>,
@@ -545,12 +574,22 @@ pub struct ModelView {
     pub routing: String,
     /// Who serves it, and under which name.
     pub engines: Vec<DeploymentView>,
+    /// How many of them may be given requests now.
+    #[serde(default)]
+    pub usable_engines: u32,
+    /// Prompt tokens since the replica that is asked started.
+    #[serde(default)]
+    pub prompt_tokens: u64,
+    /// Those of them that were cached.
+    #[serde(default)]
+    pub cached_tokens: u64,
 }
 
 /// One engine that serves a model.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DeploymentView {
     /// Which engine.
+    #[schemars(with = "String")]
     pub engine: EngineName,
     /// What the engine calls the model.
     pub serves: String,

@@ -2,10 +2,11 @@
 
 use super::Money;
 use farebox_domain::ids::{AccountId, AdjustmentId, KeyId, RequestId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `POST /admin/v1/accounts/{account}/credit`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewCredit {
     /// USD, a decimal as a string: `"20"`. Below zero it takes credit back.
@@ -17,7 +18,7 @@ pub struct NewCredit {
 }
 
 /// What became of a credit.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CreditView {
     /// Whether it was booked now; `false` if its reference was there before.
     pub booked: bool,
@@ -26,23 +27,26 @@ pub struct CreditView {
 }
 
 /// `PUT /admin/v1/accounts/{account}/spending`. What is left out stays as it is; `null` takes the limit away.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SpendingChange {
     /// What the account may owe at the most, in USD: `"0"` is prepaid, `null` is without a ceiling.
     #[serde(default, with = "said", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub postpaid_usd: Option<Option<String>>,
     /// What it may spend in a calendar month (UTC), in USD.
     #[serde(default, with = "said", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub monthly_usd: Option<Option<String>>,
 }
 
 /// `PUT /admin/v1/keys/{key}/spending`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeySpendingChange {
     /// What may be spent with the key in a calendar month (UTC), in USD; `null` takes the limit away. It must be said.
     #[serde(deserialize_with = "Option::deserialize")]
+    #[schemars(required)]
     pub monthly_usd: Option<String>,
 }
 
@@ -65,9 +69,10 @@ mod said {
 }
 
 /// An account's money.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BalanceView {
     /// The account.
+    #[schemars(with = "String")]
     pub account: AccountId,
     /// Credit, refunds and corrections, less what requests cost. Below zero it owes.
     pub balance: Money,
@@ -82,7 +87,7 @@ pub struct BalanceView {
 }
 
 /// What was spent in a calendar month, and what may be.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MonthView {
     /// The month, in UTC: `2026-11`.
     pub month: String,
@@ -95,20 +100,23 @@ pub struct MonthView {
 }
 
 /// A key's spending.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct KeySpendingView {
     /// The key.
+    #[schemars(with = "String")]
     pub key: KeyId,
     /// Its account.
+    #[schemars(with = "String")]
     pub account: AccountId,
     /// This month.
     pub month: MonthView,
 }
 
 /// An entry that is not a request.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AdjustmentView {
     /// Its id: `adj_...`
+    #[schemars(with = "String")]
     pub id: AdjustmentId,
     /// When it was booked.
     pub booked_at: String,
@@ -117,6 +125,7 @@ pub struct AdjustmentView {
     /// What it adds to the balance; below zero it takes away.
     pub amount: Money,
     /// The request that it is about.
+    #[schemars(with = "Option<String>")]
     pub request: Option<RequestId>,
     /// The price version that the request was rerated to.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,11 +2,12 @@
 
 use farebox_domain::ids::ModelId;
 use farebox_domain::price::{ContextTier, Price, PriceVersion};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A model's prices as models.yaml writes them. What a model is not sold by is left out, but for `cached_input`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PriceView {
     /// USD per million prompt tokens.
     pub input: String,
@@ -41,7 +42,7 @@ pub struct PriceView {
 }
 
 /// What tokens cost above a length of the prompt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContextTierView {
     /// The prompt is longer than this.
     pub above_prompt_tokens: u64,
@@ -86,7 +87,7 @@ impl From<&ContextTier> for ContextTierView {
 }
 
 /// `POST /admin/v1/prices`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPrice {
     /// The model, by id or alias.
@@ -99,7 +100,7 @@ pub struct NewPrice {
 }
 
 /// Whether a price holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PriceStatus {
     /// It did.
@@ -125,11 +126,13 @@ impl PriceStatus {
 }
 
 /// One version of a model's price.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PriceVersionView {
     /// The model.
+    #[schemars(with = "String")]
     pub model: ModelId,
     /// The version's number, which entries carry.
+    #[schemars(with = "i64")]
     pub version: PriceVersion,
     /// Whether it holds.
     pub status: PriceStatus,
@@ -140,7 +143,7 @@ pub struct PriceVersionView {
 }
 
 /// What was made of a [`NewPrice`].
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PriceSet {
     /// The new version.
     #[serde(flatten)]

@@ -1,10 +1,11 @@
 //! Requests for more: what an owner asks for, and what is decided.
 
 use farebox_domain::ids::{AccountId, KeyId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `POST /v1/me/rate_limit/request`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewLimitRequest {
     /// Requests in flight at once.
@@ -17,7 +18,7 @@ pub struct NewLimitRequest {
 }
 
 /// `POST /admin/v1/limit-requests/{request}/approve`
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApproveRequest {
     /// What its owner is told: at most 1000 characters.
@@ -28,7 +29,7 @@ pub struct ApproveRequest {
 }
 
 /// `POST /admin/v1/limit-requests/{request}/decline`
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeclineRequest {
     /// What its owner is told: at most 1000 characters.
@@ -36,15 +37,17 @@ pub struct DeclineRequest {
 }
 
 /// A request for a higher limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LimitRequestView {
     /// Its id, `ask_...`.
     pub id: String,
     /// For which account.
+    #[schemars(with = "String")]
     pub account: AccountId,
     /// That account's name.
     pub account_name: String,
     /// The key that asked.
+    #[schemars(with = "String")]
     pub key: KeyId,
     /// Requests in flight at once that are asked for.
     pub rate_limit: u32,

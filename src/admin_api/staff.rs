@@ -1,16 +1,18 @@
 //! Who administers, and what they changed.
 
 use farebox_domain::role::Role;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// `POST /admin/v1/tokens`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// 1 to 100 printable characters: whose it is.
     pub name: String,
     /// What may be done with it.
+    #[schemars(with = "String")]
     pub role: Role,
     /// How long it holds. Not together with `expires_at`; without either it holds until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -21,13 +23,14 @@ pub struct NewToken {
 }
 
 /// A token, without its secret.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     /// Its id.
     pub id: String,
     /// Whose it is.
     pub name: String,
     /// What may be done with it.
+    #[schemars(with = "String")]
     pub role: Role,
     /// Whether it opens anything.
     pub status: super::KeyStatus,
@@ -40,7 +43,7 @@ pub struct TokenView {
 }
 
 /// A token that was just made: the only answer that has the secret.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedToken {
     /// The token.
     #[serde(flatten)]
@@ -50,18 +53,19 @@ pub struct CreatedToken {
 }
 
 /// `GET /admin/v1/me`: whoever asks.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StaffView {
     /// The token's id, or `root`.
     pub id: String,
     /// Whose it is.
     pub name: String,
     /// What may be done with it.
+    #[schemars(with = "String")]
     pub role: Role,
 }
 
 /// A page of `GET /admin/v1/audit`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AuditListView {
     /// The changes, the newest first.
     pub data: Vec<AuditView>,
@@ -70,7 +74,7 @@ pub struct AuditListView {
 }
 
 /// A change.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AuditView {
     /// Its number: they rise.
     pub number: u64,

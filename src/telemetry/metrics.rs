@@ -324,6 +324,11 @@ impl Metrics {
 }
 
 impl ModelMetrics {
+    /// Prompt tokens since this process started, and those of them that were cached.
+    pub fn prompt_tokens(&self) -> (u64, u64) {
+        (self.prompt_tokens.get(), self.cached_tokens.get())
+    }
+
     /// Between two segments of a stream.
     pub fn inter_token(&self, gap: Duration) {
         self.inter_token.observe(gap.as_secs_f64());

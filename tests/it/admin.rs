@@ -3,6 +3,7 @@
 pub(crate) mod harness;
 mod refusals;
 mod staff;
+mod openapi;
 mod requests;
 mod resources;
 mod bill;

@@ -6,7 +6,7 @@
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
 //! - one file for each resource: [`accounts`], [`keys`] (which [`key_making`] makes), [`limits`], [`spending`], [`usage`],
 //!   [`statements`], [`ledger`], [`reconcile`], [`rerate`], [`refunds`], [`prices`], [`export`], [`serving`], [`tokens`],
-//!   [`audit`], [`requests`], [`live`].
+//!   [`audit`], [`requests`], [`live`]; [`openapi`] describes all of them.
 //!
 //! Architecture Invariant: there is one list of routes, [`routes`], each with the least role that may ask for it. The
 //! router is made of it, and so is the test that tries each one with each role and with none.
@@ -33,7 +33,18 @@ pub mod tokens;
 pub mod audit;
 pub mod requests;
 pub mod live;
+pub mod openapi;
 
+use crate::admin_api::money::{
+    AdjustmentView, BalanceView, CreditView, KeySpendingChange, KeySpendingView, NewCredit, SpendingChange,
+};
+use crate::admin_api::{
+    AccountView, ApproveRequest, AuditListView, CreatedKey, CreatedToken, DeclineRequest, EngineView,
+    ExportBackfill, ExportChanged, ExportView, KeyChange, KeyRotation, KeyView, LimitChange,
+    LimitRequestView, LimitsView, List, LiveView, ModelView, NewAccount, NewKey, NewPrice, NewRefund,
+    NewRerate, NewToken, PriceSet, PriceVersionView, Reconcile, ReconcileView, RefundView, RefusedView,
+    RerateView, StaffReceiptView, StaffView, TokenView, VerifyView,
+};
 use crate::app::App;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::AdminError;
@@ -42,10 +53,11 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use farebox_domain::role::Role;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
-/// A route.
+/// A route, and what the OpenAPI document says of it.
 pub struct Route {
     /// Its method.
     pub method: &'static str,
@@ -55,29 +67,77 @@ pub struct Route {
     pub least: Role,
     /// What answers it.
     pub handler: MethodRouter<Admin>,
+    /// Its parameters.
+    pub query: &'static [&'static str],
+    /// The body that it takes.
+    pub takes: Option<SchemaOf>,
+    /// What it answers.
+    pub gives: Option<SchemaOf>,
+    /// Whether it answers 201.
+    pub makes: bool,
 }
 
-const fn route(least: Role, method: &'static str, path: &'static str, handler: MethodRouter<Admin>) -> Route {
+/// Describes a type.
+pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+fn route(least: Role, method: &'static str, path: &'static str, handler: MethodRouter<Admin>) -> Route {
     Route {
         method,
         path,
         least,
         handler,
+        query: &[],
+        takes: None,
+        gives: None,
+        makes: false,
+    }
+}
+
+impl Route {
+    /// With these parameters.
+    fn query(self, query: &'static [&'static str]) -> Self {
+        Self { query, ..self }
+    }
+
+    /// With a body.
+    fn takes<T: JsonSchema>(self) -> Self {
+        let takes: SchemaOf = SchemaGenerator::subschema_for::<T>;
+        Self {
+            takes: Some(takes),
+            ..self
+        }
+    }
+
+    /// Answered with this.
+    fn gives<T: JsonSchema>(self) -> Self {
+        let gives: SchemaOf = SchemaGenerator::subschema_for::<T>;
+        Self {
+            gives: Some(gives),
+            ..self
+        }
+    }
+
+    /// Answered with 201 and this.
+    fn makes<T: JsonSchema>(self) -> Self {
+        Self {
+            makes: true,
+            ..self.gives::<T>()
+        }
     }
 }
 
 /// A route that only reads.
-const fn viewer(method: &'static str, path: &'static str, handler: MethodRouter<Admin>) -> Route {
+fn viewer(method: &'static str, path: &'static str, handler: MethodRouter<Admin>) -> Route {
     route(Role::Viewer, method, path, handler)
 }
 
 /// A route of the day's work, or one that reads the whole ledger.
-const fn operator(method: &'static str, path: &'static str, handler: MethodRouter<Admin>) -> Route {
+fn operator(method: &'static str, path: &'static str, handler: MethodRouter<Admin>) -> Route {
     route(Role::Operator, method, path, handler)
 }
 
 /// A route that changes what is billed, who may come in, or what cannot be taken back.
-const fn admin(method: &'static str, path: &'static str, handler: MethodRouter<Admin>) -> Route {
+fn admin(method: &'static str, path: &'static str, handler: MethodRouter<Admin>) -> Route {
     route(Role::Admin, method, path, handler)
 }
 
@@ -85,79 +145,125 @@ const fn admin(method: &'static str, path: &'static str, handler: MethodRouter<A
 pub fn routes() -> Vec<Route> {
     vec![
         viewer("GET", "/metrics", get(serving::metrics)),
-        operator("POST", "/admin/v1/accounts", post(accounts::create)),
-        viewer("GET", "/admin/v1/accounts", get(accounts::list)),
-        viewer("GET", "/admin/v1/accounts/{account}", get(accounts::show)),
+        operator("POST", "/admin/v1/accounts", post(accounts::create))
+            .takes::<NewAccount>()
+            .makes::<AccountView>(),
+        viewer("GET", "/admin/v1/accounts", get(accounts::list)).gives::<List<AccountView>>(),
+        viewer("GET", "/admin/v1/accounts/{account}", get(accounts::show)).gives::<AccountView>(),
         admin(
             "POST",
             "/admin/v1/accounts/{account}/close",
             post(accounts::close),
-        ),
-        viewer("GET", "/admin/v1/accounts/{account}/limits", get(limits::show)),
-        operator("PUT", "/admin/v1/accounts/{account}/limits", put(limits::set)),
+        )
+        .gives::<AccountView>(),
+        viewer("GET", "/admin/v1/accounts/{account}/limits", get(limits::show)).gives::<LimitsView>(),
+        operator("PUT", "/admin/v1/accounts/{account}/limits", put(limits::set))
+            .takes::<LimitChange>()
+            .gives::<LimitsView>(),
         viewer(
             "GET",
             "/admin/v1/accounts/{account}/statements/{month}",
             get(statements::show),
-        ),
+        )
+        .query(&["format"]),
         operator(
             "POST",
             "/admin/v1/accounts/{account}/credit",
             post(spending::credit),
-        ),
+        )
+        .takes::<NewCredit>()
+        .gives::<CreditView>(),
         viewer(
             "GET",
             "/admin/v1/accounts/{account}/balance",
             get(spending::balance),
-        ),
+        )
+        .gives::<BalanceView>(),
         viewer(
             "GET",
             "/admin/v1/accounts/{account}/adjustments",
             get(spending::adjustments),
-        ),
-        operator("PUT", "/admin/v1/accounts/{account}/spending", put(spending::set)),
-        operator("PUT", "/admin/v1/keys/{key}/spending", put(spending::set_key)),
-        operator("POST", "/admin/v1/keys", post(keys::create)),
-        viewer("GET", "/admin/v1/keys", get(keys::list)),
-        operator("POST", "/admin/v1/keys/{key}/revoke", post(keys::revoke)),
-        operator("DELETE", "/admin/v1/keys/{key}", delete(keys::revoke)),
-        operator("PATCH", "/admin/v1/keys/{key}", patch(keys::change)),
-        operator("POST", "/admin/v1/keys/{key}/rotate", post(keys::rotate)),
-        viewer("GET", "/admin/v1/usage", get(usage::report)),
-        operator("POST", "/admin/v1/ledger/verify", post(ledger::verify)),
-        operator("POST", "/admin/v1/ledger/reconcile", post(reconcile::report)),
-        viewer("GET", "/admin/v1/export", get(export::show)),
-        admin("POST", "/admin/v1/export/retry", post(export::retry)),
-        admin("POST", "/admin/v1/export/backfill", post(export::backfill)),
-        admin("POST", "/admin/v1/export/off", post(export::off)),
-        admin("POST", "/admin/v1/ledger/rerate", post(rerate::run)),
-        admin("POST", "/admin/v1/ledger/refunds", post(refunds::refund)),
-        viewer("GET", "/admin/v1/prices", get(prices::list)),
-        admin("POST", "/admin/v1/prices", post(prices::set)),
-        viewer("GET", "/admin/v1/engines", get(serving::engines)),
-        viewer("GET", "/admin/v1/models", get(serving::models)),
-        viewer("GET", "/admin/v1/me", get(tokens::me)),
-        admin("POST", "/admin/v1/tokens", post(tokens::create)),
-        admin("GET", "/admin/v1/tokens", get(tokens::list)),
-        admin("POST", "/admin/v1/tokens/{token}/revoke", post(tokens::revoke)),
-        admin("DELETE", "/admin/v1/tokens/{token}", delete(tokens::revoke)),
-        viewer("GET", "/admin/v1/audit", get(audit::list)),
-        viewer("GET", "/admin/v1/in-flight", get(live::in_flight)),
-        viewer("GET", "/admin/v1/refusals", get(live::refusals)),
-        viewer("GET", "/admin/v1/receipts/{request_id}", get(live::show_receipt)),
-        operator("POST", "/admin/v1/engines/{engine}/drain", post(live::drain)),
-        operator("POST", "/admin/v1/engines/{engine}/restore", post(live::restore)),
-        viewer("GET", "/admin/v1/limit-requests", get(requests::list)),
+        )
+        .gives::<List<AdjustmentView>>(),
+        operator("PUT", "/admin/v1/accounts/{account}/spending", put(spending::set))
+            .takes::<SpendingChange>()
+            .gives::<BalanceView>(),
+        operator("PUT", "/admin/v1/keys/{key}/spending", put(spending::set_key))
+            .takes::<KeySpendingChange>()
+            .gives::<KeySpendingView>(),
+        operator("POST", "/admin/v1/keys", post(keys::create))
+            .takes::<NewKey>()
+            .makes::<CreatedKey>(),
+        viewer("GET", "/admin/v1/keys", get(keys::list))
+            .query(&["account"])
+            .gives::<List<KeyView>>(),
+        operator("POST", "/admin/v1/keys/{key}/revoke", post(keys::revoke)).gives::<KeyView>(),
+        operator("DELETE", "/admin/v1/keys/{key}", delete(keys::revoke)).gives::<KeyView>(),
+        operator("PATCH", "/admin/v1/keys/{key}", patch(keys::change))
+            .takes::<KeyChange>()
+            .gives::<KeyView>(),
+        operator("POST", "/admin/v1/keys/{key}/rotate", post(keys::rotate))
+            .takes::<KeyRotation>()
+            .gives::<CreatedKey>(),
+        viewer("GET", "/admin/v1/usage", get(usage::report))
+            .query(&["group_by", "since", "until", "account", "format"]),
+        operator("POST", "/admin/v1/ledger/verify", post(ledger::verify)).gives::<VerifyView>(),
+        operator("POST", "/admin/v1/ledger/reconcile", post(reconcile::report))
+            .takes::<Reconcile>()
+            .gives::<ReconcileView>(),
+        viewer("GET", "/admin/v1/export", get(export::show)).gives::<ExportView>(),
+        admin("POST", "/admin/v1/export/retry", post(export::retry)).gives::<ExportChanged>(),
+        admin("POST", "/admin/v1/export/backfill", post(export::backfill))
+            .takes::<ExportBackfill>()
+            .gives::<ExportChanged>(),
+        admin("POST", "/admin/v1/export/off", post(export::off)).gives::<ExportChanged>(),
+        admin("POST", "/admin/v1/ledger/rerate", post(rerate::run))
+            .takes::<NewRerate>()
+            .gives::<RerateView>(),
+        admin("POST", "/admin/v1/ledger/refunds", post(refunds::refund))
+            .takes::<NewRefund>()
+            .gives::<RefundView>(),
+        viewer("GET", "/admin/v1/prices", get(prices::list))
+            .query(&["model"])
+            .gives::<List<PriceVersionView>>(),
+        admin("POST", "/admin/v1/prices", post(prices::set))
+            .takes::<NewPrice>()
+            .makes::<PriceSet>(),
+        viewer("GET", "/admin/v1/engines", get(serving::engines)).gives::<List<EngineView>>(),
+        viewer("GET", "/admin/v1/models", get(serving::models)).gives::<List<ModelView>>(),
+        viewer("GET", "/admin/v1/me", get(tokens::me)).gives::<StaffView>(),
+        admin("POST", "/admin/v1/tokens", post(tokens::create))
+            .takes::<NewToken>()
+            .makes::<CreatedToken>(),
+        admin("GET", "/admin/v1/tokens", get(tokens::list)).gives::<List<TokenView>>(),
+        admin("POST", "/admin/v1/tokens/{token}/revoke", post(tokens::revoke)).gives::<TokenView>(),
+        admin("DELETE", "/admin/v1/tokens/{token}", delete(tokens::revoke)).gives::<TokenView>(),
+        viewer("GET", "/admin/v1/audit", get(audit::list))
+            .query(&["target", "who", "since", "limit", "after"])
+            .gives::<AuditListView>(),
+        viewer("GET", "/admin/v1/in-flight", get(live::in_flight)).gives::<List<LiveView>>(),
+        viewer("GET", "/admin/v1/refusals", get(live::refusals)).gives::<List<RefusedView>>(),
+        viewer("GET", "/admin/v1/receipts/{request_id}", get(live::show_receipt)).gives::<StaffReceiptView>(),
+        operator("POST", "/admin/v1/engines/{engine}/drain", post(live::drain)).gives::<EngineView>(),
+        operator("POST", "/admin/v1/engines/{engine}/restore", post(live::restore)).gives::<EngineView>(),
+        viewer("GET", "/admin/v1/limit-requests", get(requests::list))
+            .query(&["state", "account"])
+            .gives::<List<LimitRequestView>>(),
         operator(
             "POST",
             "/admin/v1/limit-requests/{request}/approve",
             post(requests::approve),
-        ),
+        )
+        .takes::<ApproveRequest>()
+        .gives::<LimitRequestView>(),
         operator(
             "POST",
             "/admin/v1/limit-requests/{request}/decline",
             post(requests::decline),
-        ),
+        )
+        .takes::<DeclineRequest>()
+        .gives::<LimitRequestView>(),
+        viewer("GET", "/admin/v1/openapi.json", get(openapi::show)),
     ]
 }
 

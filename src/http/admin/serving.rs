@@ -58,6 +58,9 @@ fn model_view(served: &Arc<ServedModel>, now_ms: u64) -> ModelView {
         engine: deployment.engine.clone(),
         serves: deployment.serves.clone(),
     });
+    let joined = served.deployments.iter();
+    let usable = joined.filter(|joined| joined.engine.as_candidate().usable);
+    let (prompt_tokens, cached_tokens) = served.metrics.prompt_tokens();
     ModelView {
         id: model.id.clone(),
         aliases: model.aliases.clone(),
@@ -67,5 +70,8 @@ fn model_view(served: &Arc<ServedModel>, now_ms: u64) -> ModelView {
         price: PriceView::from(&served.prices.at(now_ms).price),
         routing: model.routing.as_str().into(),
         engines: deployments.collect(),
+        usable_engines: u32::try_from(usable.count()).unwrap_or(u32::MAX),
+        prompt_tokens,
+        cached_tokens,
     }
 }

@@ -291,6 +291,7 @@ async fn engines_models_and_metrics_are_shown_without_urls() {
           "aliases": [
             "large"
           ],
+          "cached_tokens": 0,
           "context_length": 8192,
           "engines": [
             {
@@ -305,11 +306,14 @@ async fn engines_models_and_metrics_are_shown_without_urls() {
             "input": "0.1",
             "output": "0.32"
           },
+          "prompt_tokens": 0,
           "routing": "least_loaded",
-          "task": "chat"
+          "task": "chat",
+          "usable_engines": 0
         },
         {
           "aliases": [],
+          "cached_tokens": 0,
           "context_length": 512,
           "engines": [
             {
@@ -324,8 +328,10 @@ async fn engines_models_and_metrics_are_shown_without_urls() {
             "input": "0.01",
             "output": "0"
           },
+          "prompt_tokens": 0,
           "routing": "least_loaded",
-          "task": "embedding"
+          "task": "embedding",
+          "usable_engines": 0
         }
       ]
     }

@@ -1,10 +1,14 @@
 //! What the store does, whatever its database: `conformance!` runs all of it on a [`Bench`].
 
-use farebox::store::{AccountRow, KeyRow, LimitRow, PreviousSecret, PriceSource, Store, StoreFault};
+use farebox::store::{
+    AccountRow, AdminTokenRow, AuditPage, Decision, KeyRow, LimitRequestRow, LimitRow, NewAudit,
+    PreviousSecret, PriceSource, RequestState, Store, StoreFault,
+};
 use farebox_domain::ids::{AccountId, ModelId};
 use farebox_domain::key::{KeyRights, ModelGlob, Scopes, parse_net};
 use farebox_domain::money::Picodollars;
 use farebox_domain::price::{Price, TokenPrice};
+use farebox_domain::role::Role;
 use std::path::Path;
 
 /// A store of one kind, empty.
@@ -24,6 +28,10 @@ macro_rules! conformance {
             limits_are_set_changed_and_taken_away,
             ceilings_are_set_changed_and_taken_away,
             an_account_is_closed_once,
+            an_admin_token_is_revoked_once,
+            the_audit_log_is_read_by_the_page,
+            a_limit_request_is_open_once_and_decided_once,
+            engines_are_drained_and_restored,
             settings_read_back,
             a_setting_is_set_once_by_whoever_comes_first,
             a_price_has_a_version_until_it_changes,
@@ -235,6 +243,124 @@ pub(crate) async fn an_account_is_closed_once(bench: impl Bench) {
     assert!(!store.close_account(&"acct_x".into(), 6_000).await.unwrap());
     owner.closed_at_ms = Some(5_000);
     assert_eq!(store.accounts().await.unwrap(), [owner]);
+}
+
+pub(crate) async fn an_admin_token_is_revoked_once(bench: impl Bench) {
+    let store = bench.store();
+    let mut row = AdminTokenRow {
+        id: "tok_1".into(),
+        name: "Ada".into(),
+        role: Role::Operator,
+        hash: [7; 32],
+        created_at_ms: 1,
+        expires_at_ms: Some(9),
+        revoked_at_ms: None,
+    };
+    store.create_admin_token(&row).await.unwrap();
+    assert_eq!(store.admin_tokens().await.unwrap(), [row.clone()]);
+    assert!(store.revoke_admin_token("tok_1", 5).await.unwrap());
+    assert!(!store.revoke_admin_token("tok_1", 6).await.unwrap());
+    assert!(!store.revoke_admin_token("tok_2", 6).await.unwrap());
+    row.revoked_at_ms = Some(5);
+    assert_eq!(store.admin_tokens().await.unwrap(), [row]);
+}
+
+pub(crate) async fn the_audit_log_is_read_by_the_page(bench: impl Bench) {
+    let store = bench.store();
+    for at_ms in 1..=5 {
+        let row = NewAudit {
+            at_ms,
+            who: format!("tok_{}", at_ms % 2),
+            who_name: "Ada".into(),
+            action: "limits.set",
+            target: "acct_1".into(),
+            before: None,
+            after: Some("{}".into()),
+            request_id: "req_1".into(),
+        };
+        store.add_audit(&row).await.unwrap();
+    }
+    let times = async |page: AuditPage| -> Vec<u64> {
+        let rows = store.audit(&page).await.unwrap();
+        rows.iter().map(|row| row.at_ms).collect()
+    };
+    let page = |limit| AuditPage {
+        limit,
+        ..AuditPage::default()
+    };
+    assert_eq!(times(page(2)).await, [5, 4]);
+    let last = store.audit(&page(2)).await.unwrap()[1].number;
+    let rest = AuditPage {
+        below: Some(last),
+        since_ms: 2,
+        ..page(9)
+    };
+    assert_eq!(times(rest).await, [3, 2]);
+    let by = |who: &str, target: &str| AuditPage {
+        who: Some(who.into()),
+        target: Some(target.into()),
+        ..page(9)
+    };
+    assert_eq!(times(by("tok_1", "acct_1")).await, [5, 3, 1]);
+    assert_eq!(times(by("Ada", "acct_1")).await.len(), 5);
+    assert!(times(by("Ada", "acct_2")).await.is_empty());
+}
+
+pub(crate) async fn a_limit_request_is_open_once_and_decided_once(bench: impl Bench) {
+    let store = bench.store();
+    let owner = account(1);
+    store.create_account(&owner).await.unwrap();
+    let ask = |number: u64| LimitRequestRow {
+        id: format!("ask_{number}"),
+        account: owner.id.clone(),
+        key: "key_1".into(),
+        rate_limit: 400,
+        tpm_rate_limit: Some(1_000),
+        reason: "more".into(),
+        created_at_ms: number,
+        state: RequestState::Open,
+        decided_at_ms: None,
+        decided_by: None,
+        note: None,
+        granted: None,
+    };
+    assert!(store.create_limit_request(&ask(1)).await.unwrap());
+    assert!(!store.create_limit_request(&ask(2)).await.unwrap());
+    assert_eq!(store.limit_request("ask_1").await.unwrap(), Some(ask(1)));
+    let decision = |granted| Decision {
+        at_ms: 9,
+        by: "Ada".into(),
+        note: "yes".into(),
+        granted,
+    };
+    let decide = async |granted| {
+        let decision = decision(granted);
+        store
+            .decide_limit_request("ask_1", &owner.id, &decision)
+            .await
+            .unwrap()
+    };
+    assert!(decide(Some(300)).await);
+    assert!(!decide(Some(900)).await && !decide(None).await);
+    assert_eq!(store.limits().await.unwrap()[0].concurrent_requests, 300);
+    assert!(store.create_limit_request(&ask(2)).await.unwrap());
+    let listed = async |state| {
+        let rows = store.limit_requests(Some(&owner.id), state).await.unwrap();
+        rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(None).await, ["ask_2", "ask_1"]);
+    assert_eq!(listed(Some(RequestState::Approved)).await, ["ask_1"]);
+}
+
+pub(crate) async fn engines_are_drained_and_restored(bench: impl Bench) {
+    let store = bench.store();
+    let (a, b) = ("a".into(), "b".into());
+    store.drain_engine(&b, 1, "root").await.unwrap();
+    store.drain_engine(&a, 2, "root").await.unwrap();
+    store.drain_engine(&a, 3, "tok_1").await.unwrap();
+    assert_eq!(store.drained_engines().await.unwrap(), [a, b.clone()]);
+    store.restore_engine(&"a".into()).await.unwrap();
+    assert_eq!(store.drained_engines().await.unwrap(), [b]);
 }
 
 pub(crate) async fn settings_read_back(bench: impl Bench) {
