@@ -252,13 +252,13 @@ impl KeyStatus {
 /// `PUT /admin/v1/accounts/{id}/limits`
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["concurrent_requests"]))]
 pub struct LimitChange {
     /// For this model, by id or alias; without it, for the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// How many may be in flight; `null` takes the number back. It must be said.
     #[serde(deserialize_with = "Option::deserialize")]
-    #[schemars(required)]
     pub concurrent_requests: Option<u32>,
 }
 

@@ -43,10 +43,10 @@ pub struct SpendingChange {
 /// `PUT /admin/v1/keys/{key}/spending`
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["monthly_usd"]))]
 pub struct KeySpendingChange {
     /// What may be spent with the key in a calendar month (UTC), in USD; `null` takes the limit away. It must be said.
     #[serde(deserialize_with = "Option::deserialize")]
-    #[schemars(required)]
     pub monthly_usd: Option<String>,
 }
 
