@@ -10,12 +10,20 @@ pub const DEFAULT_CONCURRENT_REQUESTS: u32 = 200;
 pub struct Limits {
     /// Requests in flight, from admission to the last byte.
     pub concurrent_requests: u32,
+    /// Requests a minute; `None` is without a limit.
+    #[serde(default)]
+    pub requests_per_minute: Option<u64>,
+    /// Tokens a minute, of prompts and answers; `None` is without a limit.
+    #[serde(default)]
+    pub tokens_per_minute: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             concurrent_requests: DEFAULT_CONCURRENT_REQUESTS,
+            requests_per_minute: None,
+            tokens_per_minute: None,
         }
     }
 }

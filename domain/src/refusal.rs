@@ -4,10 +4,59 @@ use crate::ids::ModelId;
 use crate::key::Scope;
 use crate::money::Picodollars;
 use crate::month::Month;
+use crate::rate::Reset;
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
+use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
+
+/// What is counted by the minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateUnit {
+    /// Requests.
+    Requests,
+    /// Tokens, prompt and answer together.
+    Tokens,
+}
+
+/// A rate that a request met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimited {
+    /// Of what.
+    pub unit: RateUnit,
+    /// How much a minute.
+    pub limit: u64,
+    /// What of it is used.
+    pub used: u64,
+    /// What this request could use.
+    pub asked: u64,
+    /// `this account`, `this key` or `the model <id>`.
+    pub scope: String,
+    /// When there will be enough.
+    pub retry_after: Duration,
+}
+
+impl fmt::Display for RateLimited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            limit, used, scope, ..
+        } = self;
+        let wait = Reset(self.retry_after);
+        match self.unit {
+            RateUnit::Requests => write!(
+                f,
+                "{used} of {limit} requests a minute are used for {scope}. Try again in {wait}."
+            ),
+            RateUnit::Tokens => write!(
+                f,
+                "{used} of {limit} tokens a minute are used for {scope}, and this request asks for up to {}. Try again \
+                 in {wait}.",
+                self.asked
+            ),
+        }
+    }
+}
 
 /// Why a request is not served, in words for the client. Nothing here names an engine or quotes a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +147,9 @@ pub enum Refusal {
         /// `this account`, or `this account on <model>`.
         scope: String,
     },
+    /// A minute's worth is used up.
+    #[error("{0}")]
+    RateLimit(RateLimited),
     /// What the request could cost does not fit under a ceiling on money.
     #[error("{}", ceiling.explain(*could_cost, *available, *allowed))]
     CeilingReached {
@@ -279,6 +331,7 @@ impl Refusal {
             Self::RequestTooLarge { .. } => "request_too_large",
             Self::RequestTimeout(_) => "request_timeout",
             Self::ConcurrencyLimit { .. } => "concurrency_limit_exceeded",
+            Self::RateLimit(_) => "rate_limit_exceeded",
             Self::CeilingReached {
                 ceiling: Ceiling::Balance,
                 ..

@@ -6,6 +6,7 @@ use crate::admission::jwt::{ScopedToken, Unverified};
 pub use crate::admission::keys::ApiKey;
 use crate::admission::keys::{Keys, Signer};
 use crate::admission::purse::Purses;
+use crate::admission::rate::RateGate;
 use crate::admission::wallet::Wallet;
 use crate::secrets::KEY_PREFIX;
 use crate::store::{AccountRow, KeyRow, LimitRow};
@@ -36,6 +37,8 @@ pub struct Account {
     pub created_at_ms: u64,
     /// Its cap.
     pub gate: Arc<Gate>,
+    /// What it asked for in the last minute.
+    pub rates: Arc<RateGate>,
     /// Its money.
     pub wallet: Arc<Wallet>,
     closed: AtomicBool,
@@ -135,6 +138,7 @@ impl Directory {
             name: row.name,
             created_at_ms: row.created_at_ms,
             gate: Arc::default(),
+            rates: Arc::default(),
             wallet: Arc::default(),
             closed: AtomicBool::new(row.closed_at_ms.is_some()),
         });

@@ -4,10 +4,12 @@
 //! - [`keys`], [`directory`]: every account and key, in memory: a request is authenticated without a disk or a database.
 //! - [`jwt`], [`purse`]: tokens that are signed with a key, and what is spent with them.
 //! - [`concurrency`]: the cap on requests in flight, and the permit that ends with the last byte.
+//! - [`rate`]: requests and tokens a minute.
 //! - [`staff`]: those who administer, by their tokens; `revocation` ends keys and tokens.
 //! - [`wallet`]: the ceilings on money, and what requests in flight hold of it.
 
 pub mod concurrency;
+pub mod rate;
 pub mod wallet;
 mod revocation;
 pub mod hmac;

@@ -18,6 +18,8 @@ const MODELS_AT_MOST: usize = 10_000;
 const ENGINES_AT_MOST: usize = 1000;
 /// A cap that no account reaches and no counter overflows.
 const CONCURRENT_AT_MOST: u32 = 1_000_000;
+/// A rate that no account reaches, in requests or tokens a minute.
+const RATE_AT_MOST: u32 = 1_000_000_000;
 
 /// The name of something whose name could not be read. Its first character is refused in every name.
 pub(super) fn unread_name(place: &Place) -> String {
@@ -168,12 +170,12 @@ fn read_limits(document: &Fields<'_>, faults: &mut Collector) -> Limits {
         }
         None => {}
     }
-    for key in ["requests_per_minute", "tokens_per_minute"] {
-        if let Some(item) = fields.optional(key) {
-            let message = "limits on rates are not yet supported by this version; leave it out or write null";
-            item.refuse(message, faults);
-        }
-    }
+    let mut rate = |key| {
+        let item = fields.optional(key)?;
+        item.integer_u32(1..=RATE_AT_MOST, faults).map(u64::from)
+    };
+    limits.requests_per_minute = rate("requests_per_minute");
+    limits.tokens_per_minute = rate("tokens_per_minute");
     limits
 }
 

@@ -128,7 +128,7 @@ engines:
 limits:
   concurrent_requests: 200
   concurrent_requests: 300
-  requests_per_minute: 60
+  requests_per_minute: 0
 timeouts: { connect: "1 fortnight", total: 90h }
 "#;
     insta::assert_snapshot!(faults_of(bad), @r#"
@@ -157,7 +157,7 @@ timeouts: { connect: "1 fortnight", total: 90h }
     models.yaml:25:13: engines[1].name: the engine `vllm-a` is described twice; first on line 24
     models.yaml:25:78: engines[1].max_concurrent: expected a whole number from 1 to 1000000, found `-1`
     models.yaml:28:3: limits.concurrent_requests: this key is here twice; first on line 27
-    models.yaml:29:24: limits.requests_per_minute: limits on rates are not yet supported by this version; leave it out or write null
+    models.yaml:29:24: limits.requests_per_minute: expected a whole number from 1 to 1000000000, found `0`
     models.yaml:30:22: timeouts.connect: expected a time such as "500ms", "30s", "10m" or "2h", or seconds as a whole number; found `1 fortnight`
     models.yaml:30:44: timeouts.total: expected a time from 1ms to 24h, found `90h`
     "#);
@@ -224,7 +224,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("max_concurrent: 256", "max_concurrent: 0"),
     ("concurrent_requests: 300", "concurrent_requests: 0"),
     ("concurrent_requests: 300", "concurrent_requests: null"),
-    ("tokens_per_minute: null", "tokens_per_minute: 1000"),
+    ("tokens_per_minute: null", "tokens_per_minute: 0"),
     // prices
     ("input: \"0.005\"", "input: 0.005"),
     ("input: \"0.005\"", "input: 5"),
@@ -403,8 +403,8 @@ fn every_rule_says_what_is_wrong_and_where() {
         22:24: limits.concurrent_requests: expected a whole number from 1 to 1000000, found `0`
     concurrent_requests: 300 => concurrent_requests: null
         22:3: limits.concurrent_requests: an account always has a limit; write a number
-    tokens_per_minute: null => tokens_per_minute: 1000
-        24:22: limits.tokens_per_minute: limits on rates are not yet supported by this version; leave it out or write null
+    tokens_per_minute: null => tokens_per_minute: 0
+        24:22: limits.tokens_per_minute: expected a whole number from 1 to 1000000000, found `0`
     input: \"0.005\" => input: 0.005
         16:21: models[1].price.input: expected a text, found a number; write "0.005" in quotes, as YAML's numbers are rounded when they are read
     input: \"0.005\" => input: 5

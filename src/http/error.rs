@@ -32,7 +32,9 @@ pub fn status_of(refusal: &Refusal) -> StatusCode {
         Refusal::RequestTimeout(_) => StatusCode::REQUEST_TIMEOUT,
         Refusal::RequestTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Refusal::ConcurrencyLimit { .. } | Refusal::EngineOverloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::ConcurrencyLimit { .. } | Refusal::RateLimit(_) | Refusal::EngineOverloaded { .. } => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         Refusal::EngineRefused { status, .. } => {
             StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST)
         }
@@ -49,7 +51,7 @@ pub fn status_of(refusal: &Refusal) -> StatusCode {
 fn type_of(refusal: &Refusal) -> &str {
     match refusal {
         Refusal::EngineRefused { kind: Some(kind), .. } => kind,
-        Refusal::ConcurrencyLimit { .. } => "rate_limit_error",
+        Refusal::ConcurrencyLimit { .. } | Refusal::RateLimit(_) => "rate_limit_error",
         Refusal::CeilingReached { .. } | Refusal::TokenSpent { .. } => "insufficient_quota",
         Refusal::EngineError(_)
         | Refusal::NoEngineAvailable { .. }
@@ -89,6 +91,7 @@ fn param_of(refusal: &Refusal) -> Option<&str> {
 fn retry_after(refusal: &Refusal) -> Option<Duration> {
     match refusal {
         Refusal::ConcurrencyLimit { .. } => Some(CAP_RETRY_AFTER),
+        Refusal::RateLimit(met) => Some(met.retry_after),
         Refusal::EngineOverloaded { retry_after }
         | Refusal::LedgerUnavailable { retry_after }
         | Refusal::NoEngineAvailable { retry_after, .. } => Some(*retry_after),

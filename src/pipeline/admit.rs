@@ -1,6 +1,8 @@
 //! Caller -> Admitted: the model is sold, the request fits it, and the account has room for one more and the money.
 
 use crate::admission::concurrency::ConcurrencyPermit;
+use crate::admission::directory::Account;
+use crate::admission::rate::{self, Limited, RateHold, RateLimits, Standings};
 use crate::admission::wallet::Payer;
 use crate::engines::prompt::QUICK_BYTES_AT_MOST;
 use crate::engines::registry::ServedModel;
@@ -118,6 +120,7 @@ pub async fn admit(
         units: units::bound(&request, &price.price, pipeline.timeouts)?,
         ..Bounds::of(&request, &served.model, counted)
     };
+    let rates = take_rates(pipeline, account, &bounds)?;
     let terms = Terms {
         payer,
         bounds,
@@ -136,6 +139,7 @@ pub async fn admit(
         price,
         prompt_tokens: counted,
         held,
+        rates,
         admitted_at: pipeline.clock.now(),
         admitted_at_ms,
         stream: request.stream,
@@ -160,6 +164,32 @@ pub async fn admit(
         },
         Arc::clone(served),
     ))
+}
+
+/// Takes the request, and the tokens that it may come to, of the rates that hold for it.
+fn take_rates(pipeline: &Pipeline, account: &Account, bounds: &Bounds) -> Result<Option<RateHold>, Refusal> {
+    let Some(limited) = limited(pipeline, account) else {
+        return Ok(None);
+    };
+    let answer = bounds.output_tokens.saturating_mul(bounds.choices);
+    let tokens = bounds.prompt_tokens.saturating_add(answer);
+    rate::take(vec![limited], tokens, &pipeline.clock).map(Some)
+}
+
+/// The account, where it has a rate.
+fn limited(pipeline: &Pipeline, account: &Account) -> Option<Limited> {
+    let limits = RateLimits::of(pipeline.limits);
+    (!limits.is_empty()).then(|| Limited {
+        gate: Arc::clone(&account.rates),
+        limits,
+        scope: "this account".into(),
+    })
+}
+
+/// How the account's rates stand; nothing where it has none.
+pub fn standings(pipeline: &Pipeline, account: &Account) -> Standings {
+    let limited = limited(pipeline, account);
+    rate::standings(limited.as_slice(), pipeline.clock.now())
 }
 
 /// Holds the same of the token that the caller came with, where that has a limit of its own.

@@ -1,5 +1,6 @@
 //! Requests that are in flight: what each has used so far, for whoever must settle it.
 
+use crate::admission::rate::RateHold;
 use crate::admission::wallet::Hold;
 use crate::engines::registry::ServedModel;
 use crate::pipeline::hold::{Bounds, Held};
@@ -82,6 +83,8 @@ pub struct Progress {
     pub ended_at_ceiling: Option<u64>,
     /// Deltas with a token in them, counted where the engine sends no running usage.
     pub deltas: u64,
+    /// What it took of the rates that hold for it; gone once it is settled.
+    pub rates: Option<RateHold>,
 }
 
 /// What a request is, before it is anything more.
@@ -102,6 +105,8 @@ pub struct NewRequest {
     pub prompt_tokens: Option<u64>,
     /// The money that it may cost.
     pub held: Held,
+    /// What it took of the rates that hold for it.
+    pub rates: Option<RateHold>,
     /// When it was admitted.
     pub admitted_at: Instant,
     /// The same in milliseconds since 1970.
@@ -118,6 +123,7 @@ impl Live {
         let progress = Progress {
             affordable_tokens: held.hold.has_ceiling().then_some(tokens),
             hold: Some(held.hold),
+            rates: request.rates,
             ..Progress::default()
         };
         Self {

@@ -101,6 +101,12 @@ fn settlement_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Settlem
         leased = hold.leased();
         hold.settle(entry.cost);
     }
+    if let Some(rates) = progress.rates.take()
+        && entry.state != EntryState::Failed
+    {
+        let usage = entry.usage;
+        rates.settle(usage.prompt_tokens.saturating_add(usage.completion_tokens));
+    }
     drop(progress);
     live.model.metrics.settled(&entry);
     pipeline.request_log.settled(pipeline.clock.unix_ms(), &entry);

@@ -1,9 +1,11 @@
 //! Chat completions, completions and embeddings: from HTTP to the pipeline and back.
 
+use crate::admission::directory::Account;
 use crate::app::App;
 use crate::http::body;
 use crate::http::openai::edge;
 use crate::http::peer::address_of;
+use crate::pipeline::admit::standings;
 use crate::pipeline::authenticate::authenticate;
 use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::settle::Receipt;
@@ -11,18 +13,38 @@ use crate::pipeline::{self, Answer, Arrival};
 use crate::telemetry::refusals::Asked;
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Request, Response, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use bytes::Bytes;
 use farebox_domain::key::Scope;
 use farebox_domain::ledger::Endpoint;
+use farebox_domain::rate::Reset;
 use farebox_domain::refusal::Refusal;
 use http_body::{Frame, SizeHint};
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+/// OpenAI's names for the size of a minute's limit, for what is left of it, and for when all of it is there again.
+static RATE_REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+static RATE_TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
 static PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
+
+/// Who sent a request and what for, as far as it is known.
+#[derive(Default)]
+struct Sent {
+    asked: Asked,
+    account: Option<Arc<Account>>,
+}
 
 /// Serves one request.
 pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
@@ -30,9 +52,9 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
     let (arrival, id_holds) = edge::arrival(app, request.headers());
     let (id, client) = (arrival.id, arrival.client_request_id.clone());
     let (head, mut body) = request.into_parts();
-    let mut asked = Asked::default();
+    let mut sender = Sent::default();
     let answered = match id_holds {
-        Ok(()) => answer(app, endpoint, arrival, &head, &mut body, &mut asked).await,
+        Ok(()) => answer(app, endpoint, arrival, &head, &mut body, &mut sender).await,
         Err(refusal) => Err(refusal),
     };
     let mut response = match answered {
@@ -42,11 +64,15 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
             if !matches!(refusal, Refusal::RequestTimeout(_)) {
                 body::discard(&head.headers, &mut body).await;
             }
-            return edge::refuse_known(app, id, client.as_deref(), endpoint.as_str(), &refusal, asked);
+            let route = endpoint.as_str();
+            let mut response = edge::refuse_known(app, id, client.as_deref(), route, &refusal, sender.asked);
+            put_rates(app, sender.account.as_deref(), response.headers_mut());
+            return response;
         }
     };
     let headers = response.headers_mut();
     edge::put_ids(headers, id, client.as_deref());
+    put_rates(app, sender.account.as_deref(), headers);
     headers.insert(
         PROCESSING_MS.clone(),
         milliseconds(app.clock.now().saturating_duration_since(began)),
@@ -60,7 +86,7 @@ async fn answer(
     arrival: Arrival,
     head: &Parts,
     body: &mut Body,
-    asked: &mut Asked,
+    sent: &mut Sent,
 ) -> Result<Answer, Refusal> {
     if app.draining.is_cancelled() {
         return Err(Refusal::ShuttingDown);
@@ -68,6 +94,8 @@ async fn answer(
     let headers = &head.headers;
     let from = address_of(app, headers, &head.extensions);
     let caller = authenticate(&app.directory, headers, from, app.clock.unix_ms())?;
+    sent.account = Some(Arc::clone(&caller.key.account));
+    let asked = &mut sent.asked;
     asked.account = Some(caller.key.account.id.clone());
     asked.key = Some(caller.key.id.clone());
     let caller = caller.needs(Scope::Inference)?;
@@ -95,6 +123,24 @@ fn response_of(answer: Answer) -> Response<Body> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
+}
+
+/// How the account's rates stand, as OpenAI says it; nothing where it has none.
+fn put_rates(app: &App, account: Option<&Account>, headers: &mut HeaderMap) {
+    let Some(account) = account else { return };
+    let standings = standings(&app.pipeline, account);
+    for (names, standing) in [
+        (&RATE_REQUESTS, standings.requests),
+        (&RATE_TOKENS, standings.tokens),
+    ] {
+        let Some(standing) = standing else { continue };
+        let [limit, remaining, reset] = names;
+        headers.insert(limit.clone(), HeaderValue::from(standing.limit));
+        headers.insert(remaining.clone(), HeaderValue::from(standing.remaining));
+        if let Ok(text) = HeaderValue::try_from(Reset(standing.reset).to_string()) {
+            headers.insert(reset.clone(), text);
+        }
+    }
 }
 
 fn milliseconds(duration: Duration) -> HeaderValue {

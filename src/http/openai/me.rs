@@ -9,7 +9,8 @@ use axum::http::Response;
 use serde_json::json;
 use std::sync::Arc;
 
-/// `GET /v1/me/rate_limit`: `rate_limit` is requests in flight at once; tokens a minute are not limited.
+/// `GET /v1/me/rate_limit`: `rate_limit` is requests in flight at once; `tpm_rate_limit` and `rpm_rate_limit`
+/// are tokens and requests a minute, `null` where they are not limited.
 pub async fn rate_limit(State(app): State<Arc<App>>, sender: Sender) -> Response<Body> {
     edge::answer(&app, &sender, |caller| {
         let reading = caller
@@ -19,7 +20,8 @@ pub async fn rate_limit(State(app): State<Arc<App>>, sender: Sender) -> Response
             .read(app.pipeline.limits.concurrent_requests);
         Ok(json!({
             "rate_limit": reading.limit,
-            "tpm_rate_limit": null,
+            "tpm_rate_limit": app.pipeline.limits.tokens_per_minute,
+            "rpm_rate_limit": app.pipeline.limits.requests_per_minute,
             "in_flight": reading.in_flight,
             "models": reading.models,
         }))

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cap;
+mod rates;
 mod conservation;
 mod drain;
 mod edge;

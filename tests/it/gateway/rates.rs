@@ -1,0 +1,123 @@
+//! Rates: what is refused over a minute's requests and tokens, what its headers say, and that a refusal takes nothing.
+
+use super::{ACCOUNT, Gateway, engine, models};
+use farebox::simulate::Settings;
+use farebox_domain::money::Picodollars;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        Some(self.headers.get(name)?.to_str().unwrap())
+    }
+
+    /// What the limit is and what is left of it.
+    fn rate(&self, unit: &str) -> Option<(u64, u64)> {
+        let of = |what: &str| {
+            let value = self.header(&format!("x-ratelimit-{what}-{unit}"))?;
+            Some(value.parse().unwrap())
+        };
+        assert_eq!(
+            of("limit").is_some(),
+            self.header(&format!("x-ratelimit-reset-{unit}")).is_some()
+        );
+        Some((of("limit")?, of("remaining")?))
+    }
+}
+
+async fn send(gateway: &Gateway, max_tokens: u64) -> Answer {
+    let body =
+        json!({ "model": "m", "max_tokens": max_tokens, "messages": [{ "role": "user", "content": "hi" }] });
+    let response = gateway.chat(&body).send().await.unwrap();
+    Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body: response.json().await.unwrap(),
+    }
+}
+
+/// A gateway whose accounts have these limits.
+async fn limited_to(limits: &str) -> Gateway {
+    let engine = engine(Settings::default()).await;
+    let limits = format!("limits: {{ {limits} }}\n");
+    Gateway::start(&models(&[&engine.url], &limits)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_request_after_a_minutes_requests_is_told_when_to_come_back() {
+    let gateway = limited_to("requests_per_minute: 2").await;
+    for left in [1, 0] {
+        let answer = send(&gateway, 1).await;
+        assert_eq!((answer.status, answer.rate("requests")), (200, Some((2, left))));
+        assert_eq!(answer.rate("tokens"), None);
+    }
+    let answer = send(&gateway, 1).await;
+    assert_eq!(answer.status, 429);
+    assert_eq!(answer.rate("requests"), Some((2, 0)));
+    assert_eq!(answer.body["error"]["code"], json!("rate_limit_exceeded"));
+    assert_eq!(answer.body["error"]["type"], json!("rate_limit_error"));
+    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=30).contains(&seconds), "{seconds}");
+    let message = answer.body["error"]["message"].as_str().unwrap();
+    let wanted = "2 of 2 requests a minute are used for this account";
+    assert!(message.contains(wanted), "{message}");
+    assert_eq!(gateway.in_flight().0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_were_held_and_not_used_are_given_back() {
+    let gateway = limited_to("tokens_per_minute: 3000").await;
+    // Each holds more than five hundred tokens and uses a few of them.
+    for _ in 0..12 {
+        let answer = send(&gateway, 5).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let usage = &answer.body["usage"];
+        let (limit, left) = answer.rate("tokens").unwrap();
+        assert_eq!(limit, 3000);
+        assert!(
+            left > 2000 && usage["total_tokens"].as_u64().unwrap() < 100,
+            "{left}: {usage}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_or_failed_takes_nothing_of_a_rate() {
+    let refusing = json!({ "model": "m", "max_tokens": 0, "messages": [] });
+    let gateway = limited_to("requests_per_minute: 3, concurrent_requests: 1").await;
+    for _ in 0..5 {
+        let response = gateway.chat(&refusing).send().await.unwrap();
+        assert_eq!(response.status(), 400);
+    }
+    let left = send(&gateway, 1).await.rate("requests");
+    assert_eq!(left, Some((3, 2)));
+
+    // An account without the money.
+    let account = gateway.app.directory.account(&ACCOUNT.into()).unwrap();
+    account.wallet.set_credit_limit(Some(Picodollars::ZERO));
+    for _ in 0..5 {
+        let answer = send(&gateway, 1).await;
+        assert_eq!((answer.status, answer.rate("requests")), (402, left));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_at_once_as_many_as_fit_are_let_in() {
+    let gateway = std::sync::Arc::new(limited_to("requests_per_minute: 40").await);
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..120 {
+        let gateway = std::sync::Arc::clone(&gateway);
+        all.spawn(async move { send(&gateway, 1).await.status });
+    }
+    let statuses = all.join_all().await;
+    let count = |status| statuses.iter().filter(|each| **each == status).count();
+    // The minute's forty, and what leaks while they are sent: one in a second and a half.
+    assert!((40..60).contains(&count(200)), "{statuses:?}");
+    assert_eq!(count(200) + count(429), 120);
+}
