@@ -208,6 +208,7 @@ impl App {
             store.keys().await?,
             store.limits().await?,
         );
+        directory.refresh_rates(&store.rates().await?);
         let (export_queue, engine_counters) = books.beside();
         let (journal, ledger, replica): (Arc<dyn Journal>, Arc<dyn Ledger>, _) = match books {
             Books::Embedded(both) => {

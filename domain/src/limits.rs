@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Requests in flight for an account where nobody said otherwise. DeepInfra's number (FACTS.md).
 pub const DEFAULT_CONCURRENT_REQUESTS: u32 = 200;
+/// The most that a rate may be, in requests or tokens a minute. Nobody reaches it.
+pub const RATE_AT_MOST: u32 = 1_000_000_000;
 
 /// What an account has until it is given more: `limits:` of models.yaml.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

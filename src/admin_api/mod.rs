@@ -15,6 +15,7 @@ pub mod bill;
 pub mod price;
 pub mod corrections;
 pub mod keys;
+mod rates;
 pub mod staff;
 pub mod requests;
 pub mod live;
@@ -22,6 +23,7 @@ pub mod live;
 pub use corrections::{NewRefund, NewRerate, RefundView, RerateRow, RerateView};
 pub use keys::{KeyChange, KeyRotation, NewOwnKey};
 pub use price::{ContextTierView, NewPrice, PriceSet, PriceStatus, PriceVersionView, PriceView};
+pub use rates::{RateView, RatesChange, RatesView};
 
 use farebox_domain::ids::{AccountId, EngineName, KeyId, ModelId};
 use farebox_domain::key::{ModelGlob, Scopes};
@@ -280,6 +282,8 @@ pub struct LimitsView {
     pub models: Vec<ModelLimitView>,
     /// What the numbers do not say by themselves.
     pub note: Option<String>,
+    /// How its rates stand.
+    pub rates: RatesView,
 }
 
 /// What an account may have in flight on one model, and has.

@@ -6,10 +6,10 @@ use crate::admission::jwt::{ScopedToken, Unverified};
 pub use crate::admission::keys::ApiKey;
 use crate::admission::keys::{Keys, Signer};
 use crate::admission::purse::Purses;
-use crate::admission::rate::RateGate;
+use crate::admission::rate::{RateGate, RateLimits};
 use crate::admission::wallet::Wallet;
 use crate::secrets::KEY_PREFIX;
-use crate::store::{AccountRow, KeyRow, LimitRow};
+use crate::store::{AccountRow, KeyRow, LimitRow, RateRow};
 use farebox_domain::ids::{AccountId, KeyId};
 use farebox_domain::refusal::KeyFault;
 use parking_lot::RwLock;
@@ -39,6 +39,8 @@ pub struct Account {
     pub gate: Arc<Gate>,
     /// What it asked for in the last minute.
     pub rates: Arc<RateGate>,
+    /// The same of each key that has rates of its own, or had.
+    key_rates: RwLock<BTreeMap<KeyId, Arc<RateGate>>>,
     /// Its money.
     pub wallet: Arc<Wallet>,
     closed: AtomicBool,
@@ -48,6 +50,39 @@ impl Account {
     /// Whether it is over. What it has in flight goes on, and is billed.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// What this key asked for in the last minute, if it has rates of its own.
+    pub fn key_rates(&self, key: &KeyId) -> Option<Arc<RateGate>> {
+        self.key_rates.read().get(key).cloned()
+    }
+
+    /// Sets the account's own rates, or a key's. What was used stays used.
+    pub fn set_rates(&self, key: Option<&KeyId>, rates: RateLimits) {
+        match key {
+            None => self.rates.set_own(rates),
+            Some(key) => {
+                let mut all = self.key_rates.write();
+                all.entry(key.clone()).or_default().set_own(rates);
+            }
+        }
+    }
+
+    /// Sets all of them: who is not among these has none.
+    fn set_all_rates(&self, rows: &[&RateRow]) {
+        self.rates.set_own(RateLimits::default());
+        for gate in self.key_rates.read().values() {
+            gate.set_own(RateLimits::default());
+        }
+        for row in rows {
+            self.set_rates(
+                row.key.as_ref(),
+                RateLimits {
+                    requests: row.requests_per_minute,
+                    tokens: row.tokens_per_minute,
+                },
+            );
+        }
     }
 
     fn refresh(&self, row: &AccountRow) {
@@ -131,6 +166,18 @@ impl Directory {
         }
     }
 
+    /// Takes over the rates that the store holds now.
+    pub fn refresh_rates(&self, rows: &[RateRow]) {
+        let mut by_account: BTreeMap<&AccountId, Vec<&RateRow>> = BTreeMap::new();
+        for row in rows {
+            by_account.entry(&row.account).or_default().push(row);
+        }
+        for account in self.accounts() {
+            let own = by_account.remove(&account.id).unwrap_or_default();
+            account.set_all_rates(&own);
+        }
+    }
+
     /// Puts a new account in.
     pub fn add_account(&self, row: AccountRow) -> Arc<Account> {
         let account = Arc::new(Account {
@@ -139,6 +186,7 @@ impl Directory {
             created_at_ms: row.created_at_ms,
             gate: Arc::default(),
             rates: Arc::default(),
+            key_rates: RwLock::default(),
             wallet: Arc::default(),
             closed: AtomicBool::new(row.closed_at_ms.is_some()),
         });

@@ -34,6 +34,14 @@ impl RateLimits {
         }
     }
 
+    /// These, and each that is missing from `others`.
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            requests: self.requests.or(others.requests),
+            tokens: self.tokens.or(others.tokens),
+        }
+    }
+
     /// Whether there is none.
     pub const fn is_empty(self) -> bool {
         self.requests.is_none() && self.tokens.is_none()
@@ -47,6 +55,30 @@ const NEVER: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct RateGate {
     taken: Mutex<Taken>,
+    own: Mutex<RateLimits>,
+}
+
+impl RateGate {
+    /// What an administrator gave whoever it is.
+    pub fn own(&self) -> RateLimits {
+        *self.own.lock()
+    }
+
+    /// Sets that. What was taken stays taken.
+    pub fn set_own(&self, own: RateLimits) {
+        *self.own.lock() = own;
+    }
+
+    /// How these limits stand.
+    pub fn standings(&self, limits: RateLimits, now: Instant) -> Standings {
+        let mut taken = self.taken.lock();
+        let at = taken.nanoseconds(now);
+        let of = |limit: Option<u64>, bucket: &Bucket| limit.map(|limit| bucket.standing(limit, at));
+        Standings {
+            requests: of(limits.requests, &taken.requests),
+            tokens: of(limits.tokens, &taken.tokens),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -176,13 +208,7 @@ impl Limited {
 
     /// How it stands.
     fn standings(&self, now: Instant) -> Standings {
-        let mut taken = self.gate.taken.lock();
-        let at = taken.nanoseconds(now);
-        let of = |limit: Option<u64>, bucket: &Bucket| limit.map(|limit| bucket.standing(limit, at));
-        Standings {
-            requests: of(self.limits.requests, &taken.requests),
-            tokens: of(self.limits.tokens, &taken.tokens),
-        }
+        self.gate.standings(self.limits, now)
     }
 }
 

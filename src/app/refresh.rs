@@ -61,6 +61,7 @@ async fn read_again(app: &App) -> Result<(), StoreFault> {
     let accounts = app.store.accounts().await?;
     let (keys, limits) = (app.store.keys().await?, app.store.limits().await?);
     app.directory.refresh(accounts, keys, limits);
+    app.directory.refresh_rates(&app.store.rates().await?);
     app.admin_tokens.refresh(app.store.admin_tokens().await?);
     app.registry.set_drained(&app.store.drained_engines().await?);
     for served in app.registry.models() {

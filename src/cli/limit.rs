@@ -1,14 +1,16 @@
 //! `farebox limit show|set|requests|approve|decline`
 
+mod rates;
 mod requests;
 
 use crate::admin_api::money::{KeySpendingChange, KeySpendingView, SpendingChange};
-use crate::admin_api::{LimitChange, LimitsView};
+use crate::admin_api::{LimitChange, LimitsView, RatesChange};
 use crate::cli::client::{AdminArgs, AdminClient};
 use crate::cli::credit::balance_shown;
 use crate::cli::error::CliError;
 use crate::cli::table::{Align, Table};
 use clap::{ArgGroup, Args, Subcommand};
+use farebox_domain::limits::RATE_AT_MOST;
 use farebox_domain::money::Picodollars;
 use reqwest::Method;
 use std::io::{self, Write};
@@ -27,13 +29,13 @@ pub struct LimitArgs {
 /// What can be done with limits.
 #[derive(Debug, Subcommand)]
 pub enum LimitCommand {
-    /// Show what an account may have in flight, and has.
+    /// Show what an account may have in flight and use in a minute, and what it has and did.
     Show {
         /// The account's id or name.
         #[arg(long)]
         account: String,
     },
-    /// Change what an account may have in flight, may owe or may spend in a month, or what a key may spend. It holds for
+    /// Change what an account may have in flight, may use in a minute, may owe or may spend in a month, or what a key may. It holds for
     /// the very next request.
     Set(SetArgs),
     /// Show what owners ask for.
@@ -46,20 +48,26 @@ pub enum LimitCommand {
 
 /// Arguments of `farebox limit set`.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["concurrent_requests", "postpaid_usd", "monthly_usd"])))]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["concurrent_requests", "requests_per_minute", "tokens_per_minute", "postpaid_usd", "monthly_usd"])))]
 pub struct SetArgs {
     /// The account's id or name.
     #[arg(long, required_unless_present = "key")]
     pub account: Option<String>,
-    /// A key's id: its monthly limit is set, not its account's.
+    /// A key's id: its monthly limit and its rates are set, not its account's.
     #[arg(long, conflicts_with_all = ["account", "model", "concurrent_requests", "postpaid_usd"])]
     pub key: Option<String>,
     /// Only for this model: its id or an alias. Goes with --concurrent-requests.
-    #[arg(long, requires = "concurrent_requests", conflicts_with_all = ["postpaid_usd", "monthly_usd"])]
+    #[arg(long, requires = "concurrent_requests", conflicts_with_all = ["postpaid_usd", "monthly_usd", "requests_per_minute", "tokens_per_minute"])]
     pub model: Option<String>,
     /// How many requests, or `default` for what models.yaml says (for a model: no number of its own).
     #[arg(long, value_name = "N|default", value_parser = parse_count)]
     pub concurrent_requests: Option<Count>,
+    /// Requests a minute, or `default` for what models.yaml says (for a key: no rate of its own).
+    #[arg(long, value_name = "N|default", value_parser = parse_rate)]
+    pub requests_per_minute: Option<Rate>,
+    /// Tokens a minute, of prompts and answers together; likewise.
+    #[arg(long, value_name = "N|default", value_parser = parse_rate)]
+    pub tokens_per_minute: Option<Rate>,
     /// What the account may owe at the most: 0 is prepaid, `none` is without a ceiling.
     #[arg(long, value_name = "USD|none", value_parser = parse_usd)]
     pub postpaid_usd: Option<Usd>,
@@ -96,6 +104,20 @@ fn parse_count(text: &str) -> Result<Count, String> {
     Ok(Count(Some(count)))
 }
 
+/// How much a minute, or the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate(pub Option<u64>);
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    if text == "default" {
+        return Ok(Rate(None));
+    }
+    match text.parse() {
+        Ok(rate) if (1..=u64::from(RATE_AT_MOST)).contains(&rate) => Ok(Rate(Some(rate))),
+        _ => Err(format!("write a number from 1 to {RATE_AT_MOST}, or `default`")),
+    }
+}
+
 /// Runs the command.
 pub async fn run(args: LimitArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
     match args.command {
@@ -113,8 +135,19 @@ pub async fn run(args: LimitArgs, client: &AdminClient, out: &mut dyn Write) -> 
 const CHANGED: &str = "Changed; the very next request is held to it.\n";
 
 async fn set(args: SetArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
+    let (requests, tokens) = (args.requests_per_minute, args.tokens_per_minute);
+    let rates = (requests.is_some() || tokens.is_some()).then(|| RatesChange {
+        requests_per_minute: requests.map(|rate| rate.0),
+        tokens_per_minute: tokens.map(|rate| rate.0),
+    });
     if let Some(key) = args.key {
-        let monthly_usd = args.monthly_usd.and_then(|usd| usd.0);
+        if let Some(change) = rates {
+            rates::set(&["keys", &key, "rates"], &change, client, out).await?;
+        }
+        let Some(monthly_usd) = args.monthly_usd else {
+            return Ok(());
+        };
+        let monthly_usd = monthly_usd.0;
         let change = KeySpendingChange { monthly_usd };
         let answer = client
             .send_json(Method::PUT, &["keys", &key, "spending"], &change)
@@ -134,6 +167,9 @@ async fn set(args: SetArgs, client: &AdminClient, out: &mut dyn Write) -> Result
         });
     }
     let account = args.account.unwrap_or_default();
+    if let Some(change) = rates {
+        rates::set(&["accounts", &account, "rates"], &change, client, out).await?;
+    }
     if let Some(count) = args.concurrent_requests {
         let change = LimitChange {
             model: args.model,
@@ -198,9 +234,10 @@ fn shown(limits: &LimitsView, out: &mut dyn Write) -> io::Result<()> {
     }
     table.write(out)?;
     match &limits.note {
-        Some(note) => writeln!(out, "\nNote: {note}"),
-        None => Ok(()),
+        Some(note) => writeln!(out, "\nNote: {note}")?,
+        None => {}
     }
+    rates::shown(&limits.rates, out)
 }
 
 #[cfg(test)]
@@ -222,6 +259,7 @@ mod tests {
         let limits = serde_json::json!({
             "account": "acct_1", "account_name": "Acme", "in_flight": 7, "concurrent_requests": 200,
             "is_default": true, "note": "the account's own number still holds",
+            "rates": {"account": "acct_1", "key": null, "requests": null, "tokens": null},
             "models": [
                 {"model": "org/large", "in_flight": 7, "concurrent_requests": 300},
                 {"model": "org/small", "in_flight": 0, "concurrent_requests": null},
@@ -238,6 +276,8 @@ org/large           7    300  limit set
 org/small           0      -  -
 
 Note: the account's own number still holds
+
+No limit by the minute of acct_1.
 "#);
     }
 }

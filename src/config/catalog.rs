@@ -11,15 +11,13 @@ use super::prompt::PromptKeys;
 use super::reader::{Fields, Item, Place};
 use super::suggest::did_you_mean;
 use farebox_domain::catalog::{Catalog, CatalogFault, EngineKind, EngineSpec, Model};
-use farebox_domain::limits::Limits;
+use farebox_domain::limits::{Limits, RATE_AT_MOST};
 use std::collections::BTreeMap;
 
 const MODELS_AT_MOST: usize = 10_000;
 const ENGINES_AT_MOST: usize = 1000;
 /// A cap that no account reaches and no counter overflows.
 const CONCURRENT_AT_MOST: u32 = 1_000_000;
-/// A rate that no account reaches, in requests or tokens a minute.
-const RATE_AT_MOST: u32 = 1_000_000_000;
 
 /// The name of something whose name could not be read. Its first character is refused in every name.
 pub(super) fn unread_name(place: &Place) -> String {

@@ -1,7 +1,7 @@
 //! Caller -> Admitted: the model is sold, the request fits it, and the account has room for one more and the money.
 
 use crate::admission::concurrency::ConcurrencyPermit;
-use crate::admission::directory::Account;
+use crate::admission::directory::ApiKey;
 use crate::admission::rate::{self, Limited, RateHold, RateLimits, Standings};
 use crate::admission::wallet::Payer;
 use crate::engines::prompt::QUICK_BYTES_AT_MOST;
@@ -120,7 +120,7 @@ pub async fn admit(
         units: units::bound(&request, &price.price, pipeline.timeouts)?,
         ..Bounds::of(&request, &served.model, counted)
     };
-    let rates = take_rates(pipeline, account, &bounds)?;
+    let rates = take_rates(pipeline, caller, &bounds)?;
     let terms = Terms {
         payer,
         bounds,
@@ -167,29 +167,36 @@ pub async fn admit(
 }
 
 /// Takes the request, and the tokens that it may come to, of the rates that hold for it.
-fn take_rates(pipeline: &Pipeline, account: &Account, bounds: &Bounds) -> Result<Option<RateHold>, Refusal> {
-    let Some(limited) = limited(pipeline, account) else {
+fn take_rates(pipeline: &Pipeline, caller: &Caller, bounds: &Bounds) -> Result<Option<RateHold>, Refusal> {
+    let limited = limited(pipeline, &caller.key);
+    if limited.is_empty() {
         return Ok(None);
-    };
+    }
     let answer = bounds.output_tokens.saturating_mul(bounds.choices);
     let tokens = bounds.prompt_tokens.saturating_add(answer);
-    rate::take(vec![limited], tokens, &pipeline.clock).map(Some)
+    rate::take(limited, tokens, &pipeline.clock).map(Some)
 }
 
-/// The account, where it has a rate.
-fn limited(pipeline: &Pipeline, account: &Account) -> Option<Limited> {
-    let limits = RateLimits::of(pipeline.limits);
-    (!limits.is_empty()).then(|| Limited {
+/// The account and the key, each where it has a rate.
+fn limited(pipeline: &Pipeline, key: &ApiKey) -> Vec<Limited> {
+    let account = &key.account;
+    let of_account = Limited {
+        limits: account.rates.own().or(RateLimits::of(pipeline.limits)),
         gate: Arc::clone(&account.rates),
-        limits,
         scope: "this account".into(),
-    })
+    };
+    let of_key = account.key_rates(&key.id).map(|gate| Limited {
+        limits: gate.own(),
+        gate,
+        scope: "this key".into(),
+    });
+    let both = [Some(of_account), of_key].into_iter().flatten();
+    both.filter(|limited| !limited.limits.is_empty()).collect()
 }
 
-/// How the account's rates stand; nothing where it has none.
-pub fn standings(pipeline: &Pipeline, account: &Account) -> Standings {
-    let limited = limited(pipeline, account);
-    rate::standings(limited.as_slice(), pipeline.clock.now())
+/// How the rates of the account and the key stand, the tightest of each kind; nothing where neither has one.
+pub fn standings(pipeline: &Pipeline, key: &ApiKey) -> Standings {
+    rate::standings(&limited(pipeline, key), pipeline.clock.now())
 }
 
 /// Holds the same of the token that the caller came with, where that has a limit of its own.

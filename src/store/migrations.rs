@@ -17,7 +17,7 @@ use std::fmt;
 pub(crate) type Form = (i64, &'static str, &'static str);
 
 /// The embedded store's.
-pub(super) const SQLITE: [Form; 6] = [
+pub(super) const SQLITE: [Form; 7] = [
     (1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
     (2, "money", include_str!("../../migrations/sqlite/0002_money.sql")),
     (
@@ -36,9 +36,10 @@ pub(super) const SQLITE: [Form; 6] = [
         "administration",
         include_str!("../../migrations/sqlite/0006_administration.sql"),
     ),
+    (7, "rates", include_str!("../../migrations/sqlite/0007_rates.sql")),
 ];
 
-const POSTGRES: [Form; 6] = [
+const POSTGRES: [Form; 7] = [
     (1, "init", include_str!("../../migrations/postgres/0001_init.sql")),
     (
         2,
@@ -60,6 +61,11 @@ const POSTGRES: [Form; 6] = [
         6,
         "administration",
         include_str!("../../migrations/postgres/0006_administration.sql"),
+    ),
+    (
+        7,
+        "rates",
+        include_str!("../../migrations/postgres/0007_rates.sql"),
     ),
 ];
 

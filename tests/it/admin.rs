@@ -4,6 +4,7 @@ pub(crate) mod harness;
 mod refusals;
 mod staff;
 mod openapi;
+mod rates;
 mod requests;
 mod resources;
 mod bill;

@@ -113,6 +113,8 @@ async fn accounts_and_limits() {
 
     SCOPE       IN FLIGHT  LIMIT  SET BY
     all models          0    200  models.yaml
+
+    No limit by the minute of acct_befba86ae9e0c207.
     [0]
     ");
     insta::assert_snapshot!(running.run("limit set --account Acme --concurrent-requests 300").await, @"
@@ -122,6 +124,8 @@ async fn accounts_and_limits() {
 
     SCOPE       IN FLIGHT  LIMIT  SET BY
     all models          0    300  limit set
+
+    No limit by the minute of acct_befba86ae9e0c207.
     [0]
     ");
     let higher = running
@@ -137,6 +141,8 @@ async fn accounts_and_limits() {
     org/large           0    400  limit set
 
     Note: the account's own number still holds: 300 requests in flight over all models, though org/large may have more. Raise the account's number too for the model's to be reached.
+
+    No limit by the minute of acct_befba86ae9e0c207.
     [0]
     ");
     let unknown = running

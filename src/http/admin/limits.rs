@@ -4,11 +4,11 @@ use crate::admin_api::{LimitChange, LimitsView, ModelLimitView};
 use crate::admission::concurrency::{GateReading, ModelReading};
 use crate::admission::directory::Account;
 use crate::app::App;
-use crate::http::admin::accounts;
 use crate::http::admin::auth::Who;
 use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::{AdminError, Noun};
 use crate::http::admin::read::{Body, Params};
+use crate::http::admin::{accounts, rates};
 use axum::Json;
 use axum::extract::{Path, State};
 use farebox_domain::ids::ModelId;
@@ -93,7 +93,7 @@ pub fn audited(app: &App, account: &Account) -> Value {
     })
 }
 
-fn view(admin: &Admin, account: &Account) -> LimitsView {
+fn view(admin: &Admin, account: &Arc<Account>) -> LimitsView {
     let reading = account.gate.read(admin.default_limit());
     let note = note(&reading);
     let models = reading.models.into_iter().map(|of_model| ModelLimitView {
@@ -109,6 +109,7 @@ fn view(admin: &Admin, account: &Account) -> LimitsView {
         is_default: !reading.limit_is_own,
         models: models.collect(),
         note,
+        rates: rates::of_account(&admin.app, account),
     }
 }
 

@@ -4,7 +4,7 @@
 //! - [`auth`] stands before every route, and before paths that there are not;
 //! - [`read`] turns bodies and queries into values, [`error`] turns what does not hold into answers;
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
-//! - one file for each resource: [`accounts`], [`keys`] (which [`key_making`] makes), [`limits`], [`spending`], [`usage`],
+//! - one file for each resource: [`accounts`], [`keys`] (which [`key_making`] makes), [`limits`], [`rates`], [`spending`], [`usage`],
 //!   [`statements`], [`ledger`], [`reconcile`], [`rerate`], [`refunds`], [`prices`], [`export`], [`serving`], [`tokens`],
 //!   [`audit`], [`requests`], [`live`]; [`openapi`] describes all of them.
 //!
@@ -19,6 +19,7 @@ pub mod accounts;
 pub mod key_making;
 pub mod keys;
 pub mod limits;
+pub mod rates;
 pub mod spending;
 pub mod usage;
 pub mod statements;
@@ -42,8 +43,8 @@ use crate::admin_api::{
     AccountView, ApproveRequest, AuditListView, CreatedKey, CreatedToken, DeclineRequest, EngineView,
     ExportBackfill, ExportChanged, ExportView, KeyChange, KeyRotation, KeyView, LimitChange,
     LimitRequestView, LimitsView, List, LiveView, ModelView, NewAccount, NewKey, NewPrice, NewRefund,
-    NewRerate, NewToken, PriceSet, PriceVersionView, Reconcile, ReconcileView, RefundView, RefusedView,
-    RerateView, StaffReceiptView, StaffView, TokenView, VerifyView,
+    NewRerate, NewToken, PriceSet, PriceVersionView, RatesChange, RatesView, Reconcile, ReconcileView,
+    RefundView, RefusedView, RerateView, StaffReceiptView, StaffView, TokenView, VerifyView,
 };
 use crate::app::App;
 use crate::http::admin::change::Admin;
@@ -160,6 +161,14 @@ pub fn routes() -> Vec<Route> {
         operator("PUT", "/admin/v1/accounts/{account}/limits", put(limits::set))
             .takes::<LimitChange>()
             .gives::<LimitsView>(),
+        viewer("GET", "/admin/v1/accounts/{account}/rates", get(rates::show)).gives::<RatesView>(),
+        operator("PUT", "/admin/v1/accounts/{account}/rates", put(rates::set))
+            .takes::<RatesChange>()
+            .gives::<RatesView>(),
+        viewer("GET", "/admin/v1/keys/{key}/rates", get(rates::show_key)).gives::<RatesView>(),
+        operator("PUT", "/admin/v1/keys/{key}/rates", put(rates::set_key))
+            .takes::<RatesChange>()
+            .gives::<RatesView>(),
         viewer(
             "GET",
             "/admin/v1/accounts/{account}/statements/{month}",

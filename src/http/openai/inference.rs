@@ -1,6 +1,6 @@
 //! Chat completions, completions and embeddings: from HTTP to the pipeline and back.
 
-use crate::admission::directory::Account;
+use crate::admission::directory::ApiKey;
 use crate::app::App;
 use crate::http::body;
 use crate::http::openai::edge;
@@ -43,7 +43,7 @@ static PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms
 #[derive(Default)]
 struct Sent {
     asked: Asked,
-    account: Option<Arc<Account>>,
+    key: Option<Arc<ApiKey>>,
 }
 
 /// Serves one request.
@@ -66,13 +66,13 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
             }
             let route = endpoint.as_str();
             let mut response = edge::refuse_known(app, id, client.as_deref(), route, &refusal, sender.asked);
-            put_rates(app, sender.account.as_deref(), response.headers_mut());
+            put_rates(app, sender.key.as_deref(), response.headers_mut());
             return response;
         }
     };
     let headers = response.headers_mut();
     edge::put_ids(headers, id, client.as_deref());
-    put_rates(app, sender.account.as_deref(), headers);
+    put_rates(app, sender.key.as_deref(), headers);
     headers.insert(
         PROCESSING_MS.clone(),
         milliseconds(app.clock.now().saturating_duration_since(began)),
@@ -94,7 +94,7 @@ async fn answer(
     let headers = &head.headers;
     let from = address_of(app, headers, &head.extensions);
     let caller = authenticate(&app.directory, headers, from, app.clock.unix_ms())?;
-    sent.account = Some(Arc::clone(&caller.key.account));
+    sent.key = Some(Arc::clone(&caller.key));
     let asked = &mut sent.asked;
     asked.account = Some(caller.key.account.id.clone());
     asked.key = Some(caller.key.id.clone());
@@ -125,10 +125,10 @@ fn response_of(answer: Answer) -> Response<Body> {
     response
 }
 
-/// How the account's rates stand, as OpenAI says it; nothing where it has none.
-fn put_rates(app: &App, account: Option<&Account>, headers: &mut HeaderMap) {
-    let Some(account) = account else { return };
-    let standings = standings(&app.pipeline, account);
+/// How the rates of the key and its account stand, as OpenAI says it; nothing where there is none.
+fn put_rates(app: &App, key: Option<&ApiKey>, headers: &mut HeaderMap) {
+    let Some(key) = key else { return };
+    let standings = standings(&app.pipeline, key);
     for (names, standing) in [
         (&RATE_REQUESTS, standings.requests),
         (&RATE_TOKENS, standings.tokens),

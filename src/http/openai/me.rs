@@ -1,5 +1,6 @@
 //! What an account may do, as DeepInfra shows it (FACTS.md).
 
+use crate::admission::rate::RateLimits;
 use crate::app::App;
 use crate::http::openai::edge;
 use crate::http::peer::Sender;
@@ -13,15 +14,13 @@ use std::sync::Arc;
 /// are tokens and requests a minute, `null` where they are not limited.
 pub async fn rate_limit(State(app): State<Arc<App>>, sender: Sender) -> Response<Body> {
     edge::answer(&app, &sender, |caller| {
-        let reading = caller
-            .key
-            .account
-            .gate
-            .read(app.pipeline.limits.concurrent_requests);
+        let (account, limits) = (&caller.key.account, app.pipeline.limits);
+        let reading = account.gate.read(limits.concurrent_requests);
+        let rates = account.rates.own().or(RateLimits::of(limits));
         Ok(json!({
             "rate_limit": reading.limit,
-            "tpm_rate_limit": app.pipeline.limits.tokens_per_minute,
-            "rpm_rate_limit": app.pipeline.limits.requests_per_minute,
+            "tpm_rate_limit": rates.tokens,
+            "rpm_rate_limit": rates.requests,
             "in_flight": reading.in_flight,
             "models": reading.models,
         }))

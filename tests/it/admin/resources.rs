@@ -184,7 +184,13 @@ async fn a_limit_acts_on_the_very_next_request() {
       "in_flight": 0,
       "is_default": true,
       "models": [],
-      "note": null
+      "note": null,
+      "rates": {
+        "account": "acct_befba86ae9e0c207",
+        "key": null,
+        "requests": null,
+        "tokens": null
+      }
     }
     "#);
 
@@ -215,7 +221,13 @@ async fn a_limit_acts_on_the_very_next_request() {
           "model": "org/large"
         }
       ],
-      "note": null
+      "note": null,
+      "rates": {
+        "account": "acct_befba86ae9e0c207",
+        "key": null,
+        "requests": null,
+        "tokens": null
+      }
     }
     "#);
     drop((first, second));
@@ -249,7 +261,13 @@ async fn a_models_limit_goes_by_alias_and_says_when_the_accounts_holds_it_back()
           "model": "org/large"
         }
       ],
-      "note": "the account's own number still holds: 200 requests in flight over all models, though org/large may have more. Raise the account's number too for the model's to be reached."
+      "note": "the account's own number still holds: 200 requests in flight over all models, though org/large may have more. Raise the account's number too for the model's to be reached.",
+      "rates": {
+        "account": "acct_befba86ae9e0c207",
+        "key": null,
+        "requests": null,
+        "tokens": null
+      }
     }
     "#);
     let lower = gateway

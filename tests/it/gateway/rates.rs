@@ -1,6 +1,7 @@
 //! Rates: what is refused over a minute's requests and tokens, what its headers say, and that a refusal takes nothing.
 
 use super::{ACCOUNT, Gateway, engine, models};
+use farebox::admission::rate::RateLimits;
 use farebox::simulate::Settings;
 use farebox_domain::money::Picodollars;
 use reqwest::header::HeaderMap;
@@ -120,4 +121,36 @@ async fn of_many_at_once_as_many_as_fit_are_let_in() {
     // The minute's forty, and what leaks while they are sent: one in a second and a half.
     assert!((40..60).contains(&count(200)), "{statuses:?}");
     assert_eq!(count(200) + count(429), 120);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_and_a_key_have_rates_of_their_own_and_a_change_acts_at_once() {
+    let gateway = limited_to("requests_per_minute: 2").await;
+    let account = gateway.app.directory.account(&ACCOUNT.into()).unwrap();
+    let key = gateway.app.directory.keys_of(&account.id).remove(0);
+    for status in [200, 200, 429] {
+        assert_eq!(send(&gateway, 1).await.status, status);
+    }
+    // More, and what was used stays used.
+    account.set_rates(None, requests(10));
+    assert_eq!(send(&gateway, 1).await.rate("requests"), Some((10, 7)));
+    // A key's own, besides: the headers tell of the one with less left.
+    account.set_rates(Some(&key.id), requests(1));
+    assert_eq!(send(&gateway, 1).await.rate("requests"), Some((1, 0)));
+    let refused = send(&gateway, 1).await;
+    let message = refused.body["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("1 of 1 requests a minute are used for this key"),
+        "{message}"
+    );
+    // The refusal took nothing of the account.
+    account.set_rates(Some(&key.id), RateLimits::default());
+    assert_eq!(send(&gateway, 1).await.rate("requests"), Some((10, 5)));
+}
+
+fn requests(per_minute: u64) -> RateLimits {
+    RateLimits {
+        requests: Some(per_minute),
+        tokens: None,
+    }
 }

@@ -2,7 +2,7 @@
 
 use farebox::store::{
     AccountRow, AdminTokenRow, AuditPage, Decision, KeyRow, LimitRequestRow, LimitRow, NewAudit,
-    PreviousSecret, PriceSource, RequestState, Store, StoreFault,
+    PreviousSecret, PriceSource, RateRow, RequestState, Store, StoreFault,
 };
 use farebox_domain::ids::{AccountId, ModelId};
 use farebox_domain::key::{KeyRights, ModelGlob, Scopes, parse_net};
@@ -26,6 +26,7 @@ macro_rules! conformance {
             a_key_is_revoked_once,
             a_key_is_changed_of_what_is_stored,
             limits_are_set_changed_and_taken_away,
+            rates_are_set_changed_and_taken_away,
             ceilings_are_set_changed_and_taken_away,
             an_account_is_closed_once,
             an_admin_token_is_revoked_once,
@@ -204,6 +205,33 @@ pub(crate) async fn limits_are_set_changed_and_taken_away(bench: impl Bench) {
         .set_concurrency(&"acct_x".into(), None, Some(1))
         .await
         .unwrap_err();
+    assert!(matches!(refused, StoreFault::NoSuchAccount), "{refused}");
+}
+
+pub(crate) async fn rates_are_set_changed_and_taken_away(bench: impl Bench) {
+    let store = bench.store();
+    let owner = account(1);
+    store.create_account(&owner).await.unwrap();
+    let row = |key: Option<&str>, requests, tokens| RateRow {
+        account: owner.id.clone(),
+        key: key.map(Into::into),
+        requests_per_minute: requests,
+        tokens_per_minute: tokens,
+    };
+    store.set_rates(&row(Some("key_1"), None, Some(7))).await.unwrap();
+    store.set_rates(&row(None, Some(60), Some(9))).await.unwrap();
+    store.set_rates(&row(None, Some(60), None)).await.unwrap();
+    let both = [row(None, Some(60), None), row(Some("key_1"), None, Some(7))];
+    assert_eq!(store.rates().await.unwrap(), both);
+    for _ in 0..2 {
+        store.set_rates(&row(None, None, None)).await.unwrap();
+    }
+    assert_eq!(store.rates().await.unwrap(), both[1..]);
+    let unknown = RateRow {
+        account: "acct_x".into(),
+        ..row(None, Some(1), None)
+    };
+    let refused = store.set_rates(&unknown).await.unwrap_err();
     assert!(matches!(refused, StoreFault::NoSuchAccount), "{refused}");
 }
 

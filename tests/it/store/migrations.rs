@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 const SQLITE_0001: &str = include_str!("../../../migrations/sqlite/0001_init.sql");
 
 /// The forms of PostgreSQL that this farebox knows.
-const FORMS: &[i64] = &[1, 2, 3, 4, 5, 6];
+const FORMS: &[i64] = &[1, 2, 3, 4, 5, 6, 7];
 /// The last of them.
 const LATEST: i64 = 6;
 
@@ -131,7 +131,8 @@ async fn the_command_says_what_it_does_and_serve_says_the_command() {
     URL: lacks 0004_history
     URL: lacks 0005_keys
     URL: lacks 0006_administration
-    error: 6 migrations missing. Run `farebox migrate`
+    URL: lacks 0007_rates
+    error: 7 migrations missing. Run `farebox migrate`
     [2]
     ");
     let data = tempfile::tempdir().unwrap();
@@ -150,6 +151,7 @@ async fn the_command_says_what_it_does_and_serve_says_the_command() {
     URL: applied 0004_history
     URL: applied 0005_keys
     URL: applied 0006_administration
+    URL: applied 0007_rates
     [0]
     ");
     insta::assert_snapshot!(farebox("farebox migrate", &database).await, @"

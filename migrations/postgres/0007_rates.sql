@@ -1,0 +1,12 @@
+-- Requests and tokens a minute that an account or a key has instead of what models.yaml says. NULL: what models.yaml says, and
+-- for a key, no limit of its own.
+CREATE TABLE rates (
+    account             text COLLATE "C" NOT NULL REFERENCES accounts (id),
+    api_key             text COLLATE "C" NOT NULL, -- '' is the account as a whole: a key's column cannot be NULL
+    requests_per_minute bigint CHECK (requests_per_minute > 0),
+    tokens_per_minute   bigint CHECK (tokens_per_minute > 0),
+    PRIMARY KEY (account, api_key)
+);
+
+CREATE TRIGGER rates_revise AFTER INSERT OR UPDATE OR DELETE ON rates
+    FOR EACH STATEMENT EXECUTE FUNCTION farebox_revise();
