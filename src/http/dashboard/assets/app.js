@@ -2,7 +2,7 @@
 
 import { admin, openSession, signOut } from './api.js';
 import { attempt, showFault } from './dialog.js';
-import { el, link, replace } from './dom.js';
+import { el, replace } from './dom.js';
 import { onLive, startLive } from './live.js';
 import { OWNER_PAGES, STAFF_PAGES } from './pages.js';
 
@@ -126,8 +126,8 @@ function contextOf(root, rest, search) {
 async function repeat(seconds, doing, signal, root) {
   const problem = el('div', { class: 'problem', role: 'alert', hidden: true });
   root.prepend(problem);
-  while (!signal.aborted) {
-    if (!document.hidden) {
+  for (let isFirst = true; !signal.aborted; isFirst = false) {
+    if (isFirst || !document.hidden) {
       try {
         await doing();
         problem.hidden = true;
@@ -140,12 +140,5 @@ async function repeat(seconds, doing, signal, root) {
     await new Promise(resolve => { setTimeout(resolve, seconds * 1000); });
   }
 }
-
-/** A head of a page, with what can be done on it. */
-export function head(title, ...actions) {
-  return el('div', { class: 'head' }, el('h1', {}, title), el('div', { class: 'actions' }, actions));
-}
-
-export { link };
 
 start();
