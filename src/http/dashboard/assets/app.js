@@ -103,9 +103,17 @@ function show() {
   });
   const root = el('div', { class: 'page' });
   main.replaceChildren(root);
-  main.dataset.page = page.name || 'overview';
+  main.dataset.page = page.name;
   main.scrollTop = 0;
-  page.show(contextOf(root, rest.join('/'), new URLSearchParams(search)));
+  draw(page, contextOf(root, rest.join('/'), new URLSearchParams(search)));
+}
+
+async function draw(page, context) {
+  try {
+    await page.show(context);
+  } catch (fault) {
+    if (!context.signal.aborted) showFault(context.root, fault, show);
+  }
 }
 
 /** What a page is given. */
