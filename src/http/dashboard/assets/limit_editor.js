@@ -15,18 +15,21 @@ export function limitEditor({ label, value, isDefault, mayEdit, save, takeBack =
 
   function edit() {
     node.dataset.editing = '';
-    const input = el('input', { type: 'number', min: 0, 'aria-label': label, data: { field: 'limit-input' }, on: { keydown } });
+    const input = el('input', { type: 'text', inputmode: 'numeric', 'aria-label': label, data: { field: 'limit-input' }, on: { keydown } });
     input.value = value ?? '';
     replace(node, input, button('Save', 'save-limit', () => finish(input.value)),
-      button(takeBack, 'default-limit', () => finish(''), { 'aria-label': `${label}: take it back` }),
+      button(takeBack, 'default-limit', () => finish(takeBack), { 'aria-label': `${label}: take it back` }),
       button('Cancel', 'cancel-limit', close));
     input.focus();
     input.select();
   }
 
   function keydown(event) {
+    if (event.key !== 'Escape' && event.key !== 'Enter') return;
+    // The focus moves to the button, which this key must not press.
+    event.preventDefault();
     if (event.key === 'Escape') close();
-    if (event.key === 'Enter') finish(event.target.value);
+    else finish(event.target.value.trim());
   }
 
   function close() {
@@ -36,12 +39,11 @@ export function limitEditor({ label, value, isDefault, mayEdit, save, takeBack =
   }
 
   async function finish(typed) {
-    if (typed !== '' && !/^\d+$/.test(typed)) {
-      toast('Write a whole number.', 'bad');
+    if (typed !== takeBack && !/^\d+$/.test(typed)) {
+      toast(`Write a whole number or "${takeBack}".`, 'bad');
       return;
     }
-    // An empty box is the same as taking the number back.
-    const number = typed === '' ? null : Number(typed);
+    const number = typed === takeBack ? null : Number(typed);
     await attempt(async () => {
       close();
       await save(number);
