@@ -1,0 +1,33 @@
+// The table of API keys, for staff and owners alike.
+
+import { button, el } from './dom.js';
+import { count, time } from './format.js';
+import { accountLink, id, state } from './parts.js';
+import { table } from './table.js';
+
+/** `acts` are `[label, action, act(key)]`, given to keys that are active. */
+export function keyTable({ withAccount, acts }) {
+  return table({
+    label: 'API keys', key: row => row.id, data: row => ({ key: row.id }), empty: 'No keys.',
+    columns: [
+      { head: 'Key', field: 'name', sort: row => row.name, cell: row => [row.name, el('br'), id(row.id)] },
+      withAccount ? { head: 'Account', sort: row => row.account_name, cell: row => accountLink(row.account, row.account_name) } : null,
+      { head: 'State', field: 'status', sort: row => row.status, cell: row => [state(row.status), overlap(row)] },
+      { head: 'Scopes', field: 'scopes', cell: row => row.scopes.join(', ') },
+      { head: 'Models', field: 'models', cell: row => row.allowed_models.join(', ') || 'every model' },
+      { head: 'Addresses', field: 'ips', cell: row => row.allowed_ips.join(', ') || 'anywhere' },
+      { head: 'At once', field: 'limit', number: true, cell: row => (row.concurrent_requests === null ? 'as its account' : count(row.concurrent_requests)) },
+      { head: 'JWT', cell: row => (row.jwt ? 'yes' : 'no') },
+      { head: 'Made', sort: row => row.created_at, cell: row => time(row.created_at) },
+      { head: 'Ends', sort: row => row.expires_at, cell: row => (row.revoked_at ? `revoked ${time(row.revoked_at)}` : row.expires_at ? time(row.expires_at) : 'when revoked') },
+      acts.length ? { head: 'Change', cell: row => (row.status === 'active' ? actions(row, acts) : null) } : null,
+    ],
+  });
+}
+
+const overlap = row => (row.overlap_until ? el('small', {}, ` old secret until ${time(row.overlap_until)}`) : null);
+
+function actions(row, acts) {
+  return el('div', { class: 'actions' }, acts.map(([label, action, act]) =>
+    button(label, action, () => act(row), { 'aria-label': `${label} ${row.name}` })));
+}
