@@ -65,7 +65,7 @@ function fold(isOpen) {
 }
 
 function drawNav() {
-  const items = pages.filter(page => page.nav).map(page =>
+  const items = pages.map(page =>
     el('li', {}, el('a', { href: `#/${page.name}`, data: { nav: page.name } }, page.nav,
       el('span', { class: 'pending', data: { pending: page.name }, hidden: true }))));
   replace(nav, el('ul', {}, items));
@@ -98,7 +98,7 @@ function show() {
   fold(false);
   document.title = `${page.title} · farebox`;
   nav.querySelectorAll('a').forEach(anchor => {
-    if (anchor.dataset.nav === (page.under ?? page.name)) anchor.setAttribute('aria-current', 'page');
+    if (anchor.dataset.nav === (page.name)) anchor.setAttribute('aria-current', 'page');
     else anchor.removeAttribute('aria-current');
   });
   const root = el('div', { class: 'page' });
