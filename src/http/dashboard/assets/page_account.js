@@ -34,12 +34,12 @@ export async function showAccount({ root, rest, can, live, every, signal }) {
   every(10, load);
 
   async function load() {
-    const [limitsNow, balance, usage, adjustments] = await Promise.all([
-      admin.get(`${path}/limits`), admin.get(`${path}/balance`),
+    const [{ owed }, limitsNow, balance, usage, adjustments] = await Promise.all([
+      admin.get(path), admin.get(`${path}/limits`), admin.get(`${path}/balance`),
       admin.get(`usage${query({ group_by: 'model', since: '24h', account: account.id })}`), admin.list(`${path}/adjustments`),
     ]);
     if (!limits.querySelector('[data-editing]')) replace(limits, limitFacts(limitsNow, path, mayEdit, load));
-    replace(money, moneyFacts(balance, account.owed));
+    replace(money, moneyFacts(balance, owed));
     perModel.fill(limitsNow.models);
     used.fill(usage.data);
     booked.fill(adjustments);
@@ -84,7 +84,7 @@ function moneyFacts(balance, owed) {
   const ceiling = amount => (amount === null ? 'no ceiling' : usd(amount));
   return facts([
     ['Balance', usd(balance.balance), 'balance'],
-    ['Owed when this page was opened', usd(owed), 'owed'],
+    ['Owed', usd(owed), 'owed'],
     ['May owe at the most', balance.postpaid?.picodollars === '0' ? 'nothing: prepaid' : ceiling(balance.postpaid), 'postpaid'],
     ['Held by requests in flight', usd(balance.held), 'held'],
     ['Left for new requests', ceiling(balance.available), 'available'],
@@ -161,7 +161,7 @@ function linksOf(account) {
   const of = part(account.id);
   const month = new Date().toISOString().slice(0, 7);
   const statement = format => `../admin/v1/accounts/${of}/statements/${month}?format=${format}`;
-  return el('p', { class: 'actions' }, link(`keys?account=${of}`, 'Keys'), link(`usage?group_by=model&since=7d&account=${of}`, 'Usage and cost'),
+  return el('p', { class: 'actions links' }, link(`keys?account=${of}`, 'Keys'), link(`usage?group_by=model&since=7d&account=${of}`, 'Usage and cost'),
     link(`refusals?account=${of}`, 'Refusals'), link(`in-flight?account=${of}`, 'In flight now'), link(`audit?target=${of}`, 'Audit'),
     el('a', { href: statement('html'), target: '_blank', rel: 'noopener' }, `Statement of ${month}`),
     el('a', { href: statement('csv'), download: true }, 'as CSV'));

@@ -107,7 +107,7 @@ function spendersTable() {
       { head: 'Cached', number: true, cell: row => percent(row.cached_tokens, row.prompt_tokens) },
       { head: 'Completion tokens', number: true, cell: row => count(row.completion_tokens) },
       { head: 'Cost', field: 'cost', number: true, cell: row => usd(row.cost) },
-      { head: 'Models', cell: row => link(`usage?group_by=model&since=24h&account=${row.account}`, 'by model') },
+      { head: 'Models', cell: row => link(`usage?group_by=model&since=24h&account=${row.account}`, el('span', { class: 'nowrap' }, 'by model')) },
     ],
   });
 }
