@@ -13,16 +13,20 @@ export function keyTable({ withAccount, acts }) {
       { head: 'Key', field: 'name', sort: row => row.name, cell: row => [row.name, el('br'), id(row.id)] },
       withAccount ? { head: 'Account', sort: row => row.account_name, cell: row => accountLink(row.account, row.account_name) } : null,
       { head: 'State', field: 'status', sort: row => row.status, cell: row => [state(row.status), overlap(row)] },
-      { head: 'Scopes', field: 'scopes', cell: row => row.scopes.join(', ') },
-      { head: 'Models', field: 'models', cell: row => row.allowed_models.join(', ') || 'every model' },
-      { head: 'Addresses', field: 'ips', cell: row => row.allowed_ips.join(', ') || 'anywhere' },
-      { head: 'At once', field: 'limit', number: true, cell: row => (row.concurrent_requests === null ? 'as its account' : count(row.concurrent_requests)) },
-      { head: 'JWT', cell: row => (row.jwt ? 'yes' : 'no') },
-      { head: 'Made', sort: row => row.created_at, cell: row => time(row.created_at) },
-      { head: 'Ends', sort: row => row.expires_at, cell: row => (row.revoked_at ? `revoked ${time(row.revoked_at)}` : row.expires_at ? time(row.expires_at) : 'when revoked') },
+      { head: 'May do', field: 'rights', cell: rights },
+      { head: 'Made', sort: row => row.created_at, nowrap: true, cell: row => time(row.created_at) },
+      { head: 'Ends', nowrap: true, sort: row => row.expires_at, cell: row => (row.revoked_at ? `revoked ${time(row.revoked_at)}` : row.expires_at ? time(row.expires_at) : 'when revoked') },
       acts.length ? { head: 'Change', cell: row => (row.status === 'active' ? actions(row, acts) : null) } : null,
     ],
   });
+}
+
+function rights(row) {
+  const inFlight = row.concurrent_requests === null ? 'as many at once as its account' : `${count(row.concurrent_requests)} at once`;
+  return [
+    el('div', {}, `${row.scopes.join(', ') || 'nothing'}; ${row.allowed_models.join(', ') || 'every model'}`),
+    el('div', { class: 'quiet' }, `from ${row.allowed_ips.join(', ') || 'anywhere'}, ${inFlight}${row.jwt ? ', signs tokens (JWT)' : ''}`),
+  ];
 }
 
 const overlap = row => (row.overlap_until ? el('small', {}, ` old secret until ${time(row.overlap_until)}`) : null);

@@ -40,7 +40,7 @@ function modelTable() {
   return table({
     label: 'Limits of one model', key: row => row.model, empty: 'No model has a limit of its own or requests in flight.',
     columns: [
-      { head: 'Model', cell: row => row.model },
+      { head: 'Model', nowrap: true, cell: row => row.model },
       { head: 'In flight', cell: row => ofLimit(row.in_flight, row.limit ?? null) },
       { head: 'Limit', number: true, cell: row => count(row.limit) },
     ],
@@ -73,13 +73,13 @@ function askedTable() {
   return table({
     label: 'What was asked', key: row => row.id, data: row => ({ ask: row.id }), empty: 'Nothing was asked.',
     columns: [
-      { head: 'Asked', cell: row => el('span', { class: 'nowrap' }, time(row.created_at)) },
+      { head: 'Asked', nowrap: true, cell: row => time(row.created_at) },
       { head: 'At once', number: true, cell: row => count(row.rate_limit) },
       { head: 'Tokens a minute', number: true, cell: row => count(row.tpm_rate_limit) },
       { head: 'Why', cell: row => row.reason },
       { head: 'State', field: 'state', cell: row => [state(row.state), row.granted === null ? null : ` ${count(row.granted)} given`] },
       { head: 'Answer', field: 'note', cell: row => row.note || '–' },
-      { head: 'Decided', cell: row => time(row.decided_at) },
+      { head: 'Decided', nowrap: true, cell: row => time(row.decided_at) },
     ],
   });
 }

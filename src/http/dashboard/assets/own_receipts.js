@@ -62,8 +62,8 @@ function entriesTable() {
   return table({
     label: 'Recent requests', key: row => row.request_id, data: row => ({ request: row.request_id }), empty: 'None.',
     columns: [
-      { head: 'Admitted', cell: row => el('span', { class: 'nowrap' }, time(row.admitted_at)) },
-      { head: 'Model', cell: row => row.model },
+      { head: 'Admitted', nowrap: true, cell: row => time(row.admitted_at) },
+      { head: 'Model', nowrap: true, cell: row => row.model },
       { head: 'State', field: 'state', cell: row => state(row.state) },
       { head: 'Prompt', number: true, cell: row => count(row.prompt_tokens) },
       { head: 'Cached', number: true, cell: row => count(row.cached_tokens) },

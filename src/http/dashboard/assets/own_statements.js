@@ -36,7 +36,7 @@ function draw(shown, statement) {
   const lines = table({
     label: 'What requests cost', key: row => [row.model, row.endpoint, row.price_version].join(' '), empty: 'No requests.',
     columns: [
-      { head: 'Model', cell: row => row.model },
+      { head: 'Model', nowrap: true, cell: row => row.model },
       { head: 'Route', cell: row => row.endpoint },
       { head: 'Price version', number: true, cell: row => String(row.price_version) },
       { head: 'Requests', number: true, cell: row => count(row.requests) },

@@ -98,7 +98,7 @@ function modelLimits(path, mayEdit, load) {
     label: 'Limits of one model', key: row => row.model, data: row => ({ model: row.model }),
     empty: 'No model has a limit of its own or requests in flight.',
     columns: [
-      { head: 'Model', cell: row => row.model },
+      { head: 'Model', nowrap: true, cell: row => row.model },
       { head: 'In flight', field: 'in_flight', cell: row => ofLimit(row.in_flight, row.concurrent_requests) },
       {
         head: 'Limit', field: 'limit',
@@ -134,7 +134,7 @@ function usageTable() {
   return table({
     label: 'Used in the last 24 hours, by model', key: row => row.model, empty: 'Nothing.',
     columns: [
-      { head: 'Model', cell: row => row.model },
+      { head: 'Model', nowrap: true, cell: row => row.model },
       { head: 'Requests', number: true, cell: row => count(row.requests) },
       { head: 'Prompt tokens', number: true, cell: row => count(row.prompt_tokens) },
       { head: 'Completion tokens', number: true, cell: row => count(row.completion_tokens) },
@@ -147,7 +147,7 @@ function adjustmentsTable() {
   return table({
     label: 'Credit, refunds and corrections', key: row => row.id, empty: 'None.',
     columns: [
-      { head: 'Booked', cell: row => el('span', { class: 'nowrap' }, time(row.booked_at)) },
+      { head: 'Booked', nowrap: true, cell: row => time(row.booked_at) },
       { head: 'Kind', cell: row => row.kind.replace('_', ' ') },
       { head: 'Amount', field: 'amount', number: true, cell: row => usd(row.amount) },
       { head: 'Request', cell: row => (row.request ? receiptLink(row.request) : '–') },

@@ -83,7 +83,7 @@ function accountsTable(mayEdit, changed) {
         }),
       },
       { head: 'Owed', field: 'owed', number: true, sort: row => BigInt(row.owed.picodollars), cell: row => usd(row.owed) },
-      { head: 'Made', sort: row => row.created_at, cell: row => el('span', { class: 'nowrap' }, time(row.created_at)) },
+      { head: 'Made', sort: row => row.created_at, nowrap: true, cell: row => time(row.created_at) },
     ],
   });
 }

@@ -40,7 +40,7 @@ function asksTable(decided) {
       { head: 'Asks for', field: 'rate_limit', number: true, cell: row => `${count(row.rate_limit)} at once` },
       { head: 'Tokens a minute', number: true, cell: row => count(row.tpm_rate_limit) },
       { head: 'Why', field: 'reason', cell: row => row.reason },
-      { head: 'Asked', cell: row => el('span', { class: 'nowrap' }, time(row.created_at)) },
+      { head: 'Asked', nowrap: true, cell: row => time(row.created_at) },
       { head: 'State', field: 'state', cell: row => [state(row.state), row.granted === null ? null : ` ${count(row.granted)} given`] },
       { head: 'Decided', cell: row => (row.decided_at ? [`${time(row.decided_at)} by ${row.decided_by}`, el('br'), row.note] : '–') },
       decided ? { head: 'Decide', cell: row => (row.state === 'open' ? decision(row, decided) : null) } : null,

@@ -48,7 +48,7 @@ function auditTable() {
   return table({
     label: 'Changes', key: row => row.number, data: row => ({ change: row.number }), empty: 'Nothing was changed.',
     columns: [
-      { head: 'When', cell: row => el('span', { class: 'nowrap' }, time(row.at)) },
+      { head: 'When', nowrap: true, cell: row => time(row.at) },
       { head: 'Who', field: 'who', cell: row => [row.who_name, el('br'), id(row.who)] },
       { head: 'What', field: 'action', cell: row => row.action },
       { head: 'Of', field: 'target', cell: row => id(row.target) },

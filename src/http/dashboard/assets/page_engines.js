@@ -51,15 +51,15 @@ function enginesTable(changed) {
       { head: 'Engine', field: 'name', sort: row => row.name, cell: row => row.name },
       { head: 'Kind', cell: row => row.kind },
       { head: 'State', field: 'status', sort: row => row.status, cell: row => [state(row.status), row.drained ? [' ', state('drained')] : null] },
+      changed ? { head: 'Change', cell: row => change(row, changed) } : null,
       { head: 'Given requests', field: 'usable', cell: row => (row.usable === null ? '–' : row.usable && !row.drained ? 'yes' : 'no') },
       { head: 'In flight', field: 'in_flight', number: true, sort: row => row.in_flight, cell: row => ofLimit(row.in_flight, row.max_concurrent) },
       { head: 'Waiting', field: 'waiting', number: true, sort: row => row.waiting, cell: row => count(row.waiting) },
-      { head: 'Without a first token yet', field: 'unanswered', number: true, sort: row => row.unanswered, cell: row => link(`in-flight?engine=${part(row.name)}`, count(row.unanswered)) },
+      { head: 'No token yet', field: 'unanswered', number: true, sort: row => row.unanswered, cell: row => link(`in-flight?engine=${part(row.name)}`, count(row.unanswered)) },
       { head: 'Oldest request', field: 'oldest', number: true, sort: row => row.oldest_ms, cell: row => duration(row.oldest_ms) },
       { head: 'TTFT p50', field: 'ttft_p50', number: true, sort: row => row.ttft_ms?.p50, cell: row => duration(row.ttft_ms?.p50) },
       { head: 'TTFT p99', field: 'ttft_p99', number: true, sort: row => row.ttft_ms?.p99, cell: row => duration(row.ttft_ms?.p99) },
       { head: 'Failed tries', field: 'errors', number: true, sort: row => row.errors, cell: row => count(row.errors) },
-      changed ? { head: 'Change', cell: row => change(row, changed) } : null,
     ],
   });
 }

@@ -40,7 +40,7 @@ function liveTable(names) {
     columns: [
       { head: 'Age', field: 'age', number: true, sort: row => row.age_ms, cell: row => duration(row.age_ms) },
       { head: 'Account', field: 'account', sort: row => names.get(row.account), cell: row => accountLink(row.account, names.get(row.account)) },
-      { head: 'Model', field: 'model', sort: row => row.model, cell: row => row.model },
+      { head: 'Model', field: 'model', sort: row => row.model, nowrap: true, cell: row => row.model },
       { head: 'Engine', field: 'engine', sort: row => row.engine, cell: row => row.engine ?? badge('waiting', 'warn') },
       { head: 'Answer', cell: row => [row.answering ? badge('answering', 'good') : badge('not yet'), row.stream ? ' streamed' : ' whole'] },
       { head: 'Prompt tokens', number: true, sort: row => row.prompt_tokens, cell: row => count(row.prompt_tokens) },

@@ -38,22 +38,21 @@ function modelsTable() {
     label: 'Models', key: row => row.id, data: row => ({ model: row.id }), empty: 'No models are sold.',
     columns: [
       { head: 'Model', field: 'id', sort: row => row.id, cell: row => [link(`models/${part(row.id)}`, row.id), row.aliases.length ? el('div', { class: 'quiet' }, `also ${row.aliases.join(', ')}`) : null] },
-      { head: 'Task', cell: row => row.task },
       { head: 'Engines', field: 'engines', sort: row => row.usable_engines, cell: row => [health(row), el('div', { class: 'quiet' }, row.engines.map(one => one.engine).join(', '))] },
       { head: 'In flight', field: 'in_flight', number: true, sort: row => row.in_flight, cell: row => count(row.in_flight) },
       { head: 'Waiting', field: 'waiting', number: true, cell: row => count(row.waiting) },
       { head: 'TTFT p50', field: 'ttft_p50', number: true, sort: row => row.ttft_ms?.p50, cell: row => duration(row.ttft_ms?.p50) },
       { head: 'TTFT p99', field: 'ttft_p99', number: true, sort: row => row.ttft_ms?.p99, cell: row => duration(row.ttft_ms?.p99) },
-      { head: 'Input', field: 'input', number: true, cell: row => row.price.input },
-      { head: 'Cached', number: true, cell: row => row.price.cached_input ?? row.price.input },
-      { head: 'Output', field: 'output', number: true, cell: row => row.price.output },
-      { head: 'Context', number: true, sort: row => row.context_length, cell: row => count(row.context_length) },
-      { head: 'Answer at most', number: true, cell: row => count(row.max_output_tokens) },
-      { head: 'Prompt tokens', number: true, sort: row => row.prompt_tokens, cell: row => count(row.prompt_tokens) },
+      { head: 'Price: input / cached / output', field: 'price', number: true, cell: tokenPrices },
       { head: 'Cached share', field: 'cached_share', number: true, cell: row => percent(row.cached_tokens, row.prompt_tokens) },
+      { head: 'Prompt tokens', number: true, sort: row => row.prompt_tokens, cell: row => count(row.prompt_tokens) },
+      { head: 'Context', number: true, sort: row => row.context_length, cell: row => [count(row.context_length), el('div', { class: 'quiet' }, `answer ${count(row.max_output_tokens)}`)] },
+      { head: 'Task', cell: row => row.task },
     ],
   });
 }
+
+const tokenPrices = ({ price }) => `${price.input} / ${price.cached_input ?? price.input} / ${price.output}`;
 
 function health(row) {
   const all = row.engines.length;

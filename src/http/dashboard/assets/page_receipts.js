@@ -6,13 +6,14 @@ import { el, link } from './dom.js';
 import { receiptOf } from './receipt.js';
 import { accountLink, go, head, sheet, state } from './parts.js';
 
-/** The form that finds a request by its id. */
+/** What finds a request by its id. */
 export function finder(rest) {
-  return form({
+  const find = form({
     label: 'Find a receipt', class: 'filters', submit: 'Find',
-    fields: [{ name: 'id', label: 'Request id', value: rest, required: true, size: 40, placeholder: 'req_…', hint: 'The answer’s x-request-id, or x-farebox-request-id where the client sent one of its own.' }],
+    fields: [{ name: 'id', label: 'Request id', value: rest, required: true, size: 40, placeholder: 'req_…' }],
     send: async ({ id }) => go(`receipts/${part(id)}`),
   });
+  return [find, el('p', { class: 'quiet' }, 'The answer’s x-request-id, or x-farebox-request-id where the client sent one of its own.')];
 }
 
 /** Receipts of all accounts. */

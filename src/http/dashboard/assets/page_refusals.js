@@ -49,11 +49,11 @@ function refusalsTable(names) {
     label: 'Refusals', key: row => row.id, empty: 'Nothing was refused.',
     data: row => ({ request: row.id, code: row.code, account: row.account ?? '' }),
     columns: [
-      { head: 'When', field: 'at', cell: row => el('span', { class: 'nowrap' }, time(row.at)) },
+      { head: 'When', field: 'at', nowrap: true, cell: row => time(row.at) },
       { head: 'Account', field: 'account', cell: row => (row.account ? accountLink(row.account, names.get(row.account)) : 'no key of ours') },
       { head: 'Code', field: 'code', cell: row => badge(`${row.status} ${row.code}`, row.status >= 500 ? 'bad' : 'warn') },
       { head: 'What it was told', field: 'message', cell: row => row.message ?? el('span', { class: 'quiet' }, 'not kept: it may quote the request') },
-      { head: 'Model', cell: row => row.model ?? '–' },
+      { head: 'Model', nowrap: true, cell: row => row.model ?? '–' },
       { head: 'Key', cell: row => (row.key ? id(row.key) : '–') },
       { head: 'Request', cell: row => id(row.id) },
     ],

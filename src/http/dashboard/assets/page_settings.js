@@ -33,7 +33,7 @@ function replicasTable() {
     columns: [
       { head: 'Replica', cell: row => [id(row.id), row.this ? ' (this one answers you)' : ''] },
       { head: 'Address', cell: row => row.address ?? '–' },
-      { head: 'Started', cell: row => time(row.started_at) },
+      { head: 'Started', nowrap: true, cell: row => time(row.started_at) },
       { head: 'Last seen', field: 'seen_at', cell: row => time(row.seen_at) },
       { head: 'In flight', field: 'in_flight', number: true, cell: row => count(row.in_flight) },
     ],
@@ -73,7 +73,7 @@ function tokensTable(load) {
       { head: 'Token', cell: row => [row.name, el('br'), id(row.id)] },
       { head: 'Role', field: 'role', cell: row => row.role },
       { head: 'State', field: 'status', cell: row => state(row.status) },
-      { head: 'Made', cell: row => time(row.created_at) },
+      { head: 'Made', nowrap: true, cell: row => time(row.created_at) },
       { head: 'Ends', cell: row => (row.revoked_at ? `revoked ${time(row.revoked_at)}` : row.expires_at ? time(row.expires_at) : 'when revoked') },
       { head: 'Change', cell: row => (row.status === 'active' ? button('Revoke', 'revoke-token', () => revoke(row), { 'aria-label': `Revoke ${row.name}` }) : null) },
     ],

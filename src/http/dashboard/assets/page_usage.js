@@ -81,9 +81,9 @@ function dayChart(rows) {
 function usageTable({ group_by: groups, total }) {
   const by = name => groups.includes(name);
   const names = [
-    by('day') && { head: 'Day', sort: row => row.day, cell: row => el('span', { class: 'nowrap' }, row.day) },
+    by('day') && { head: 'Day', sort: row => row.day, nowrap: true, cell: row => row.day },
     by('account') && { head: 'Account', sort: row => row.account_name, cell: row => accountLink(row.account, row.account_name) },
-    by('model') && { head: 'Model', sort: row => row.model, cell: row => row.model },
+    by('model') && { head: 'Model', sort: row => row.model, nowrap: true, cell: row => row.model },
     by('key') && { head: 'Key', sort: row => row.key_name, cell: row => [row.key_name, ' ', id(row.key)] },
   ].filter(Boolean);
   const counts = [
@@ -92,10 +92,10 @@ function usageTable({ group_by: groups, total }) {
   ].map(([name, value]) => ({ head: name, number: true, sort: value, cell: row => count(value(row)) }));
   const share = { head: 'Cached share', number: true, cell: row => percent(row.cached_tokens, row.prompt_tokens) };
   const cost = { head: 'Cost', field: 'cost', number: true, sort: row => BigInt(row.cost.picodollars), cell: row => usd(row.cost) };
-  const figures = [...counts, share, cost];
+  const figures = [cost, ...counts, share];
   return table({
     label: 'Usage', key: nameOfIds, columns: [...names, ...figures], empty: 'Nothing was used.',
-    data: row => (row.account ? { account: row.account } : {}), sorted: [names.length + figures.length - 1, true],
+    data: row => (row.account ? { account: row.account } : {}), sorted: [names.length, true],
     foot: () => el('tr', { data: { row: 'total' } }, el('th', { scope: 'row', colspan: names.length }, 'Total'),
       figures.map(column => el('td', { class: 'number', data: column.field ? { field: column.field } : {} }, column.cell(total)))),
   });

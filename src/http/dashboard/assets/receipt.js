@@ -54,7 +54,7 @@ function adjustmentsTable() {
   return table({
     label: 'Corrected since', key: row => row.id,
     columns: [
-      { head: 'Booked', cell: row => time(row.booked_at) },
+      { head: 'Booked', nowrap: true, cell: row => time(row.booked_at) },
       { head: 'Kind', cell: row => words(row.kind) },
       { head: 'Given back', number: true, cell: row => usd(row.amount) },
       { head: 'Price version', number: true, cell: row => (row.price_version ? String(row.price_version) : '–') },

@@ -4,7 +4,7 @@ import { el, replace } from './dom.js';
 
 /**
  * A table. A column has `head`, `cell(row)`, and perhaps `field` (its name for tests), `number` (right-aligned) and
- * `sort(row)`. `key(row)` tells rows apart; `data(row)` is put on them. `sorted` is `[column, descending]`.
+ * `sort(row)` and `nowrap`. `key(row)` tells rows apart; `data(row)` is put on them. `sorted` is `[column, descending]`.
  */
 export function table({ label, columns, key, data = () => ({}), empty = 'Nothing.', sorted = null, foot = null }) {
   const shownColumns = columns.filter(Boolean);
@@ -50,7 +50,7 @@ export function table({ label, columns, key, data = () => ({}), empty = 'Nothing
 
   function newRow() {
     return el('tr', {}, shownColumns.map(column =>
-      el('td', { class: column.number ? 'number' : null, data: column.field ? { field: column.field } : {} })));
+      el('td', { class: column.number ? 'number' : column.nowrap ? 'nowrap' : null, data: column.field ? { field: column.field } : {} })));
   }
 
   function fillRow(tr, row) {
