@@ -13,12 +13,16 @@ export function keyTable({ withAccount, acts }) {
       { head: 'Key', field: 'name', sort: row => row.name, cell: row => [row.name, el('br'), id(row.id)] },
       withAccount ? { head: 'Account', sort: row => row.account_name, cell: row => accountLink(row.account, row.account_name) } : null,
       { head: 'State', field: 'status', sort: row => row.status, cell: row => [state(row.status), overlap(row)] },
-      { head: 'May do', field: 'rights', cell: rights },
-      { head: 'Made', sort: row => row.created_at, nowrap: true, cell: row => time(row.created_at) },
-      { head: 'Ends', nowrap: true, sort: row => row.expires_at, cell: row => (row.revoked_at ? `revoked ${time(row.revoked_at)}` : row.expires_at ? time(row.expires_at) : 'when revoked') },
       acts.length ? { head: 'Change', cell: row => (row.status === 'active' ? actions(row, acts) : null) } : null,
+      { head: 'May do', field: 'rights', cell: rights },
+      { head: 'Ends', sort: row => row.expires_at, nowrap: true, cell: row => [end(row), el('div', { class: 'quiet' }, `made ${time(row.created_at)}`)] },
     ],
   });
+}
+
+function end(row) {
+  if (row.revoked_at) return `revoked ${time(row.revoked_at)}`;
+  return row.expires_at ? time(row.expires_at) : 'when it is revoked';
 }
 
 function rights(row) {

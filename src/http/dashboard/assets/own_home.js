@@ -18,7 +18,7 @@ export const home = {
     const now = el('div');
     const money = el('div');
     const cost = chart({ title: `Cost a day, the last ${DAYS} days`, kind: 'bars', format: usdShort, name: 'cost' });
-    const tokens = chart({ title: 'Tokens a day', kind: 'area', format: compact, name: 'tokens' });
+    const tokens = chart({ title: 'Tokens a day', kind: 'bars', format: compact, name: 'tokens' });
     const models = modelTable();
     root.append(head(session.account_name ?? 'Home'),
       el('div', { class: 'columns' }, sheet('In flight', now, el('p', {}, link('limits', 'Limits, and asking for more'))), sheet('Money', money)),

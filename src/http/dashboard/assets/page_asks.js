@@ -37,16 +37,22 @@ function asksTable(decided) {
     columns: [
       { head: 'Account', cell: row => [accountLink(row.account, row.account_name), el('br'), id(row.key)] },
       { head: 'Has in flight', field: 'in_flight', cell: row => ofLimit(row.in_flight, row.concurrent_requests) },
-      { head: 'Asks for', field: 'rate_limit', number: true, cell: row => `${count(row.rate_limit)} at once` },
-      { head: 'Tokens a minute', number: true, cell: row => count(row.tpm_rate_limit) },
+      { head: 'Asks for', field: 'rate_limit', nowrap: true, cell: asked },
       { head: 'Why', field: 'reason', cell: row => row.reason },
-      { head: 'Asked', nowrap: true, cell: row => time(row.created_at) },
-      { head: 'State', field: 'state', cell: row => [state(row.state), row.granted === null ? null : ` ${count(row.granted)} given`] },
-      { head: 'Decided', cell: row => (row.decided_at ? [`${time(row.decided_at)} by ${row.decided_by}`, el('br'), row.note] : '–') },
       decided ? { head: 'Decide', cell: row => (row.state === 'open' ? decision(row, decided) : null) } : null,
+      { head: 'State', field: 'state', nowrap: true, cell: row => [state(row.state), el('div', { class: 'quiet' }, `asked ${time(row.created_at)}`)] },
+      { head: 'Decision', field: 'note', cell: row => (row.decided_at ? outcome(row) : '–') },
     ],
   });
 }
+
+const asked = row => [`${count(row.rate_limit)} at once`,
+  row.tpm_rate_limit === null ? null : el('div', { class: 'quiet' }, `${count(row.tpm_rate_limit)} tokens a minute`)];
+
+const outcome = row => [
+  el('div', {}, row.granted === null ? 'nothing given' : `${count(row.granted)} at once given`, row.note ? `: ${row.note}` : ''),
+  el('div', { class: 'quiet' }, `${time(row.decided_at)} by ${row.decided_by}`),
+];
 
 function decision(row, decided) {
   const note = { name: 'note', label: 'Note to its owner', type: 'textarea', maxlength: 1000 };
