@@ -6,6 +6,7 @@
 //! - [`concurrency`]: the cap on requests in flight, and the permit that ends with the last byte.
 //! - [`rate`]: requests and tokens a minute.
 //! - [`staff`]: those who administer, by their tokens; `revocation` ends keys and tokens.
+//! - [`attempts`]: guesses at a secret, slowed.
 //! - [`wallet`]: the ceilings on money, and what requests in flight hold of it.
 
 pub mod concurrency;
@@ -18,3 +19,4 @@ pub mod jwt;
 pub mod purse;
 pub mod directory;
 pub mod staff;
+pub mod attempts;

@@ -1,5 +1,6 @@
 //! Every metric. Labels come from closed sets: the catalog's models and engines, states, codes, sources.
 
+use crate::telemetry::tally::Tally;
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::ids::ModelId;
 use farebox_domain::ledger::{Entry, EntryState};
@@ -52,6 +53,8 @@ pub struct Metrics {
     export_refused: IntCounter,
     export_lag: IntGauge,
     gauges: Gauges,
+    /// What is counted for charts and live figures.
+    pub tally: Tally,
 }
 
 /// Read from their source at each scrape.
@@ -281,6 +284,7 @@ impl Metrics {
                 )?,
             },
             registry,
+            tally: Tally::default(),
         })
     }
 
