@@ -96,6 +96,7 @@ function show() {
   shown.abort();
   shown = new AbortController();
   fold(false);
+  document.querySelectorAll('dialog').forEach(dialog => dialog.close());
   document.title = `${page.title} · farebox`;
   nav.querySelectorAll('a').forEach(anchor => {
     if (anchor.dataset.nav === (page.name)) anchor.setAttribute('aria-current', 'page');

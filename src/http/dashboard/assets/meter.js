@@ -77,4 +77,4 @@ export function meter() {
 }
 
 /** The exact decimal as it was written: a float would round it. */
-const costText = text => text.match(/"estimated_cost"\s*:\s*"?(-?[\d.]+)/)?.[1] ?? null;
+const costText = text => text.match(/"estimated_cost"\s*:\s*"?(\d+(?:\.\d+)?)(?=\s*[",}])/)?.[1] ?? null;
