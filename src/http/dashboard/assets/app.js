@@ -66,8 +66,17 @@ function fold(isOpen) {
 
 function drawNav() {
   const items = pages.map(page =>
-    el('li', {}, el('a', { href: `#/${page.name}`, data: { nav: page.name } }, page.nav,
-      el('span', { class: 'pending', data: { pending: page.name }, hidden: true }))));
+    el(
+      'li',
+      {},
+      el(
+        'a',
+        { href: `#/${page.name}`, data: { nav: page.name } },
+        page.nav,
+        el('span', { class: 'pending', data: { pending: page.name }, hidden: true }),
+      ),
+    ),
+  );
   replace(nav, el('ul', {}, items));
 }
 
@@ -79,7 +88,7 @@ function showConnection(state) {
 }
 
 /** How many requests for more wait for a decision. */
-export async function showPending() {
+async function showPending() {
   const sign = document.querySelector('[data-pending="asks"]');
   if (!sign || document.hidden) return;
   // It is asked for again soon: a fault now is not worth a message.
@@ -99,7 +108,7 @@ function show() {
   document.querySelectorAll('dialog').forEach(dialog => dialog.close());
   document.title = `${page.title} · farebox`;
   nav.querySelectorAll('a').forEach(anchor => {
-    if (anchor.dataset.nav === (page.name)) anchor.setAttribute('aria-current', 'page');
+    if (anchor.dataset.nav === page.name) anchor.setAttribute('aria-current', 'page');
     else anchor.removeAttribute('aria-current');
   });
   const root = el('div', { class: 'page' });
@@ -121,7 +130,11 @@ async function draw(page, context) {
 function contextOf(root, rest, search) {
   const { signal } = shown;
   return {
-    root, rest, search, session, signal,
+    root,
+    rest,
+    search,
+    session,
+    signal,
     /** Whether whoever is signed in may do what needs this role. */
     can: role => ROLES.indexOf(session.role) >= ROLES.indexOf(role),
     live: listener => onLive(listener, signal),
@@ -129,6 +142,8 @@ function contextOf(root, rest, search) {
     every: (seconds, doing) => repeat(seconds, doing, signal, root),
     pendingChanged: showPending,
     showConnection,
+    /** Shows the page anew. */
+    again: show,
   };
 }
 
@@ -146,7 +161,9 @@ async function repeat(seconds, doing, signal, root) {
         problem.hidden = false;
       }
     }
-    await new Promise(resolve => { setTimeout(resolve, seconds * 1000); });
+    await new Promise(resolve => {
+      setTimeout(resolve, seconds * 1000);
+    });
   }
 }
 

@@ -17,9 +17,29 @@ export const playground = {
     const messages = [];
     let running = null;
     signal.addEventListener('abort', () => running?.abort());
-    const model = field({ name: 'model', label: 'Model', type: 'select', options: models.map(one => one.id), value: models[0]?.id });
-    const most = field({ name: 'max_tokens', label: 'Tokens of the answer at most', type: 'number', min: 1, value: 256 });
-    const temperature = field({ name: 'temperature', label: 'Temperature', type: 'number', min: 0, max: 2, step: 0.1, value: 0.7 });
+    const model = field({
+      name: 'model',
+      label: 'Model',
+      type: 'select',
+      options: models.map(one => one.id),
+      value: models[0]?.id,
+    });
+    const most = field({
+      name: 'max_tokens',
+      label: 'Tokens of the answer at most',
+      type: 'number',
+      min: 1,
+      value: 256,
+    });
+    const temperature = field({
+      name: 'temperature',
+      label: 'Temperature',
+      type: 'number',
+      min: 0,
+      max: 2,
+      step: 0.1,
+      value: 0.7,
+    });
     const system = field({ name: 'system', label: 'System message', type: 'textarea', rows: 2 });
     const message = field({ name: 'message', label: 'Message', type: 'textarea', rows: 3, required: true });
     const talk = el('div', { class: 'talk', data: { field: 'talk' } });
@@ -35,17 +55,29 @@ export const playground = {
     const chosen = () => models.find(one => one.id === model.read());
     const isEmbedding = () => chosen()?.metadata.tags.includes('embedding') ?? false;
     const showTask = () => {
-      [most, temperature, system].forEach(one => { one.node.hidden = isEmbedding(); });
+      [most, temperature, system].forEach(one => {
+        one.node.hidden = isEmbedding();
+      });
     };
     model.control.addEventListener('change', showTask);
-    const form = el('form', { class: 'ask', 'aria-label': 'Ask', on: { submit } },
-      el('div', { class: 'filters' }, model.node, most.node, temperature.node), system.node, message.node,
-      problem, el('div', { class: 'actions' }, send, stop, clear));
+    const form = el(
+      'form',
+      { class: 'ask', 'aria-label': 'Ask', on: { submit } },
+      el('div', { class: 'filters' }, model.node, most.node, temperature.node),
+      system.node,
+      message.node,
+      problem,
+      el('div', { class: 'actions' }, send, stop, clear),
+    );
     message.control.addEventListener('keydown', event => {
       if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit();
     });
-    root.append(head('Playground'), el('p', { class: 'quiet' }, 'Your key pays for what you ask here.'),
-      sheet(null, talk, form), sheet('This answer', measure.node));
+    root.append(
+      head('Playground'),
+      el('p', { class: 'quiet' }, 'Your key pays for what you ask here.'),
+      sheet(null, talk, form),
+      sheet('This answer', measure.node),
+    );
     showTask();
 
     async function submit(event) {
@@ -73,10 +105,15 @@ export const playground = {
     async function chat(asked) {
       const rules = system.read() ? [{ role: 'system', content: system.read() }] : [];
       messages.push({ role: 'user', content: asked });
-      talk.append(turn('user', asked));
+      const question = turn('user', asked);
       const answer = turn('assistant', '');
-      talk.append(answer);
-      const body = { model: model.read(), messages: [...rules, ...messages], stream: true, stream_options: { include_usage: true } };
+      talk.append(question, answer);
+      const body = {
+        model: model.read(),
+        messages: [...rules, ...messages],
+        stream: true,
+        stream_options: { include_usage: true },
+      };
       if (most.read()) body.max_tokens = Number(most.read());
       if (temperature.read()) body.temperature = Number(temperature.read());
       const said = { role: 'assistant', content: '' };
@@ -90,9 +127,14 @@ export const playground = {
           answer.lastChild.append(text);
         }
       } finally {
-        // A question without an answer is not a part of the talk.
-        if (said.content) messages.push(said);
-        else messages.pop();
+        // A question without an answer is no part of the talk: it goes back to be asked again.
+        if (said.content) {
+          messages.push(said);
+        } else {
+          messages.pop();
+          [question, answer].forEach(node => node.remove());
+          message.control.value = asked;
+        }
       }
     }
 
@@ -110,5 +152,10 @@ export const playground = {
 };
 
 function turn(role, text) {
-  return el('div', { class: `turn ${role}`, data: { role } }, el('small', {}, role === 'user' ? 'You' : 'Model'), el('p', {}, text));
+  return el(
+    'div',
+    { class: `turn ${role}`, data: { role } },
+    el('small', {}, role === 'user' ? 'You' : 'Model'),
+    el('p', {}, text),
+  );
 }
