@@ -219,7 +219,8 @@ function bars(from, to, place) {
       const height = place.y(from[at]) - place.y(value);
       if (height <= 0) return '';
       const left = place.x(at) - wide / 2;
-      return `M${left.toFixed(1)} ${place.y(value).toFixed(1)}h${wide.toFixed(1)}v${height.toFixed(1)}h${(-wide).toFixed(1)}Z`;
+      const [x, y, w, h] = [left, place.y(value), wide, height].map(number => number.toFixed(1));
+      return `M${x} ${y}h${w}v${h}h-${w}Z`;
     })
     .join('');
 }

@@ -144,7 +144,11 @@ function accountsTable(mayEdit, changed) {
 }
 
 const refusedBy = row =>
-  `${row.refused_concurrency} over the limit in flight, ${row.refused_rate} over a rate a minute, ${row.refused_other} for other reasons`;
+  [
+    `${row.refused_concurrency} over the limit in flight`,
+    `${row.refused_rate} over a rate a minute`,
+    `${row.refused_other} for other reasons`,
+  ].join(', ');
 
 function make() {
   formDialog({

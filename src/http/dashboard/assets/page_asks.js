@@ -76,7 +76,8 @@ const outcome = row => [
 
 function decision(row, decided) {
   const note = { name: 'note', label: 'Note to its owner', type: 'textarea', maxlength: 1000 };
-  const asks = `${row.account_name} has ${row.concurrent_requests} and asks for ${row.rate_limit} requests at once: “${row.reason}”`;
+  const wish = `has ${row.concurrent_requests} and asks for ${row.rate_limit} requests at once`;
+  const asks = `${row.account_name} ${wish}: “${row.reason}”`;
   const approve = () =>
     formDialog({
       title: 'Approve',

@@ -156,11 +156,7 @@ const TOKEN_PRICES = ['input', 'cached_input', 'output', 'context_tiers'];
 
 function otherPrices(price) {
   const tiers = (price.context_tiers ?? []).map(tier =>
-    el(
-      'div',
-      {},
-      `prompts above ${count(tier.above_prompt_tokens)} tokens: ${tier.input} / ${tier.cached_input ?? tier.input} / ${tier.output}`,
-    ),
+    el('div', {}, `prompts above ${count(tier.above_prompt_tokens)} tokens: ${tokenPrices({ price: tier })}`),
   );
   const others = Object.entries(price).filter(([name]) => !TOKEN_PRICES.includes(name));
   return [tiers, others.map(([name, value]) => el('div', {}, `${words(name)}: ${value}`))];

@@ -6,6 +6,9 @@ import { el, link } from './dom.js';
 import { receiptOf } from './receipt.js';
 import { accountLink, go, head, sheet, state } from './parts.js';
 
+/** A message that may quote the request is not kept. */
+const NOT_KEPT = 'what it was told may quote the request, and is not kept';
+
 /** What finds a request by its id. */
 export function finder(rest) {
   const find = form({
@@ -61,12 +64,7 @@ async function showRefusal(shown, request, fault) {
   shown.append(
     sheet(
       'It was refused',
-      el(
-        'p',
-        {},
-        state('refused'),
-        ` ${refused.status} ${refused.code}: ${refused.message ?? 'what it was told may quote the request, and is not kept'}`,
-      ),
+      el('p', {}, state('refused'), ` ${refused.status} ${refused.code}: ${refused.message ?? NOT_KEPT}`),
       el('p', {}, link(`refusals?code=${part(refused.code)}`, 'Others refused with this code')),
     ),
   );

@@ -115,8 +115,13 @@ function adjustmentsTable() {
 function requestFacts(receipt, more) {
   const { price } = receipt;
   const tokenPrices = price.price
-    ? `input ${price.price.input}, cached ${price.price.cached_input ?? price.price.input}, output ${price.price.output} USD a million`
+    ? [
+        `input ${price.price.input}`,
+        `cached ${price.price.cached_input ?? price.price.input}`,
+        `output ${price.price.output} USD a million`,
+      ].join(', ')
     : 'not known';
+  const since = price.holds_since ? `since ${time(price.holds_since)}` : 'never by itself';
   return facts(
     [
       ['Request', id(receipt.request_id), 'request_id'],
@@ -138,11 +143,7 @@ function requestFacts(receipt, more) {
         `${count(receipt.completion_tokens)}, of which ${count(receipt.reasoning_tokens)} reasoning`,
         'completion_tokens',
       ],
-      [
-        'Price version',
-        `${receipt.price_version}: ${tokenPrices}, ${price.holds_since ? `since ${time(price.holds_since)}` : 'never by itself'}`,
-        'price_version',
-      ],
+      ['Price version', `${receipt.price_version}: ${tokenPrices}, ${since}`, 'price_version'],
       ['Service tier', receipt.service_tier],
       ['Until an engine was called', duration(receipt.queue_us / 1000), 'queue'],
       ['TTFT', receipt.ttft_us === null ? '–' : duration(receipt.ttft_us / 1000), 'ttft'],
