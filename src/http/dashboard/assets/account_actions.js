@@ -4,9 +4,9 @@ import { admin } from './api.js';
 import { attempt, confirmDialog, formDialog, toast } from './dialog.js';
 import { button } from './dom.js';
 
-/** What may be done with an account: nothing for who only looks, or once it is closed. */
-export function actionsOf(account, path, { mayEdit, isAdmin }, { load, again }) {
-  if (!mayEdit) return [];
+/** What may be done with an account. One that is closed may still pay what it owes. */
+export function actionsOf(account, path, can, { load, again }) {
+  if (!can('operator')) return [];
   const credit = () =>
     formDialog({
       title: 'Add credit',
@@ -75,8 +75,8 @@ export function actionsOf(account, path, { mayEdit, isAdmin }, { load, again }) 
     });
   return [
     button('Add credit', 'add-credit', credit),
-    button('Spending limits', 'spending', () => attempt(spending)),
-    isAdmin ? button('Close account', 'close-account', close, { class: 'danger' }) : null,
+    account.closed ? null : button('Spending limits', 'spending', () => attempt(spending)),
+    can('admin') && !account.closed ? button('Close account', 'close-account', close, { class: 'danger' }) : null,
   ];
 }
 

@@ -22,7 +22,7 @@ export async function showAccount({ root, rest, can, live, every, signal, again 
   const used = usageTable();
   const booked = adjustmentsTable();
   root.append(
-    head(account.name, actionsOf(account, path, { mayEdit, isAdmin: can('admin') }, { load, again })),
+    head(account.name, actionsOf(account, path, can, { load, again })),
     el(
       'p',
       {},
