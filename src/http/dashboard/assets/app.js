@@ -1,9 +1,9 @@
 // Starts the dashboard: who is signed in, which pages there are for them, and which one is shown.
 
-import { admin, openSession, signOut } from './api.js';
+import { admin, openSession, owner, signOut } from './api.js';
 import { attempt, showFault } from './dialog.js';
 import { el, replace } from './dom.js';
-import { onLive, startLive } from './live.js';
+import { onLive, startLive, startPolling } from './live.js';
 import { OWNER_PAGES, STAFF_PAGES } from './pages.js';
 
 const ROLES = ['viewer', 'operator', 'admin'];
@@ -36,6 +36,8 @@ async function start() {
     startLive(showConnection);
     showPending();
     setInterval(showPending, PENDING_SECONDS * 1000);
+  } else {
+    startPolling(() => owner.get('me/rate_limit'), showConnection);
   }
   addEventListener('hashchange', show);
   show();
@@ -122,7 +124,10 @@ async function draw(page, context) {
   try {
     await page.show(context);
   } catch (fault) {
-    if (!context.signal.aborted) showFault(context.root, fault, show);
+    if (context.signal.aborted) return;
+    const box = el('div');
+    context.root.replaceChildren(el('h1', {}, page.title), box);
+    showFault(box, fault, show);
   }
 }
 
@@ -141,7 +146,6 @@ function contextOf(root, rest, search) {
     /** Does it now, and again so many seconds after each time until the page is left; not while nobody looks. */
     every: (seconds, doing) => repeat(seconds, doing, signal, root),
     pendingChanged: showPending,
-    showConnection,
     /** Shows the page anew. */
     again: show,
   };

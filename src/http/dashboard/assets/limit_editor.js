@@ -27,7 +27,7 @@ export function limitEditor({ label, value, isDefault, mayEdit, save, takeBack =
       node,
       input,
       button('Save', 'save-limit', () => finish(input.value)),
-      button(takeBack, 'default-limit', () => finish(takeBack), { 'aria-label': `${label}: take it back` }),
+      button(takeBack, 'default-limit', () => finish(takeBack), { 'aria-label': `${takeBack}: take back ${label}` }),
       button('Cancel', 'cancel-limit', close),
     );
     input.focus();

@@ -87,6 +87,14 @@ export function meter() {
     whole(text) {
       take(text, JSON.parse(text));
     },
+    /** The request whose usage did not come, as it was stopped or broke off; `null` if it did. */
+    unsettled: () => (now.cost === null ? now.request : null),
+    /** Takes what was booked for it. */
+    booked(receipt) {
+      now.usage = { ...receipt, prompt_tokens_details: { cached_tokens: receipt.cached_tokens } };
+      now.cost = receipt.cost.usd;
+      show();
+    },
     end() {
       now.endedAt = performance.now();
       show();

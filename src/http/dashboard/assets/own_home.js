@@ -2,7 +2,7 @@
 
 import { owner } from './api.js';
 import { chart } from './chart.js';
-import { el, link } from './dom.js';
+import { el, link, replace } from './dom.js';
 import { compact, count, percent, usd, usdShort } from './format.js';
 import { head, ofLimit, sheet } from './parts.js';
 import { costNumber, costsByDay, sumsOf, usageOf } from './own_usage_data.js';
@@ -14,7 +14,7 @@ export const home = {
   name: 'home',
   nav: 'Home',
   title: 'Home',
-  show({ root, every, session, showConnection, signal }) {
+  show({ root, every, live, session }) {
     const now = el('div');
     const money = el('div');
     const cost = chart({ title: `Cost a day, the last ${DAYS} days`, kind: 'bars', format: usdShort, name: 'cost' });
@@ -31,18 +31,12 @@ export const home = {
       el('div', { class: 'columns' }, sheet(null, cost.node), sheet(null, tokens.node)),
       sheet(`By model, the last ${DAYS} days`, models.node),
     );
-    every(2, async () => {
-      try {
-        const limits = await owner.get('me/rate_limit');
-        now.replaceChildren(
-          facts([['Requests in flight', ofLimit(limits.in_flight, limits.rate_limit), 'in_flight']], 'In flight'),
-        );
-        showConnection('live');
-      } catch (fault) {
-        if (!signal.aborted) showConnection('reconnecting');
-        throw fault;
-      }
-    });
+    live(limits =>
+      replace(
+        now,
+        facts([['Requests in flight', ofLimit(limits.in_flight, limits.rate_limit), 'in_flight']], 'In flight'),
+      ),
+    );
     every(15, async () => money.replaceChildren(moneyFacts(await owner.get('me/balance'))));
     every(60, async () => {
       const [costs, usage] = await Promise.all([costsByDay(DAYS), usageOf(DAYS)]);

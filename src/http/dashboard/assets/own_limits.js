@@ -2,7 +2,7 @@
 
 import { owner } from './api.js';
 import { form, toast } from './dialog.js';
-import { el } from './dom.js';
+import { el, replace } from './dom.js';
 import { count, time } from './format.js';
 import { head, ofLimit, sheet, state } from './parts.js';
 import { facts, table } from './table.js';
@@ -11,7 +11,7 @@ export const ownLimits = {
   name: 'limits',
   nav: 'Limits',
   title: 'Limits',
-  show({ root, every }) {
+  show({ root, every, live }) {
     const now = el('div');
     const models = modelTable();
     const asked = askedTable();
@@ -23,9 +23,8 @@ export const ownLimits = {
       sheet('Ask for more', askForm(loadAsked)),
       sheet('What was asked', asked.node),
     );
-    every(2, async () => {
-      const limits = await owner.get('me/rate_limit');
-      now.replaceChildren(limitFacts(limits));
+    live(limits => {
+      replace(now, limitFacts(limits));
       models.fill(limits.models);
     });
     every(10, loadAsked);

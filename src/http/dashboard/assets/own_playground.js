@@ -1,11 +1,14 @@
 // Playground: asks a model with the key that is signed in, and shows the answer, its speed and its cost as they come.
 
-import { owner, post } from './api.js';
+import { owner, part, post } from './api.js';
 import { field, showFault } from './dialog.js';
 import { button, el } from './dom.js';
 import { meter } from './meter.js';
 import { head, sheet } from './parts.js';
 import { events } from './sse.js';
+
+/** How long after its end a request that was stopped is asked for. */
+const BOOKED_AFTER_MS = 1500;
 
 export const playground = {
   name: 'playground',
@@ -100,6 +103,14 @@ export const playground = {
         send.disabled = false;
         stop.disabled = true;
       }
+      const request = measure.unsettled();
+      if (request) setTimeout(() => lookUp(request), BOOKED_AFTER_MS);
+    }
+
+    /** What was stopped is booked a moment later. If it is not found yet, the link to its receipt is there still. */
+    async function lookUp(request) {
+      const receipt = await owner.get(`receipts/${part(request)}`).catch(() => null);
+      if (receipt?.status === 'settled' && measure.unsettled() === request) measure.booked(receipt);
     }
 
     async function chat(asked) {

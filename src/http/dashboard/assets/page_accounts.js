@@ -106,16 +106,6 @@ function accountsTable(mayEdit, changed) {
         cell: row => ofLimit(row.in_flight, row.concurrent_requests),
       },
       {
-        head: 'Refused in the last minute',
-        field: 'refused',
-        number: true,
-        sort: refused,
-        cell: row =>
-          refused(row)
-            ? el('a', { href: `#/refusals?account=${part(row.id)}`, title: refusedBy(row) }, count(refused(row)))
-            : '0',
-      },
-      {
         head: 'Limit',
         field: 'limit',
         sort: row => row.limit,
@@ -130,6 +120,16 @@ function accountsTable(mayEdit, changed) {
               await changed();
             },
           }),
+      },
+      {
+        head: 'Refused in the last minute',
+        field: 'refused',
+        number: true,
+        sort: refused,
+        cell: row =>
+          refused(row)
+            ? el('a', { href: `#/refusals?account=${part(row.id)}`, title: refusedBy(row) }, count(refused(row)))
+            : '0',
       },
       {
         head: 'Owed',
