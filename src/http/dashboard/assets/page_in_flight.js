@@ -7,6 +7,9 @@ import { count, duration, usd } from './format.js';
 import { accountLink, accountNames, accountOptions, head, id, receiptLink, sheet } from './parts.js';
 import { table } from './table.js';
 
+/** More rows than this are not drawn every second: the oldest are those to look at. */
+const MOST_ROWS = 300;
+
 export const inFlight = {
   name: 'in-flight',
   nav: 'In flight now',
@@ -30,8 +33,9 @@ export const inFlight = {
         row =>
           (!account.read() || row.account === account.read()) && (!engine.read() || row.engine === engine.read()),
       );
-      list.fill(found);
-      total.textContent = `${count(found.length)} of ${count(all.length)} requests in flight`;
+      list.fill(found.slice(0, MOST_ROWS));
+      const drawn = found.length > MOST_ROWS ? `; the oldest ${MOST_ROWS} are shown` : '';
+      total.textContent = `${count(found.length)} of ${count(all.length)} requests in flight${drawn}`;
     };
     account.control.addEventListener('change', draw);
     engine.control.addEventListener('input', draw);
