@@ -39,7 +39,11 @@ async function start() {
   } else {
     startPolling(() => owner.get('me/rate_limit'), showConnection);
   }
-  addEventListener('hashchange', show);
+  addEventListener('hashchange', () => {
+    show();
+    // What had the focus is gone, or folded away with the navigation.
+    main.focus({ preventScroll: true });
+  });
   show();
 }
 
@@ -116,7 +120,7 @@ function show() {
   const root = el('div', { class: 'page' });
   main.replaceChildren(root);
   main.dataset.page = page.name;
-  main.scrollTop = 0;
+  scrollTo(0, 0);
   draw(page, contextOf(root, rest.join('/'), new URLSearchParams(search)));
 }
 
