@@ -82,13 +82,18 @@ export function table({ label, columns, key, data = () => ({}), empty = 'Nothing
   };
 }
 
-/** Puts rows in their order and moves only those that are not there: an element that is moved loses the focus. */
+/** Puts rows in their order around the one that has the focus: an element that is moved loses it. */
 function arrange(body, nodes) {
   const wanted = new Set(nodes);
   [...body.children].filter(child => !wanted.has(child)).forEach(child => child.remove());
-  nodes.forEach((node, at) => {
-    if (body.children[at] !== node) body.insertBefore(node, body.children[at] ?? null);
-  });
+  const fixed = nodes.findIndex(node => node.contains(document.activeElement));
+  for (let at = fixed - 1; at >= 0; at -= 1) {
+    if (nodes[at].nextSibling !== nodes[at + 1]) body.insertBefore(nodes[at], nodes[at + 1]);
+  }
+  for (let at = fixed + 1; at < nodes.length; at += 1) {
+    const place = at === 0 ? body.firstChild : nodes[at - 1].nextSibling;
+    if (place !== nodes[at]) body.insertBefore(nodes[at], place);
+  }
 }
 
 function comparing(value, isDescending) {
