@@ -104,8 +104,6 @@ pub struct Moment {
     pub at_ms: u64,
     /// All processes together.
     pub all: Doing,
-    /// The other processes together.
-    pub others: Doing,
     /// Each of them, this one too.
     pub processes: Vec<ProcessRow>,
 }
@@ -142,17 +140,6 @@ impl Seen {
     /// The last moment.
     pub fn last(&self) -> Arc<Moment> {
         Arc::clone(&self.now.borrow())
-    }
-
-    /// Requests of an account in flight on the other replicas, as they said within the last seconds.
-    pub fn in_flight_elsewhere(&self, account: &AccountId) -> u32 {
-        let last = self.now.borrow();
-        let elsewhere = last
-            .others
-            .accounts
-            .get(account)
-            .map_or(0, |(in_flight, _)| *in_flight);
-        u32::try_from(elsewhere).unwrap_or(u32::MAX)
     }
 
     /// What this process counted in the step of this length that is not over, and when that began.
@@ -205,7 +192,6 @@ impl Watching {
         let mut moment = Moment {
             at_ms: now_ms,
             all: own.clone(),
-            others: Doing::default(),
             processes: Vec::new(),
         };
         let row = ProcessRow {
@@ -220,7 +206,7 @@ impl Watching {
                     self.is_away = false;
                     for other in others {
                         if let Ok(doing) = serde_json::from_str(&other.live) {
-                            moment.others.beside(&doing);
+                            moment.all.beside(&doing);
                             moment.processes.push(other);
                         }
                     }
@@ -236,7 +222,6 @@ impl Watching {
             }
         }
         moment.processes.push(row);
-        moment.all.beside(&moment.others);
         app.seen.now.send_replace(Arc::new(moment));
         self.save(app).await;
     }

@@ -1,0 +1,141 @@
+// The administrator's story and the owner's, under load: an account at its limit is given more, first by hand, then as it
+// asked. What is said on stdout, a line a step, is what tests/it/browser.rs waits for; what it writes to stdin is its answer.
+
+import assert from 'node:assert/strict';
+import readline from 'node:readline/promises';
+import { faults, inspect, newPage, open, shoot, signIn, start } from './browser.mjs';
+
+const { ACCOUNT, ADMIN_TOKEN, OWNER_KEY } = process.env;
+const STAFF = [
+  'overview',
+  'accounts',
+  `accounts/${ACCOUNT}`,
+  'asks',
+  'keys',
+  'models',
+  'models/m',
+  'engines',
+  'usage',
+  'receipts',
+  'in-flight',
+  'refusals',
+  'audit',
+  'settings',
+];
+const OWNER = ['home', 'usage', 'keys', 'limits', 'receipts', 'statements', 'playground'];
+
+const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+/** Tells the test how far it is, and waits for its answer. */
+async function tell(step) {
+  console.log(step);
+  const { value } = await answers.next();
+  return value;
+}
+
+async function number(row, field) {
+  const text = await row.locator(`[data-field="${field}"]`).first().textContent();
+  return Number(text.replace(/\D+/g, ''));
+}
+
+const browser = await start();
+const staff = await newPage(browser);
+await staff.goto(process.env.DASHBOARD);
+await inspect(staff, 'login');
+await shoot(staff, 'login');
+await signIn(staff, ADMIN_TOKEN);
+await staff.locator('#live[data-state=live]').waitFor();
+
+// At 200 of 200, on two replicas, with refusals climbing.
+await open(staff, 'accounts');
+const row = staff.locator(`tr[data-account="${ACCOUNT}"]`);
+await row.getByText('200 of 200').waitFor();
+const before = await number(row, 'refused');
+await staff.waitForFunction(
+  ([account, before]) => {
+    const cell = document.querySelector(`tr[data-account="${account}"] [data-field="refused"]`);
+    return Number(cell.textContent.replace(/\D+/g, '')) > before;
+  },
+  [ACCOUNT, before],
+);
+await shoot(staff, 'at-its-limit');
+
+// Raised where it stands: Enter saves.
+await row.locator('[data-action=edit-limit]').click();
+await row.locator('[data-field=limit-input]').fill('400');
+await staff.keyboard.press('Enter');
+await row.getByText('of 400').waitFor();
+assert.equal(await tell('raised'), 'no refusals');
+await row.getByText(/^(2\d[1-9]|300) of 400$/).waitFor();
+await shoot(staff, 'raised');
+
+// The owner asks for more, and says why.
+const owner = await newPage(browser);
+await signIn(owner, OWNER_KEY);
+await open(owner, 'limits');
+await owner.getByLabel('Requests in flight at once').fill('500');
+await owner.getByLabel('Why').fill('<b>launch</b> on Monday');
+await owner.locator('form [data-action=submit]').click();
+const asked = owner.locator('tr[data-ask]');
+await asked.first().waitFor();
+await staff.locator('[data-pending=asks]:visible').waitFor();
+await open(staff, 'asks');
+const ask = staff.locator(`tr[data-account="${ACCOUNT}"]`);
+await ask.getByText('<b>launch</b> on Monday').waitFor();
+await shoot(staff, 'asked-for-more');
+await ask.locator('[data-action=approve]').click();
+await staff.locator('dialog').getByLabel('Note').fill('good luck');
+await staff.locator('dialog [data-action=submit]').click();
+await ask.waitFor({ state: 'detached' });
+await open(owner, 'home');
+await open(owner, 'limits');
+await asked.first().getByText('good luck').waitFor();
+await owner.getByText('500').first().waitFor();
+await shoot(owner, 'given-more');
+
+// An engine is drained and restored.
+await open(staff, 'engines');
+const engine = staff.locator('tr[data-engine="e1"]');
+await engine.locator('[data-action=drain]').click();
+await engine.locator('[data-action=restore]').click();
+await engine.locator('[data-action=drain]').waitFor();
+
+// A chat in the playground, whose cost grows and is then the booked one.
+await open(owner, 'playground');
+await owner.getByLabel('Message', { exact: true }).fill('hello');
+await owner.locator('[data-action=send]').click();
+await owner.locator('[data-field=receipt] a').waitFor();
+await owner.locator('[data-field=receipt] a').click();
+await owner.locator('article[data-receipt]').waitFor();
+await shoot(owner, 'receipt-of-the-playground');
+assert.equal(await tell('told'), 'go on');
+
+// Every page, to whoever sees it, by day and by night, wide and narrow.
+for (const [kind, secret, pages] of [
+  ['staff', ADMIN_TOKEN, STAFF],
+  ['owner', OWNER_KEY, OWNER],
+]) {
+  for (const [scheme, width] of [
+    ['light', 1280],
+    ['dark', 390],
+  ]) {
+    const page = await newPage(browser, { scheme, width });
+    await signIn(page, secret);
+    for (const address of pages) {
+      await open(page, address);
+      const name = `${kind}-${address.replace(/\W+/g, '-')}-${scheme}-${width}`;
+      await shoot(page, name);
+      await inspect(page, name);
+    }
+    await page.context().close();
+  }
+}
+
+// Signing out ends it, in every tab.
+await staff.locator('#sign-out').click();
+await staff.getByLabel('Admin token or API key').waitFor();
+
+await browser.close();
+assert.deepEqual(faults, []);
+console.log('done');
+process.exit(0);
