@@ -144,7 +144,7 @@ pub enum Refusal {
         in_flight: u32,
         /// How many are allowed.
         limit: u32,
-        /// `this account`, or `this account on <model>`.
+        /// `this account`, `this account on <model>` or `this key`.
         scope: String,
     },
     /// A minute's worth is used up.

@@ -3,10 +3,11 @@
 //! Invariant: a permit that exists is counted, and one that is dropped is not. There is no other way to move the
 //! count, so it cannot leak. A refusal changes nothing.
 
-use farebox_domain::ids::ModelId;
+use farebox_domain::ids::{KeyId, ModelId};
 use farebox_domain::refusal::Refusal;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// One account's count and limits. Changing a limit acts on the very next request; nothing in flight is cut.
@@ -23,12 +24,27 @@ struct Counts {
     limit: Option<u32>,
     /// Counts and limits by model; a model is here once it was asked for or given a limit.
     models: BTreeMap<ModelId, ModelCount>,
+    /// Requests in flight with each key that has any.
+    keys: BTreeMap<KeyId, u32>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct ModelCount {
     in_flight: u32,
     limit: Option<u32>,
+}
+
+/// What a request would take of an account's gate.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The model that it asks for.
+    pub model: &'a ModelId,
+    /// The key that it comes with.
+    pub key: &'a KeyId,
+    /// How many requests there may be with that key; `None`: as many as the account may have.
+    pub key_limit: Option<u32>,
+    /// The account's limit where it has none of its own.
+    pub default: u32,
 }
 
 /// What an account may have and has in flight.
@@ -56,42 +72,31 @@ pub struct ModelReading {
 }
 
 impl Gate {
-    /// Lets a request in, or says which limit it meets. The account's limit counts all models together; a
-    /// model's limit holds besides it. `default` is the account's limit where it has none of its own.
-    pub fn try_acquire(
-        self: &Arc<Self>,
-        model: &ModelId,
-        default: u32,
-    ) -> Result<ConcurrencyPermit, Refusal> {
+    /// Lets a request in, or says which limit it meets. The account's limit counts all models and keys together; a
+    /// model's and a key's hold besides it.
+    pub fn try_acquire(self: &Arc<Self>, wanted: Wanted<'_>) -> Result<ConcurrencyPermit, Refusal> {
         let mut counts = self.counts.lock();
-        let limit = counts.limit.unwrap_or(default);
-        if counts.in_flight >= limit {
-            let in_flight = counts.in_flight;
-            return Err(Refusal::ConcurrencyLimit {
-                in_flight,
-                limit,
-                scope: "this account".into(),
-            });
-        }
-        let of_model = match counts.models.get_mut(model) {
-            Some(of_model) => of_model,
-            None => counts.models.entry(model.clone()).or_default(),
-        };
-        if let Some(limit) = of_model.limit.filter(|&limit| of_model.in_flight >= limit) {
-            let in_flight = of_model.in_flight;
-            let scope = format!("this account on {model}");
-            return Err(Refusal::ConcurrencyLimit {
-                in_flight,
-                limit,
-                scope,
-            });
-        }
-        of_model.in_flight += 1;
+        counts.refuse_above(wanted)?;
         counts.in_flight += 1;
+        match counts.models.get_mut(wanted.model) {
+            Some(of_model) => of_model.in_flight += 1,
+            None => {
+                let first = ModelCount {
+                    in_flight: 1,
+                    limit: None,
+                };
+                counts.models.insert(wanted.model.clone(), first);
+            }
+        }
+        match counts.keys.get_mut(wanted.key) {
+            Some(of_key) => *of_key += 1,
+            None => drop(counts.keys.insert(wanted.key.clone(), 1)),
+        }
         drop(counts);
         Ok(ConcurrencyPermit {
             gate: Arc::clone(self),
-            model: model.clone(),
+            model: wanted.model.clone(),
+            key: wanted.key.clone(),
         })
     }
 
@@ -136,6 +141,36 @@ impl Gate {
     pub fn in_flight(&self) -> u32 {
         self.counts.lock().in_flight
     }
+
+    /// Requests in flight with this key.
+    pub fn in_flight_with(&self, key: &KeyId) -> u32 {
+        self.counts.lock().keys.get(key).copied().unwrap_or(0)
+    }
+}
+
+impl Counts {
+    /// The first limit that one more request would pass.
+    fn refuse_above(&self, wanted: Wanted<'_>) -> Result<(), Refusal> {
+        let of_model = self.models.get(wanted.model).copied().unwrap_or_default();
+        let of_key = self.keys.get(wanted.key).copied().unwrap_or(0);
+        let account_limit = self.limit.unwrap_or(wanted.default);
+        let full = |in_flight: u32, limit: Option<u32>| limit.filter(|&limit| in_flight >= limit);
+        let (in_flight, limit, scope) = if let Some(limit) = full(self.in_flight, Some(account_limit)) {
+            (self.in_flight, limit, "this account".into())
+        } else if let Some(limit) = full(of_model.in_flight, of_model.limit) {
+            let scope = format!("this account on {}", wanted.model);
+            (of_model.in_flight, limit, scope)
+        } else if let Some(limit) = full(of_key, wanted.key_limit) {
+            (of_key, limit, "this key".into())
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::ConcurrencyLimit {
+            in_flight,
+            limit,
+            scope,
+        })
+    }
 }
 
 /// The right to have one request in flight; given back when it is dropped.
@@ -143,6 +178,7 @@ impl Gate {
 pub struct ConcurrencyPermit {
     gate: Arc<Gate>,
     model: ModelId,
+    key: KeyId,
 }
 
 impl Drop for ConcurrencyPermit {
@@ -151,6 +187,13 @@ impl Drop for ConcurrencyPermit {
         counts.in_flight -= 1;
         if let Some(of_model) = counts.models.get_mut(&self.model) {
             of_model.in_flight -= 1;
+        }
+        // A key that has none is not remembered: an account may have many keys.
+        if let Entry::Occupied(mut of_key) = counts.keys.entry(self.key.clone()) {
+            *of_key.get_mut() -= 1;
+            if *of_key.get() == 0 {
+                of_key.remove();
+            }
         }
     }
 }
@@ -168,14 +211,24 @@ mod tests {
         }
     }
 
+    fn wanted<'a>(model: &'a ModelId, key: &'a KeyId, default: u32) -> Wanted<'a> {
+        Wanted {
+            model,
+            key,
+            key_limit: None,
+            default,
+        }
+    }
+
     #[test]
     fn a_limit_that_is_raised_lets_the_next_request_in() {
         let gate = Arc::new(Gate::default());
-        let model = ModelId::from("m");
-        let held: Vec<_> = (0..2).map(|_| gate.try_acquire(&model, 2).unwrap()).collect();
-        assert_eq!(limit_of(&gate.try_acquire(&model, 2).unwrap_err()), (2, 2));
+        let (model, key) = (ModelId::from("m"), KeyId::from("k"));
+        let one_more = || gate.try_acquire(wanted(&model, &key, 2));
+        let held: Vec<_> = (0..2).map(|_| one_more().unwrap()).collect();
+        assert_eq!(limit_of(&one_more().unwrap_err()), (2, 2));
         gate.set_limit(None, Some(3));
-        let third = gate.try_acquire(&model, 2).unwrap();
+        let third = one_more().unwrap();
         assert_eq!(gate.in_flight(), 3);
         drop((held, third));
         assert_eq!(gate.read(2).in_flight, 0);
@@ -185,10 +238,31 @@ mod tests {
     fn a_model_that_refuses_takes_nothing_from_the_account() {
         let gate = Arc::new(Gate::default());
         let (small, large) = (ModelId::from("small"), ModelId::from("large"));
+        let key = KeyId::from("k");
         gate.set_limit(Some(&large), Some(0));
-        assert_eq!(limit_of(&gate.try_acquire(&large, 1).unwrap_err()), (0, 0));
-        assert!(gate.try_acquire(&small, 1).is_ok());
+        let refused = gate.try_acquire(wanted(&large, &key, 1)).unwrap_err();
+        assert_eq!(limit_of(&refused), (0, 0));
+        assert!(gate.try_acquire(wanted(&small, &key, 1)).is_ok());
         assert_eq!(gate.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_key_that_is_full_refuses_and_leaves_the_others_their_room() {
+        let gate = Arc::new(Gate::default());
+        let (model, narrow, wide) = (ModelId::from("m"), KeyId::from("narrow"), KeyId::from("wide"));
+        let of_narrow = Wanted {
+            key_limit: Some(1),
+            ..wanted(&model, &narrow, 2)
+        };
+        let first = gate.try_acquire(of_narrow).unwrap();
+        let refused = gate.try_acquire(of_narrow).unwrap_err();
+        assert_eq!(limit_of(&refused), (1, 1));
+        assert!(refused.to_string().contains("this key"), "{refused}");
+        let other = gate.try_acquire(wanted(&model, &wide, 2)).unwrap();
+        drop(first);
+        assert_eq!((gate.in_flight_with(&narrow), gate.in_flight_with(&wide)), (0, 1));
+        drop(other);
+        assert!(gate.counts.lock().keys.is_empty());
     }
 
     proptest! {
@@ -198,11 +272,12 @@ mod tests {
         fn the_count_is_the_number_of_permits(steps in prop::collection::vec((0..4u8, 0..3u32), 0..200)) {
             let gate = Arc::new(Gate::default());
             let models = ["a", "b", "c"].map(ModelId::from);
+            let key = KeyId::from("k");
             let mut held: Vec<ConcurrencyPermit> = Vec::new();
             for (step, number) in steps {
                 let model = &models[usize::try_from(number).unwrap()];
                 match step {
-                    0 | 1 => if let Ok(permit) = gate.try_acquire(model, 5) {
+                    0 | 1 => if let Ok(permit) = gate.try_acquire(wanted(model, &key, 5)) {
                         held.push(permit);
                         prop_assert!(gate.in_flight() <= gate.read(5).limit);
                     },

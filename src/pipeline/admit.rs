@@ -1,6 +1,6 @@
 //! Caller -> Admitted: the model is sold, the request fits it, and the account has room for one more and the money.
 
-use crate::admission::concurrency::ConcurrencyPermit;
+use crate::admission::concurrency::{ConcurrencyPermit, Wanted};
 use crate::admission::directory::ApiKey;
 use crate::admission::rate::{self, Limited, RateHold, RateLimits, Standings};
 use crate::admission::wallet::Payer;
@@ -104,9 +104,12 @@ pub async fn admit(
     check_task(served, &request)?;
     check_room(served, &request)?;
     let account = &caller.key.account;
-    let permit = account
-        .gate
-        .try_acquire(&served.model.id, pipeline.limits.concurrent_requests)?;
+    let permit = account.gate.try_acquire(Wanted {
+        model: &served.model.id,
+        key: &caller.key.id,
+        key_limit: caller.key.rights.concurrent_requests,
+        default: pipeline.limits.concurrent_requests,
+    })?;
     let admitted_at_ms = pipeline.clock.unix_ms();
     let price = served.prices.at(admitted_at_ms);
     let service_tier = price.price.tier_sold(request.service_tier);

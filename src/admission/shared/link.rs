@@ -1,6 +1,6 @@
 //! A connection to the server, and the scripts that do the counting there.
 
-use super::{Ask, InFlightOf, Levels, Place, RateChange, limit_of};
+use super::{Ask, InFlightOf, Levels, Place, RateChange};
 use farebox_domain::ids::AccountId;
 use farebox_domain::refusal::RateUnit;
 use redis::aio::MultiplexedConnection;
@@ -290,11 +290,4 @@ const fn unit_name(unit: RateUnit) -> &'static str {
         RateUnit::Requests => "requests",
         RateUnit::Tokens => "tokens",
     }
-}
-
-/// Whether the scripts count such a rate.
-pub(super) fn is_counted(ask: &Ask, which: usize, unit: RateUnit) -> bool {
-    let rate = ask.rates.get(which);
-    rate.and_then(|rate| limit_of(rate.limits, unit))
-        .is_some_and(|limit| limit <= GREATEST_RATE)
 }

@@ -271,7 +271,7 @@ impl SharedRates {
     }
 
     fn change(&self, taken: &Taken, unit: RateUnit, limit: u64, more: i64) {
-        if more == 0 {
+        if more == 0 || limit > link::GREATEST_RATE {
             return;
         }
         let bucket = Arc::clone(&taken.bucket);

@@ -5,6 +5,7 @@
 //! together would be above the limit: for [`TRANSITION`] they get no more than what they had, and a part of what
 //! was free when it was last known. After that most of what was too much has ended.
 
+use super::link::GREATEST_RATE;
 use super::{Ask, Levels, Met, Place, RateChange, Taken, limit_of};
 use farebox_domain::ids::{AccountId, KeyId, ModelId};
 use farebox_domain::rate::Bucket;
@@ -296,7 +297,8 @@ impl Table {
     /// What this replica took while the server was away, for a server that lost the rest and for one that did not.
     pub(super) fn levels(&self, now: Instant) -> impl Iterator<Item = (&str, RateUnit, u64, [u64; 2])> {
         let (at, peers) = (self.nanoseconds(now), self.peers());
-        self.rates.iter().map(move |((bucket, unit), kept)| {
+        let counted = self.rates.iter().filter(|(_, kept)| kept.limit <= GREATEST_RATE);
+        counted.map(move |((bucket, unit), kept)| {
             let share = peers.share(kept.limit);
             let levels = [kept.part, kept.since].map(|of| of.level_ms(share, at));
             (&**bucket, *unit, kept.limit, levels)

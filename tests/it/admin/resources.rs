@@ -2,6 +2,7 @@
 
 use super::harness::{Gateway, NOW_MS};
 use axum::http::StatusCode;
+use farebox::admission::concurrency::Wanted;
 use farebox_domain::ids::ModelId;
 
 #[tokio::test]
@@ -195,8 +196,17 @@ async fn a_limit_acts_on_the_very_next_request() {
     "#);
 
     gateway.ask("PUT", &limits, r#"{"concurrent_requests":1}"#).await;
-    let first = gate.try_acquire(&model, 200).unwrap();
-    assert!(gate.try_acquire(&model, 200).is_err());
+    let key = "key_1".into();
+    let one_more = || {
+        gate.try_acquire(Wanted {
+            model: &model,
+            key: &key,
+            key_limit: None,
+            default: 200,
+        })
+    };
+    let first = one_more().unwrap();
+    assert!(one_more().is_err());
     let raised = gateway
         .ask(
             "PUT",
@@ -205,7 +215,7 @@ async fn a_limit_acts_on_the_very_next_request() {
         )
         .await;
     assert_eq!(raised.status, StatusCode::OK);
-    let second = gate.try_acquire(&model, 200).unwrap();
+    let second = one_more().unwrap();
     insta::assert_snapshot!(raised.shown(), @r#"
     200
     {

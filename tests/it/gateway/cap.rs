@@ -88,3 +88,38 @@ async fn four_hundred_clients_against_two_hundred_and_then_three_hundred() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_has_a_number_of_its_own_and_what_is_in_flight_outlives_a_change_of_it() {
+    let slow = engine(Settings {
+        decode_rate: 1,
+        ..Settings::default()
+    })
+    .await;
+    let gateway = Gateway::start(&models(&[&slow.url], "")).await;
+    let body = json!({ "model": "m", "stream": true, "max_tokens": 1000, "messages": [{ "role": "user", "content": "hi" }] });
+    let key_may_have = async |number: Value| {
+        let url = format!("{}/admin/v1/keys/key_test", gateway.admin_url);
+        let change = gateway.client.patch(url).bearer_auth(ADMIN_TOKEN);
+        let change = change.json(&json!({ "concurrent_requests": number }));
+        assert_eq!(change.send().await.unwrap().status(), 200);
+    };
+    let refused = async || {
+        let response = gateway.chat(&body).send().await.unwrap();
+        assert_eq!(response.status(), 429);
+        let answer: Value = response.json().await.unwrap();
+        answer["error"]["message"].as_str().unwrap().to_owned()
+    };
+
+    let open = gateway.chat(&body).send().await.unwrap();
+    // What came before the key had a number counts, too.
+    key_may_have(json!(1)).await;
+    insta::assert_snapshot!(refused().await, @"1 of 1 concurrent requests are in flight for this key. Wait for one to finish, or ask your administrator for a higher limit.");
+    key_may_have(json!(2)).await;
+    let second = gateway.chat(&body).send().await.unwrap();
+    assert_eq!(second.status(), 200);
+    assert!(refused().await.starts_with("2 of 2"));
+    drop((open, second));
+    eventually("nothing in flight", || gateway.in_flight() == (0, 0, 0)).await;
+    assert_eq!(gateway.chat(&body).send().await.unwrap().status(), 200);
+}
