@@ -3,6 +3,7 @@
 //! Invariant: a permit that exists is counted, and one that is dropped is not. There is no other way to move the
 //! count, so it cannot leak. A refusal changes nothing.
 
+use crate::admission::shared::PlaceGuard;
 use farebox_domain::ids::{KeyId, ModelId};
 use farebox_domain::refusal::Refusal;
 use parking_lot::Mutex;
@@ -97,7 +98,16 @@ impl Gate {
             gate: Arc::clone(self),
             model: wanted.model.clone(),
             key: wanted.key.clone(),
+            shared: None,
         })
+    }
+
+    /// The limits that such a request meets: the account's, the model's and the key's.
+    pub fn limits(&self, wanted: Wanted<'_>) -> [Option<u32>; 3] {
+        let counts = self.counts.lock();
+        let of_model = counts.models.get(wanted.model).and_then(|model| model.limit);
+        let account = counts.limit.unwrap_or(wanted.default);
+        [Some(account), of_model, wanted.key_limit]
     }
 
     /// Sets the account's own limit, or one for a model; `None` takes it back.
@@ -179,6 +189,15 @@ pub struct ConcurrencyPermit {
     gate: Arc<Gate>,
     model: ModelId,
     key: KeyId,
+    /// The same over all replicas.
+    shared: Option<PlaceGuard>,
+}
+
+impl ConcurrencyPermit {
+    /// It is counted over all replicas too, for as long.
+    pub fn share(&mut self, place: PlaceGuard) {
+        self.shared = Some(place);
+    }
 }
 
 impl Drop for ConcurrencyPermit {

@@ -218,7 +218,9 @@ impl Limited {
         let mut taken = self.gate.taken.lock();
         let at = taken.nanoseconds(now);
         let Taken {
-            tokens, shared_tokens, ..
+            tokens,
+            shared_tokens,
+            ..
         } = &mut *taken;
         for bucket in [Some(tokens), shared_tokens.as_mut()].into_iter().flatten() {
             if used > held {

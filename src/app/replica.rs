@@ -2,6 +2,7 @@
 
 use super::{LEDGER_DEADLINE, StartFault};
 use crate::admission::directory::Directory;
+use crate::admission::shared::Keeper;
 use crate::clock::Clock;
 use crate::ledger::outbox::{Outbox, Shipper};
 use crate::ledger::{Journal, Lessor, PgLedger, PgLessor, ReplicaBooks};
@@ -75,8 +76,11 @@ impl Replica {
         })
     }
 
-    /// Ships, says that it lives, and answers recalls, until [`Replica::stop`].
-    pub(super) fn run(&self) {
+    /// Ships, says that it lives, answers recalls, and counts with Valkey, until [`Replica::stop`].
+    pub(super) fn run(&self, keeper: Option<Keeper>) {
+        if let Some(keeper) = keeper {
+            self.tasks.spawn(keeper.run(self.stop.clone()));
+        }
         let (shipper, stop) = (Arc::clone(&self.shipper), self.stop.clone());
         self.tasks.spawn(async move { shipper.run(stop).await });
         self.tasks.spawn(Arc::clone(&self.leases).run(self.stop.clone()));

@@ -8,7 +8,9 @@ use super::link::{
     put_place, read_in_flight,
 };
 use super::table::{Peers, Table};
-use super::{Ask, Granted, InFlightOf, Levels, Message, Met, Place, PlaceGuard, RateChange, Shared, SharedRates, Taken};
+use super::{
+    Ask, Granted, InFlightOf, Levels, Message, Met, Place, PlaceGuard, RateChange, Shared, SharedRates, Taken,
+};
 use crate::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 use farebox_domain::ids::AccountId;
@@ -152,7 +154,10 @@ impl Keeper {
                 self.metrics.valkey_up.set(1);
                 self.is_up.send_replace(true);
                 self.is_told = false;
-                tracing::info!(replicas = standing.sessions.len(), "Valkey counts for all replicas");
+                tracing::info!(
+                    replicas = standing.sessions.len(),
+                    "Valkey counts for all replicas"
+                );
             }
             Err(fault) => self.tell_away(&fault),
         }
@@ -171,7 +176,10 @@ impl Keeper {
     }
 
     fn heard(&mut self, standing: &Standing) {
-        let rank = standing.sessions.iter().position(|session| *session == self.session);
+        let rank = standing
+            .sessions
+            .iter()
+            .position(|session| *session == self.session);
         let whole = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         if let Some(rank) = rank {
             let peers = Peers {

@@ -81,7 +81,9 @@ pub enum ValkeyFault {
     #[error("it is no redis://USER:PASSWORD@HOST:PORT/DB, nor unix:///PATH")]
     Url,
     /// TLS is not built in.
-    #[error("farebox does not speak TLS with Valkey: write redis://, over a network that is trusted or a tunnel")]
+    #[error(
+        "farebox does not speak TLS with Valkey: write redis://, over a network that is trusted or a tunnel"
+    )]
     Tls,
     /// The server, or the way to it.
     #[error(transparent)]
@@ -122,7 +124,9 @@ impl Link {
             Ok(Self { connection, hashes })
         };
         let late = |_| ValkeyFault::Late(CONNECT_TIMEOUT);
-        tokio::time::timeout(CONNECT_TIMEOUT, opened).await.map_err(late)?
+        tokio::time::timeout(CONNECT_TIMEOUT, opened)
+            .await
+            .map_err(late)?
     }
 
     /// The call of a script.
@@ -140,16 +144,30 @@ impl Link {
         }
         let answers = pipeline.query_async(&mut self.connection);
         let late = |_| ValkeyFault::Late(ANSWER_TIMEOUT);
-        Ok(tokio::time::timeout(ANSWER_TIMEOUT, answers).await.map_err(late)??)
+        Ok(tokio::time::timeout(ANSWER_TIMEOUT, answers)
+            .await
+            .map_err(late)??)
     }
 }
 
 /// How a server answers a request for a place.
 pub(super) enum Answer {
     SessionOver,
-    Granted { counts: [Option<u32>; 3], levels: Vec<Levels> },
-    Full { which: usize, in_flight: u32, limit: u32 },
-    Rate { which: usize, unit: RateUnit, used: u64, wait: Duration },
+    Granted {
+        counts: [Option<u32>; 3],
+        levels: Vec<Levels>,
+    },
+    Full {
+        which: usize,
+        in_flight: u32,
+        limit: u32,
+    },
+    Rate {
+        which: usize,
+        unit: RateUnit,
+        used: u64,
+        wait: Duration,
+    },
 }
 
 impl Answer {
@@ -173,7 +191,11 @@ impl Answer {
             }),
             [3, which, unit, used, wait_ms] => Ok(Self::Rate {
                 which: index(which),
-                unit: if unit == 1 { RateUnit::Requests } else { RateUnit::Tokens },
+                unit: if unit == 1 {
+                    RateUnit::Requests
+                } else {
+                    RateUnit::Tokens
+                },
                 used: u64::try_from(used).unwrap_or(0),
                 wait: Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)),
             }),

@@ -168,7 +168,9 @@ impl Shared {
     pub async fn until_up(&self, patience: Duration) -> bool {
         let mut is_up = self.is_up.clone();
         let up = is_up.wait_for(|up| *up);
-        tokio::time::timeout(patience, up).await.is_ok_and(|up| up.is_ok())
+        tokio::time::timeout(patience, up)
+            .await
+            .is_ok_and(|up| up.is_ok())
     }
 }
 

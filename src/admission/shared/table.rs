@@ -318,10 +318,7 @@ impl Table {
 
     fn peers(&self) -> Peers {
         // A replica that has heard of no other is alone.
-        self.peers.unwrap_or(Peers {
-            replicas: 1,
-            rank: 0,
-        })
+        self.peers.unwrap_or(Peers { replicas: 1, rank: 0 })
     }
 
     fn nanoseconds(&self, now: Instant) -> u64 {
