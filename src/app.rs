@@ -2,9 +2,11 @@
 //!
 //! Clock, randomness, listeners and the signal to stop are given, so a test owns them all.
 
+mod in_flight;
 mod refresh;
 mod replica;
 
+pub use self::in_flight::OverReplicas;
 use self::replica::Replica;
 use crate::admission::directory::{Directory, hash_secret};
 use crate::admission::shared::{Keeper, ValkeyUrl};

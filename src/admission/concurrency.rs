@@ -3,7 +3,7 @@
 //! Invariant: a permit that exists is counted, and one that is dropped is not. There is no other way to move the
 //! count, so it cannot leak. A refusal changes nothing.
 
-use crate::admission::shared::PlaceGuard;
+use crate::admission::shared::{InFlightOf, PlaceGuard};
 use farebox_domain::ids::{KeyId, ModelId};
 use farebox_domain::refusal::Refusal;
 use parking_lot::Mutex;
@@ -70,6 +70,30 @@ pub struct ModelReading {
     pub in_flight: u32,
     /// How many there may be, where the model has a limit of its own.
     pub limit: Option<u32>,
+}
+
+impl GateReading {
+    /// The same with what is in flight over all replicas.
+    pub fn over_replicas(mut self, counted: &InFlightOf) -> Self {
+        self.in_flight = counted.all;
+        for of_model in &mut self.models {
+            of_model.in_flight = 0;
+        }
+        for (model, count) in &counted.models {
+            match self.models.iter_mut().find(|of_model| of_model.model == *model) {
+                Some(of_model) => of_model.in_flight = *count,
+                None => self.models.push(ModelReading {
+                    model: model.clone(),
+                    in_flight: *count,
+                    limit: None,
+                }),
+            }
+        }
+        self.models
+            .retain(|of_model| of_model.in_flight > 0 || of_model.limit.is_some());
+        self.models.sort_by(|a, b| a.model.cmp(&b.model));
+        self
+    }
 }
 
 impl Gate {
