@@ -1,6 +1,7 @@
 //! Places and rates over replicas, counted by a real Valkey or Redis.
 
 mod server;
+mod load;
 mod scripts;
 mod cap;
 mod dead;
@@ -8,7 +9,7 @@ mod away;
 mod rates;
 mod measure;
 
-use crate::gateway::Gateway;
+use crate::gateway::{ACCOUNT, Gateway, eventually};
 use crate::postgres::Database;
 use farebox::clock::Clock;
 use server::Server;
@@ -33,4 +34,30 @@ async fn replicas(models: &str, database: &Database, valkey: &Server, count: usi
 
 fn is_up(replica: &Gateway) -> bool {
     replica.app.pipeline.shared.as_ref().unwrap().is_up()
+}
+
+/// Nothing is in flight, at any replica or in Valkey.
+async fn all_is_given_back(replicas: &[Arc<Gateway>], valkey: &Server) {
+    eventually("all replicas have nothing in flight", || {
+        replicas.iter().all(|replica| replica.in_flight() == (0, 0, 0))
+    })
+    .await;
+    crate::replicas::until(async || {
+        let shared = replicas[0].app.pipeline.shared.as_ref().unwrap();
+        shared
+            .read(vec![ACCOUNT.into()])
+            .await
+            .is_some_and(|counted| counted[0].all == 0)
+    })
+    .await;
+    // What lives has no count at all; what is over may have one until somebody asks for a place.
+    let living: std::collections::BTreeMap<String, u64> = redis::cmd("HGETALL")
+        .arg("farebox:sessions")
+        .query_async(&mut valkey.raw().await)
+        .await
+        .unwrap();
+    for field in valkey.slots(ACCOUNT).await.keys() {
+        let session = field.split('|').next().unwrap();
+        assert!(!living.contains_key(session), "{field}");
+    }
 }

@@ -62,13 +62,6 @@ fn rated(requests: Option<u64>, tokens: Option<u64>, asked: u64) -> Ask {
     }
 }
 
-/// Until the counts alone decide: replicas of an earlier time would have come back by then.
-async fn settle(server: &Server) {
-    let mut set = redis::cmd("SET");
-    set.arg("farebox:settled_at").arg(0);
-    set.exec_async(&mut server.raw().await).await.unwrap();
-}
-
 fn full(refused: Result<Granted, Refusal>) -> (u32, u32, String) {
     match refused {
         Err(Refusal::ConcurrencyLimit {
@@ -84,7 +77,7 @@ fn full(refused: Result<Granted, Refusal>) -> (u32, u32, String) {
 async fn each_limit_holds_over_two_replicas_and_a_refusal_takes_nothing() {
     let server = Server::start();
     let (a, b) = (keeper(&server, "a").await, keeper(&server, "b").await);
-    settle(&server).await;
+    server.settle().await;
     let (a, b) = (&a.shared, &b.shared);
     let limits = [Some(3), Some(2), Some(1)];
     let first = a.acquire(ask("m", "k", limits)).await.unwrap();
@@ -139,7 +132,7 @@ async fn a_rate_is_one_over_two_replicas_and_what_is_not_used_returns_to_both() 
 async fn a_session_that_was_silent_for_too_long_counts_no_more_and_is_begun_again_with_all_that_it_has() {
     let server = Server::start();
     let (a, b) = (keeper(&server, "a").await, keeper(&server, "b").await);
-    settle(&server).await;
+    server.settle().await;
     let limits = [Some(2), None, None];
     let held = a.shared.acquire(ask("m", "k", limits)).await.unwrap();
     // As if it had not been heard of for a while; its late calls do nothing.
@@ -192,7 +185,7 @@ fn three_replicas_are_granted_what_one_would_be() {
             keeper(&server, "b").await,
             keeper(&server, "c").await,
         ];
-        settle(&server).await;
+        server.settle().await;
         keepers
     });
     let steps = prop::collection::vec((0..3usize, 0..2usize, 0..2usize, 0..3u8), 1..60);

@@ -105,6 +105,23 @@ impl Server {
         client.get_multiplexed_async_connection().await.unwrap()
     }
 
+    /// From now on the counts alone decide: replicas of an earlier time would have come back by now.
+    pub(crate) async fn settle(&self) {
+        let mut set = redis::cmd("SET");
+        set.arg("farebox:settled_at").arg(0);
+        set.exec_async(&mut self.raw().await).await.unwrap();
+    }
+
+    /// Whether they do.
+    pub(crate) async fn is_settled(&self) -> bool {
+        let mut connection = self.raw().await;
+        let (seconds, _): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await.unwrap();
+        let mut get = redis::cmd("GET");
+        get.arg("farebox:settled_at");
+        let at_ms: Option<u64> = get.query_async(&mut connection).await.unwrap();
+        at_ms.is_some_and(|at_ms| seconds * 1_000 > at_ms)
+    }
+
     /// What is counted there of an account, whether its sessions live or not.
     pub(crate) async fn slots(&self, account: &str) -> BTreeMap<String, i64> {
         let mut read = redis::cmd("HGETALL");
