@@ -40,7 +40,10 @@ impl Load {
                     at += 1;
                     if was_refused {
                         // As a client does; and all in other steps.
-                        tokio::time::sleep(Duration::from_millis(5 + number as u64 % 40)).await;
+                        tokio::time::sleep(Duration::from_millis(
+                            5 + number as u64 % 40 * (clients as u64).div_ceil(100),
+                        ))
+                        .await;
                     }
                 }
             });

@@ -3,7 +3,7 @@
 use super::cap::all_know_the_account;
 use super::{replicas, server::Server};
 use crate::gateway::{Gateway, engine, models};
-use crate::postgres;
+use crate::postgres::{self, Database};
 use crate::replicas::{chat, stop_all};
 use serde_json::json;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::task::JoinSet;
 
-async fn limited_to(limits: &str) -> (Vec<Arc<Gateway>>, Server) {
+async fn limited_to(limits: &str) -> (Vec<Arc<Gateway>>, Database, Server) {
     let engine = engine(crate::replicas::quick()).await;
     let (database, valkey) = (postgres::Server::shared().database().await, Server::start());
     let limits = format!("limits: {{ {limits} }}\n");
     let replicas = replicas(&models(&[&engine.url], &limits), &database, &valkey, 2).await;
     all_know_the_account(&replicas).await;
     valkey.settle().await;
-    (replicas, valkey)
+    (replicas, database, valkey)
 }
 
 /// The status, and what is said to be left of this unit.
@@ -38,7 +38,7 @@ async fn send(replica: &Gateway, tokens: u64, unit: &str) -> (u16, u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minutes_requests_are_let_in_once_over_both() {
-    let (replicas, _valkey) = limited_to("requests_per_minute: 60").await;
+    let (replicas, _database, _valkey) = limited_to("requests_per_minute: 60").await;
     assert_eq!(send(&replicas[0], 1, "requests").await, (200, 59));
     let (status, left) = send(&replicas[1], 1, "requests").await;
     assert!(
@@ -63,7 +63,7 @@ async fn a_minutes_requests_are_let_in_once_over_both() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_were_not_used_are_free_for_the_other() {
-    let (replicas, _valkey) = limited_to("tokens_per_minute: 1000, requests_per_minute: 6").await;
+    let (replicas, _database, _valkey) = limited_to("tokens_per_minute: 1000, requests_per_minute: 6").await;
     // Each holds more than half of it, for its prompt could have hundreds of tokens, and uses a ninth.
     for number in 0..4 {
         let replica = &replicas[number % 2];
