@@ -165,6 +165,9 @@ pub enum StartFault {
     /// The receiver of the export.
     #[error(transparent)]
     Export(#[from] ReceiverFault),
+    /// The thread that counts with Valkey.
+    #[error("a thread for Valkey could not be started: {0}")]
+    Runtime(std::io::Error),
     /// The metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] MetricFault),
@@ -331,7 +334,7 @@ impl App {
             replica,
         });
         if let Some(replica) = &app.replica {
-            replica.run(keeper);
+            replica.run(keeper)?;
             if let Some(shared) = &app.pipeline.shared {
                 shared.until_up(VALKEY_PATIENCE).await;
             }

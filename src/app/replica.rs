@@ -77,13 +77,22 @@ impl Replica {
     }
 
     /// Ships, says that it lives, answers recalls, and counts with Valkey, until [`Replica::stop`].
-    pub(super) fn run(&self, keeper: Option<Keeper>) {
+    pub(super) fn run(&self, keeper: Option<Keeper>) -> Result<(), StartFault> {
         if let Some(keeper) = keeper {
-            self.tasks.spawn(keeper.run(self.stop.clone()));
+            // On a thread of its own: where requests keep every worker busy, what decides over them must not wait for
+            // them, and take its own lateness for Valkey's.
+            let alone = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(StartFault::Runtime)?;
+            let stop = self.stop.clone();
+            self.tasks
+                .spawn_blocking(move || alone.block_on(keeper.run(stop)));
         }
         let (shipper, stop) = (Arc::clone(&self.shipper), self.stop.clone());
         self.tasks.spawn(async move { shipper.run(stop).await });
         self.tasks.spawn(Arc::clone(&self.leases).run(self.stop.clone()));
+        Ok(())
     }
 
     /// What waits in the outbox, and what the ledger refused.

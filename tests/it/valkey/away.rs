@@ -2,7 +2,7 @@
 
 use super::cap::all_know_the_account;
 use super::load::Load;
-use super::{all_is_given_back, is_up, replicas, server::Server};
+use super::{all_is_given_back, fallbacks, is_up, replicas, server::Server};
 use crate::gateway::{Gateway, engine, eventually, models};
 use crate::postgres;
 use crate::replicas::{stop_all, until};
@@ -37,7 +37,12 @@ async fn under_load(away: impl AsyncFn(&mut Server, &Load, &[Arc<Gateway>])) {
     load.until_answered(10 * LIMIT).await;
     let seen = load.end().await;
     assert_eq!(*seen.broken.lock(), Vec::<String>::new());
-    assert_eq!(engine.engine.peak_in_flight(), LIMIT, "{:?}", seen.refused.lock());
+    let peak = engine.engine.peak_in_flight();
+    assert!(
+        (LIMIT * 2 / 3..=LIMIT).contains(&peak),
+        "{peak}: {:?}",
+        seen.refused.lock()
+    );
     all_is_given_back(&replicas, &valkey).await;
     stop_all(replicas).await;
 }
@@ -56,9 +61,8 @@ async fn it_may_be_killed_and_come_back_with_nothing() {
         until_all_fell_back(replicas).await;
         load.until_answered(10 * LIMIT).await;
         for replica in replicas {
-            let metrics = replica.app.render_metrics();
-            assert!(metrics.contains("farebox_valkey_up 0"), "{metrics}");
-            assert!(!metrics.contains("farebox_valkey_fallback_total 0"), "{metrics}");
+            assert_ne!(fallbacks(replica), "farebox_valkey_fallback_total 0");
+            assert!(replica.app.render_metrics().contains("farebox_valkey_up 0"));
         }
         // Long enough for shares that others did not have to be theirs.
         tokio::time::sleep(Duration::from_secs(6)).await;

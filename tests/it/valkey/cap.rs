@@ -32,7 +32,9 @@ async fn a_thousand_clients_of_one_account_have_two_hundred_at_once_over_three_r
     let shown = account["in_flight"].as_u64().unwrap();
     assert!((100..=200).contains(&shown), "over all replicas: {shown}");
     let seen = load.end().await;
-    assert_eq!(engine.engine.peak_in_flight(), 200);
+    let fell_back: Vec<String> = replicas.iter().map(|replica| super::fallbacks(replica)).collect();
+    let told = format!("{fell_back:?} {:?}", seen.refused.lock());
+    assert_eq!(engine.engine.peak_in_flight(), 200, "{told}");
     assert_eq!(*seen.broken.lock(), Vec::<String>::new());
     let refused = seen.refused.lock().clone();
     assert!(!refused.is_empty());

@@ -36,6 +36,15 @@ fn is_up(replica: &Gateway) -> bool {
     replica.app.pipeline.shared.as_ref().unwrap().is_up()
 }
 
+/// How many requests it judged by its shares.
+fn fallbacks(replica: &Gateway) -> String {
+    let metrics = replica.app.render_metrics();
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("farebox_valkey_fallback_total"));
+    line.unwrap().to_owned()
+}
+
 /// Nothing is in flight, at any replica or in Valkey.
 async fn all_is_given_back(replicas: &[Arc<Gateway>], valkey: &Server) {
     eventually("all replicas have nothing in flight", || {
