@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// How long the server may take for a round of calls. A request waits for no longer than two of them.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long it may take to connect, and to take the scripts.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The greatest rate that the scripts' numbers hold: beyond it, a rate is this replica's alone.

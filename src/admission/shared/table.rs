@@ -2,8 +2,9 @@
 //!
 //! Shares of all replicas add up to the limit, but when the server goes away some have more than theirs in flight and
 //! others less. Those with more get nothing until they are below it. Those with less could fill theirs at once, and all
-//! together would be above the limit: for [`TRANSITION`] they get no more than what they had, and a part of what
-//! was free when it was last known. After that most of what was too much has ended.
+//! together would be above the limit: for [`TRANSITION`] they get no more than what they had, and their part of what
+//! was free beyond a half of the limit when it was last known, which others can hardly have taken since. After that
+//! most of what was too much has ended.
 
 use super::link::GREATEST_RATE;
 use super::{Ask, Levels, Met, Place, RateChange, Taken, limit_of};
@@ -43,8 +44,8 @@ impl Scope {
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
     in_flight: u32,
-    /// What was free over all replicas when it was last known.
-    free: Option<u32>,
+    /// What was free over all replicas, beyond a half of the limit, when it was last known.
+    spare: Option<u32>,
     /// The most that it may be in the transition.
     ceiling: Option<u32>,
     /// Asked about since the last [`Table::tidy`].
@@ -143,7 +144,7 @@ impl Table {
             _ => key,
         };
         let count = self.counts.entry(scope).or_default();
-        count.free = Some(limit.saturating_sub(in_flight));
+        count.spare = Some((limit - limit / 2).saturating_sub(in_flight));
         count.is_fresh = true;
     }
 
@@ -174,8 +175,8 @@ impl Table {
         self.transition_ends = now + TRANSITION;
         let peers = self.peers();
         for count in self.counts.values_mut() {
-            let part = |free: u32| count.in_flight + free / (2 * peers.replicas.max(1));
-            count.ceiling = count.free.map(part);
+            let part = |spare: u32| count.in_flight + spare.div_ceil(peers.replicas.max(1));
+            count.ceiling = count.spare.map(part);
         }
         let at = self.nanoseconds(now);
         for kept in self.rates.values_mut() {

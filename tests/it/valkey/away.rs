@@ -25,7 +25,7 @@ async fn under_load(away: impl AsyncFn(&mut Server, &Load, &[Arc<Gateway>])) {
     let replicas = replicas(&models(&[&engine.url], &limits), &database, &valkey, 3).await;
     all_know_the_account(&replicas).await;
     valkey.settle().await;
-    let load = Load::begin(&replicas, 4 * LIMIT, 8);
+    let load = Load::begin(&replicas, 4 * LIMIT, 8, 5);
     load.until_answered(10 * LIMIT).await;
     away(&mut valkey, &load, &replicas).await;
     eventually("all are back with Valkey", || {

@@ -20,7 +20,7 @@ async fn a_thousand_clients_of_one_account_have_two_hundred_at_once_over_three_r
     let replicas = replicas(&models(&[&engine.url], ""), &database, &valkey, 3).await;
     all_know_the_account(&replicas).await;
     valkey.settle().await;
-    let load = Load::begin(&replicas, 1_000, 100);
+    let load = Load::begin(&replicas, 1_000, 100, 100);
     load.until_answered(600).await;
     let account = admin(
         &replicas[0],

@@ -27,8 +27,9 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// So many clients ask one replica after the other, until [`Load::end`].
-    pub(super) fn begin(replicas: &[Arc<Gateway>], clients: usize, tokens: u64) -> Self {
+    /// So many clients ask one replica after the other, with pauses of so long and up to nine times that after a
+    /// refusal, until [`Load::end`].
+    pub(super) fn begin(replicas: &[Arc<Gateway>], clients: usize, tokens: u64, pause_ms: u64) -> Self {
         let seen = Arc::new(Seen::default());
         let mut running = JoinSet::new();
         for number in 0..clients {
