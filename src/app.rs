@@ -17,6 +17,7 @@ use crate::config::{Faults, Settings};
 use crate::engines::client::{Engine, EngineFault};
 use crate::engines::prompt::{self, PromptCounters};
 use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel};
+use crate::engines::waiting::WaitingRoom;
 use crate::export::receiver::ReceiverFault;
 use crate::export::{Exporter, Pauses};
 use crate::http;
@@ -269,6 +270,7 @@ impl App {
             limits: settings.catalog.limits(),
             retry: settings.retry,
             timeouts: settings.timeouts,
+            queue: settings.queue,
             settler,
             leases: replica.as_ref().map(|replica| Arc::clone(&replica.leases)),
             shared,
@@ -457,6 +459,11 @@ impl App {
                     .with_label_values(&name)
                     .set(i64::from(engine.health.is_usable() && !engine.is_drained()));
             }
+            for served in self.registry.models() {
+                let waiting = i64::try_from(served.room.waiting()).unwrap_or(i64::MAX);
+                let name = [served.model.id.as_str()];
+                gauges.queue_waiting.with_label_values(&name).set(waiting);
+            }
             let queued = i64::try_from(self.pipeline.settler.queued()).unwrap_or(i64::MAX);
             gauges.ledger_queued.with_label_values(&["sqlite"]).set(queued);
             if let Some(replica) = &self.replica {
@@ -550,6 +557,7 @@ async fn join_registry(
             deployments,
             counters.get(&model.id).cloned(),
             metrics.of_model(&model.id),
+            WaitingRoom::new(usize::try_from(settings.queue.size).unwrap_or(usize::MAX)),
         )));
     }
     Ok(Registry::new(models, engines))
@@ -588,6 +596,8 @@ async fn admin_token_of(
 async fn probe(engine: Arc<Engine>, stop: CancellationToken) {
     loop {
         let changed = engine.probe().await;
+        // It may be usable again, for those that wait for it.
+        engine.offer_places();
         if changed {
             let up = engine.health.standing() != crate::engines::health::Standing::Down;
             log::engine_probed(&engine.name, up);

@@ -5,7 +5,8 @@
 //! - [`ids`] names things; [`tokens`] and [`units`] count them; [`money`] is an integer, read from a [`decimal`];
 //!   [`price`] turns them into money;
 //! - [`limits`] is what an account may do at once; [`catalog`] is what is sold and by which engines;
-//! - [`rate`] is how much a minute; [`route`] chooses among engines; [`attempt`] decides what follows a failed try;
+//! - [`rate`] is how much a minute; [`route`] chooses among engines;
+//!   [`queue`] says whose turn it is where all are full; [`attempt`] decides what follows a failed try;
 //! - [`ledger`] is one entry of the bill and how it is recomputed; [`month`] is what spending limits count by;
 //! - [`key`] is what an API key may do; [`role`] is what a person of the operator's may do;
 //! - [`refusal`] is every way to say no.
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod rate;
 pub mod catalog;
 pub mod route;
+pub mod queue;
 pub mod attempt;
 pub mod ledger;
 pub mod month;

@@ -233,9 +233,8 @@ fn shown(limits: &LimitsView, out: &mut dyn Write) -> io::Result<()> {
         ]);
     }
     table.write(out)?;
-    match &limits.note {
-        Some(note) => writeln!(out, "\nNote: {note}")?,
-        None => {}
+    if let Some(note) = &limits.note {
+        writeln!(out, "\nNote: {note}")?;
     }
     rates::shown(&limits.rates, out)
 }

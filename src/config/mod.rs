@@ -25,7 +25,7 @@ mod tests;
 pub use export::{ExportFormat, ExportSettings};
 pub use fault::{Fault, Faults};
 pub use price::parse_price;
-pub use serving::{ServerSettings, Timeouts};
+pub use serving::{QueueSettings, ServerSettings, Timeouts};
 
 use farebox_domain::attempt::RetryBudget;
 use farebox_domain::catalog::Catalog;
@@ -55,6 +55,8 @@ pub struct Settings {
     pub retry: RetryBudget,
     /// How long engines have.
     pub timeouts: Timeouts,
+    /// How long requests wait where every engine is full, and how many may.
+    pub queue: QueueSettings,
     /// Who is told of every entry, if anybody is.
     pub export: Option<ExportSettings>,
     /// Who is believed about the address of whom it sends on: `server.trusted_proxies`.
@@ -142,13 +144,14 @@ pub fn parse(text: &str, file: &str) -> Result<Settings, Faults> {
 }
 
 fn read_document(document: &Item<'_>, faults: &mut Collector) -> Option<Settings> {
-    const KEYS: [&str; 7] = [
-        "models", "engines", "limits", "server", "timeouts", "retries", "export",
+    const KEYS: [&str; 8] = [
+        "models", "engines", "limits", "queue", "server", "timeouts", "retries", "export",
     ];
     let fields = document.mapping(&KEYS, faults)?;
     let (server, trusted_proxies) = serving::server(&fields, faults);
     let timeouts = serving::timeouts(&fields, faults);
     let retry = serving::retries(&fields, faults);
+    let queue = serving::queue(&fields, faults);
     let export = export::read(&fields, faults);
     let (catalog, prompt_keys) = catalog::read(&fields, faults)?;
     Some(Settings {
@@ -157,6 +160,7 @@ fn read_document(document: &Item<'_>, faults: &mut Collector) -> Option<Settings
         server,
         retry,
         timeouts,
+        queue,
         export,
         trusted_proxies,
     })

@@ -1,4 +1,4 @@
-//! `server`, `timeouts` and `retries`: how long farebox waits for whom, and how often it tries.
+//! `server`, `timeouts`, `queue` and `retries`: how long farebox waits for whom, and how often it tries.
 
 use super::fault::Collector;
 use super::reader::{Fields, Item};
@@ -19,6 +19,8 @@ const WAIT_OR_NONE: RangeInclusive<Duration> = Duration::ZERO..=seconds(24 * 360
 /// A body is read whole, so its limit is memory.
 const BODY_LIMIT_BYTES: RangeInclusive<u32> = 1024..=1 << 30;
 const PROXIES_AT_MOST: usize = 100;
+/// What waits holds a body in memory.
+const QUEUE_SIZE: RangeInclusive<u32> = 0..=100_000;
 const ATTEMPTS: RangeInclusive<u32> = 1..=100;
 
 /// How long an engine has, at most.
@@ -76,6 +78,46 @@ impl Default for ServerSettings {
             drain_deadline: seconds(300),
         }
     }
+}
+
+/// How long a request waits for a place where every engine of its model is full, and how many may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Requests that may wait for one model; 0: none waits. A thousand.
+    pub size: u32,
+    /// How long one of the priority tier waits. Half a minute.
+    pub priority: Duration,
+    /// The same of the default tier. Half a minute.
+    pub default: Duration,
+    /// The same of the flex tier, which is cheaper as it has time. Ten minutes, as long as OpenAI's SDKs wait.
+    pub flex: Duration,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self {
+            size: 1000,
+            priority: seconds(30),
+            default: seconds(30),
+            flex: seconds(600),
+        }
+    }
+}
+
+/// Reads `queue`; what is not there is as by default.
+pub(super) fn queue(document: &Fields<'_>, faults: &mut Collector) -> QueueSettings {
+    const KEYS: [&str; 4] = ["size", "priority", "default", "flex"];
+    let mut queue = QueueSettings::default();
+    if let Some(fields) = section(document, "queue", &KEYS, faults) {
+        let size = fields
+            .optional("size")
+            .and_then(|item| item.integer_u32(QUEUE_SIZE, faults));
+        set(&mut queue.size, size);
+        set_duration(&fields, "priority", WAIT, &mut queue.priority, faults);
+        set_duration(&fields, "default", WAIT, &mut queue.default, faults);
+        set_duration(&fields, "flex", WAIT, &mut queue.flex, faults);
+    }
+    queue
 }
 
 /// Reads `timeouts`; what is not there is as by default.

@@ -34,6 +34,7 @@ limits:
 server: { body_limit_bytes: 0x100000, drain_deadline: 0, write_timeout: 10m }
 timeouts: { connect: "500ms", total: 2h }
 retries: { attempts: 5, time: "30 s", backoff: 1 }
+queue: { size: 50, flex: 1h }
 "#;
 
 fn faults_of(text: &str) -> String {
@@ -57,6 +58,9 @@ fn a_good_file_becomes_values() {
         model.deployments[1].serves, "org/model-a",
         "the id where nothing is said"
     );
+    let queue = settings.queue;
+    assert_eq!((queue.size, queue.flex), (50, Duration::from_secs(3600)));
+    assert_eq!(queue.default, Duration::from_secs(30), "where nothing is said");
     let embedder = catalog.find("org/embedder").unwrap();
     assert_eq!(
         (embedder.max_output_tokens, embedder.price.output.picodollars()),
@@ -172,6 +176,8 @@ const CHANGES: &[(&str, &str)] = &[
     ("routing: round_robin", "? [a]\n    : b"),
     ("routing: round_robin", "id: again"),
     ("retries: {", "retry: {"),
+    ("queue: { size: 50", "queue: { size: -1"),
+    ("flex: 1h", "flex: 0"),
     ("engines:\n  - { name: vllm-a", "engine:\n  - { name: vllm-a"),
     // names
     ("id: org/embedder", "id:"),
@@ -305,7 +311,11 @@ fn every_rule_says_what_is_wrong_and_where() {
     routing: round_robin => id: again
         12:5: models[0].id: this key is here twice; first on line 3
     retries: { => retry: {
-        27:1: retry: there is no such key here; the keys are models, engines, limits, server, timeouts, retries, export
+        27:1: retry: there is no such key here; the keys are models, engines, limits, queue, server, timeouts, retries, export
+    queue: { size: 50 => queue: { size: -1
+        28:16: queue.size: expected a whole number from 0 to 100000, found `-1`
+    flex: 1h => flex: 0
+        28:26: queue.flex: expected a time from 1ms to 24h, found `0`
     engines:\n  - { name: vllm-a => engine:\n  - { name: vllm-a
         2:1: engines: missing: the list of engines that serve the models
         18:1: engine: there is no such key; did you mean `engines`?
@@ -560,7 +570,7 @@ fn a_file_without_a_document_says_what_it_needs() {
     models.yaml:1:9: models: the list is empty
     models.yaml:2:1: engines: expected a list, found nothing
     "#);
-    insta::assert_snapshot!(faults_of("[1]"), @"models.yaml:1:1: expected a mapping with the keys models, engines, limits, server, timeouts, retries, export, found a list");
+    insta::assert_snapshot!(faults_of("[1]"), @"models.yaml:1:1: expected a mapping with the keys models, engines, limits, queue, server, timeouts, retries, export, found a list");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::engines::counters::{self, Counters};
 use crate::engines::health::Health;
+use crate::engines::registry::ServedModel;
 use bytes::Bytes;
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::catalog::{EngineKind, EngineSpec};
@@ -10,8 +11,8 @@ use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::route::Candidate;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 /// Engines behind uvicorn close a connection that was idle for 5 s; a request must not meet that moment.
@@ -81,6 +82,8 @@ pub struct Engine {
     failed_attempts: AtomicU64,
     errors: AtomicU64,
     drained: AtomicBool,
+    /// The models that it serves: who may wait for a place here.
+    models: OnceLock<Vec<Weak<ServedModel>>>,
 }
 
 impl Engine {
@@ -128,6 +131,7 @@ impl Engine {
             failed_attempts: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             drained: AtomicBool::new(false),
+            models: OnceLock::new(),
         })
     }
 
@@ -143,6 +147,17 @@ impl Engine {
             max_concurrent: self.max_concurrent,
             usable: self.health.is_usable() && !self.is_drained(),
         }
+    }
+
+    /// Tells it once which models it serves.
+    pub fn set_models(&self, models: Vec<Weak<ServedModel>>) {
+        // A second time changes nothing: a registry is made once of its engines.
+        let _ = self.models.set(models);
+    }
+
+    /// The models that it serves.
+    pub fn models(&self) -> impl Iterator<Item = Arc<ServedModel>> {
+        self.models.get().into_iter().flatten().filter_map(Weak::upgrade)
     }
 
     /// Whether it is to get no new request.
@@ -277,5 +292,6 @@ impl EngineGuard {
 impl Drop for EngineGuard {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.0.offer_places();
     }
 }

@@ -1,6 +1,7 @@
 //! The upstream side: engines as they are now.
 //!
 //! - [`registry`]: what models.yaml sells, joined to the engines that serve it;
+//! - [`waiting`]: where requests wait while every engine of their model is full;
 //! - [`prompt`]: how many tokens a model's prompts have, counted before an engine has seen them;
 //! - [`client`]: one engine's HTTP client and its count of requests in flight;
 //! - [`counters`]: what it counted itself, for `farebox ledger reconcile`;
@@ -8,6 +9,7 @@
 //! - [`sse`]: its streams, cut into events without copying them.
 
 pub mod registry;
+pub mod waiting;
 pub mod prompt;
 pub mod client;
 pub mod counters;

@@ -2,6 +2,7 @@
 
 use crate::engines::client::Engine;
 use crate::engines::prompt::PromptCounter;
+use crate::engines::waiting::{NoPlace, Place, WaitingRoom};
 use crate::telemetry::metrics::ModelMetrics;
 use farebox_domain::catalog::Model;
 use farebox_domain::ids::EngineName;
@@ -55,6 +56,8 @@ pub struct ServedModel {
     pub prompt: Option<Arc<PromptCounter>>,
     /// Its metrics.
     pub metrics: ModelMetrics,
+    /// Those that wait for it.
+    pub room: WaitingRoom,
     turn: AtomicUsize,
 }
 
@@ -66,6 +69,7 @@ impl ServedModel {
         deployments: Vec<ServedDeployment>,
         prompt: Option<Arc<PromptCounter>>,
         metrics: ModelMetrics,
+        room: WaitingRoom,
     ) -> Self {
         Self {
             model,
@@ -73,12 +77,35 @@ impl ServedModel {
             deployments,
             prompt,
             metrics,
+            room,
             turn: AtomicUsize::new(0),
         }
     }
 
+    /// A place at one of the deployments for which `may_use` holds.
+    pub fn try_place(&self, may_use: impl Fn(usize) -> bool + Clone) -> Result<Place, NoPlace> {
+        loop {
+            match self.choose(may_use.clone()) {
+                Choice::Engine(deployment) => {
+                    // Another request may have taken the last place since it was seen; then the choice is made anew.
+                    if let Some(guard) = self.deployments[deployment].engine.try_enter() {
+                        return Ok(Place { deployment, guard });
+                    }
+                }
+                Choice::AllFull => return Err(NoPlace::Full),
+                Choice::NoneUsable => return Err(NoPlace::NoneUsable),
+            }
+        }
+    }
+
+    /// Whether any of its engines may be given requests.
+    pub fn has_usable_engine(&self) -> bool {
+        let mut engines = self.deployments.iter().map(|deployment| &deployment.engine);
+        engines.any(|engine| engine.as_candidate().usable)
+    }
+
     /// Chooses a deployment for which `may_use` holds.
-    pub fn choose(&self, may_use: impl Fn(usize) -> bool + Clone) -> Choice {
+    fn choose(&self, may_use: impl Fn(usize) -> bool + Clone) -> Choice {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let candidates = self.deployments.iter().enumerate().map(|(index, deployment)| {
             let mut candidate = deployment.engine.as_candidate();
@@ -101,6 +128,13 @@ impl Registry {
     /// Indexes the models by their ids and aliases.
     pub fn new(models: Vec<Arc<ServedModel>>, engines: Vec<Arc<Engine>>) -> Self {
         let mut by_name = HashMap::new();
+        for engine in &engines {
+            let serves = |served: &&Arc<ServedModel>| {
+                let mut own = served.deployments.iter();
+                own.any(|deployment| Arc::ptr_eq(&deployment.engine, engine))
+            };
+            engine.set_models(models.iter().filter(serves).map(Arc::downgrade).collect());
+        }
         for served in &models {
             by_name.insert(served.model.id.as_str().to_owned(), Arc::clone(served));
             for alias in &served.model.aliases {
@@ -141,6 +175,7 @@ impl Registry {
     pub fn set_drained(&self, drained: &[EngineName]) {
         for engine in &self.engines {
             engine.set_drained(drained.contains(&engine.name));
+            engine.offer_places();
         }
     }
 

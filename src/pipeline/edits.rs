@@ -1,7 +1,7 @@
-//! What an engine is sent: the client's bytes with at most four edits, made in place.
+//! What an engine is sent: the client's bytes with at most five edits, made in place.
 //!
 //! docs/API.md lists them: `model` renamed to what the engine calls it, the usage of a stream turned on,
-//! `max_tokens` where the client gave none and the model's limit or the account's money is less than the context, and
+//! `fail_fast` taken out, `max_tokens` where the client gave none and the model's limit or the account's money is less than the context, and
 //! `service_tier` where the engine would refuse it, or would sell another tier than is billed.
 
 use crate::pipeline::event;
@@ -32,6 +32,14 @@ pub(in crate::pipeline) fn apply(text: &Bytes, mut edits: Vec<Edit<'_>>) -> Byte
     }
     edited.extend_from_slice(&text[from..]);
     edited.freeze()
+}
+
+/// The object without the field whose value stands there.
+pub(in crate::pipeline) fn without_field(object: &Bytes, value: &Range<usize>) -> Bytes {
+    match event::with_key_and_comma(object, value) {
+        Some(field) => apply(object, vec![(field, Cow::Borrowed(b""))]),
+        None => object.clone(),
+    }
 }
 
 impl InferenceRequest {

@@ -57,7 +57,7 @@ const fn types_of(endpoint: Endpoint, field: &str) -> &'static [Type] {
         b"model" | b"user" | b"encoding_format" | b"service_tier" | b"reasoning_effort" => &[Text],
         b"messages" | b"tools" => &[List],
         b"prompt" | b"input" | b"stop" => &[Text, List],
-        b"stream" | b"parallel_tool_calls" | b"store" | b"echo" => &[Bool],
+        b"stream" | b"fail_fast" | b"parallel_tool_calls" | b"store" | b"echo" => &[Bool],
         b"stream_options" | b"response_format" | b"logit_bias" | b"metadata" => &[Object],
         b"tool_choice" => &[Text, Object],
         b"logprobs" if chat => &[Bool],

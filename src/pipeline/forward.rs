@@ -8,7 +8,7 @@ use crate::engines::sse::SseReader;
 use crate::pipeline::admit::Admitted;
 use crate::pipeline::engine_error;
 use crate::pipeline::event::{self, DataKind};
-use crate::pipeline::route::{Route, route};
+use crate::pipeline::route::{Route, route_again};
 use crate::pipeline::whole::WholeAnswer;
 use crate::pipeline::{Pipeline, Timeouts};
 use crate::telemetry::log;
@@ -79,7 +79,7 @@ pub async fn forward(admitted: &Admitted, served: &ServedModel, first: Route) ->
             return Err(refusal_of(fault, served));
         }
         // An engine that was not tried comes first, at once.
-        if let Ok(fresh) = route(served, |index| tried[index].is_none()) {
+        if let Ok(fresh) = route_again(served, |index| tried[index].is_none()) {
             next = fresh;
             continue;
         }
@@ -89,7 +89,7 @@ pub async fn forward(admitted: &Admitted, served: &ServedModel, first: Route) ->
             .ok_or_else(|| refusal_of(fault, served))?;
         tokio::time::sleep(wait).await;
         let again = |index: usize| tried[index].is_none_or(AttemptFault::may_repeat);
-        next = route(served, again).map_err(|_| refusal_of(fault, served))?;
+        next = route_again(served, again).map_err(|_| refusal_of(fault, served))?;
     }
 }
 

@@ -37,7 +37,7 @@ pub mod watch;
 use crate::admission::directory::Directory;
 use crate::admission::shared::Shared;
 use crate::clock::Clock;
-use crate::config::Timeouts;
+use crate::config::{QueueSettings, Timeouts};
 use crate::engines::client::{EngineBody, EngineGuard};
 use crate::engines::registry::{Registry, ServedModel};
 use crate::ledger::Settler;
@@ -49,6 +49,7 @@ use crate::pipeline::in_flight::{InFlight, Live};
 use crate::pipeline::leases::Leases;
 use crate::pipeline::meter::{Presentation, StreamMeter};
 use crate::pipeline::request::InferenceRequest;
+use crate::pipeline::route::route;
 use crate::pipeline::settle::Receipt;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
@@ -78,6 +79,8 @@ pub struct Pipeline {
     pub retry: RetryBudget,
     /// How long an engine may be silent.
     pub timeouts: Timeouts,
+    /// How long a request waits where every engine is full.
+    pub queue: QueueSettings,
     /// The way to the ledger.
     pub settler: Settler,
     /// Leases of money, where several replicas share a ledger.
@@ -119,13 +122,14 @@ pub async fn serve(
     request: InferenceRequest,
 ) -> Result<Answer, Refusal> {
     let (admitted, served) = admit(pipeline, caller, arrival, request).await?;
-    let upstream = match route::route(&served, |_| true) {
-        Ok(route) => tokio::select! {
-            biased;
-            upstream = forward(&admitted, &served, route) => upstream,
-            () = admitted.live().until_cut() => Err(Refusal::ShuttingDown),
-        },
-        Err(refusal) => Err(refusal),
+    let answered = async {
+        let route = route(&admitted, &served).await?;
+        forward(&admitted, &served, route).await
+    };
+    let upstream = tokio::select! {
+        biased;
+        upstream = answered => upstream,
+        () = admitted.live().until_cut() => Err(Refusal::ShuttingDown),
     };
     match upstream {
         Ok(Upstream::Stream {

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use crate::pipeline::edits;
 use crate::pipeline::fields::{self, check_type};
 
 /// Arrays and objects inside each other. Tool schemas nest; nothing honest nests this deep.
@@ -52,6 +53,8 @@ pub struct InferenceRequest {
     pub service_tier: ServiceTier,
     /// Whether the client named a tier, and so is shown the one that it is billed in.
     pub shows_service_tier: bool,
+    /// `fail_fast`: not to wait where every engine is full.
+    pub fail_fast: bool,
     /// `encoding_format: base64`, for embeddings.
     pub wants_base64: bool,
     /// Where `model`'s value stands in the body.
@@ -104,12 +107,13 @@ impl InferenceRequest {
             service_tier: ServiceTier::Default,
             shows_service_tier: false,
             service_tier_range: None,
+            fail_fast: false,
             wants_base64: false,
             model_range: 0..0,
             stream_options_range: None,
         };
         let mut n = 1;
-        let mut prompts = None;
+        let (mut prompts, mut fail_fast) = (None, None);
         for (name, value) in &found {
             check_type(endpoint, name, value)?;
             match (&**name, endpoint) {
@@ -151,6 +155,7 @@ impl InferenceRequest {
                     read.shows_service_tier = asked.is_some();
                     read.service_tier_range = Some(range_in(text, value));
                 }
+                ("fail_fast", _) => fail_fast = Some((value.get() == "true", range_in(text, value))),
                 ("prompt", Endpoint::Completions) => prompts = Some(fields::inputs("prompt", value)?),
                 ("input", Endpoint::Embeddings) => prompts = Some(fields::inputs("input", value)?),
                 ("encoding_format", Endpoint::Embeddings) => {
@@ -158,6 +163,14 @@ impl InferenceRequest {
                 }
                 _ => {}
             }
+        }
+        if let Some((fail_fast, range)) = fail_fast {
+            // It is farebox's alone, and no engine sees it: the rest is what was asked.
+            let body = edits::without_field(&body, &range);
+            return Ok(Self {
+                fail_fast,
+                ..Self::read(endpoint, body)?
+            });
         }
         if read.model_range.is_empty() {
             return Err(missing(

@@ -1,47 +1,111 @@
-//! Admitted -> Route: an engine with a place in it.
+//! Admitted -> Route: an engine with a place in it, or a turn to wait for one.
 
-use crate::engines::client::EngineGuard;
+use crate::config::QueueSettings;
 use crate::engines::registry::ServedModel;
+use crate::engines::waiting::{Asks, Entered, NoPlace, Place, Waits};
+use crate::pipeline::admit::Admitted;
+use crate::telemetry::metrics::Waited;
 use farebox_domain::refusal::Refusal;
-use farebox_domain::route::Choice;
+use farebox_domain::units::ServiceTier;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// A place at an engine.
+pub type Route = Place;
 
 /// When a client that found every engine full may come back.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// When a client that found no engine up may come back.
 const DOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// A place at an engine.
-#[derive(Debug)]
-pub struct Route {
-    /// The index among the model's deployments.
-    pub deployment: usize,
-    /// The place; given back when it is dropped.
-    pub guard: EngineGuard,
+/// Chooses an engine; where all are full, it waits for its turn as long as its tier may.
+pub async fn route(admitted: &Admitted, served: &Arc<ServedModel>) -> Result<Route, Refusal> {
+    let (pipeline, live) = (admitted.pipeline(), admitted.live());
+    let asks = Asks {
+        account: &live.account,
+        tier: live.service_tier,
+        may_wait: !admitted.request.fail_fast,
+        since: pipeline.clock.now(),
+    };
+    let waits = match served.enter(asks) {
+        Ok(Entered::Place(place)) => return Ok(place),
+        Ok(Entered::Waits(waits)) => waits,
+        Err(none) => {
+            if none == NoPlace::Full && asks.may_wait {
+                pipeline
+                    .metrics
+                    .waited(Waited::TurnedAway, asks.tier, Duration::ZERO);
+            }
+            return Err(refusal(none, served));
+        }
+    };
+    let left = Left { admitted, asks };
+    let place = wait(waits, patience(pipeline.queue, asks.tier)).await;
+    left.ended(if place.is_some() {
+        Waited::Served
+    } else {
+        Waited::TimedOut
+    });
+    let none = || {
+        if served.has_usable_engine() {
+            NoPlace::Full
+        } else {
+            NoPlace::NoneUsable
+        }
+    };
+    place.ok_or_else(|| refusal(none(), served))
 }
 
-/// Chooses among the deployments for which `may_use` holds.
-pub fn route(served: &ServedModel, may_use: impl Fn(usize) -> bool + Clone) -> Result<Route, Refusal> {
-    loop {
-        match served.choose(may_use.clone()) {
-            Choice::Engine(deployment) => {
-                // Another request may have taken the last place since it was seen; then the choice is made anew.
-                if let Some(guard) = served.deployments[deployment].engine.try_enter() {
-                    return Ok(Route { deployment, guard });
-                }
-            }
-            Choice::AllFull => {
-                return Err(Refusal::EngineOverloaded {
-                    retry_after: FULL_RETRY_AFTER,
-                });
-            }
-            Choice::NoneUsable => {
-                let model = served.model.id.clone();
-                return Err(Refusal::NoEngineAvailable {
-                    model,
-                    retry_after: DOWN_RETRY_AFTER,
-                });
-            }
-        }
+/// Chooses among the deployments for which `may_use` holds, for a request that has been at an engine: it does not wait again.
+pub fn route_again(served: &ServedModel, may_use: impl Fn(usize) -> bool + Clone) -> Result<Route, NoPlace> {
+    served.try_place(may_use)
+}
+
+async fn wait(waits: Waits, patience: Duration) -> Option<Place> {
+    tokio::time::timeout(patience, waits.place()).await.ok()
+}
+
+const fn patience(queue: QueueSettings, tier: ServiceTier) -> Duration {
+    match tier {
+        ServiceTier::Priority => queue.priority,
+        ServiceTier::Default => queue.default,
+        ServiceTier::Flex => queue.flex,
+    }
+}
+
+fn refusal(none: NoPlace, served: &ServedModel) -> Refusal {
+    match none {
+        NoPlace::Full => Refusal::EngineOverloaded {
+            retry_after: FULL_RETRY_AFTER,
+        },
+        NoPlace::NoneUsable => Refusal::NoEngineAvailable {
+            model: served.model.id.clone(),
+            retry_after: DOWN_RETRY_AFTER,
+        },
+    }
+}
+
+/// Counts a wait, however it ends: a client that leaves drops it.
+struct Left<'a> {
+    admitted: &'a Admitted,
+    asks: Asks<'a>,
+}
+
+impl Left<'_> {
+    fn ended(self, how: Waited) {
+        self.count(how);
+        std::mem::forget(self);
+    }
+
+    fn count(&self, how: Waited) {
+        let pipeline = self.admitted.pipeline();
+        let waited = pipeline.clock.now().saturating_duration_since(self.asks.since);
+        pipeline.metrics.waited(how, self.asks.tier, waited);
+    }
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.count(Waited::Gone);
     }
 }

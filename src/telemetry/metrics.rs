@@ -3,6 +3,7 @@
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::ids::ModelId;
 use farebox_domain::ledger::{Entry, EntryState};
+use farebox_domain::units::ServiceTier;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -39,6 +40,7 @@ pub struct Metrics {
     cost: IntCounterVec,
     attempt_faults: IntCounterVec,
     sse_faults: IntCounterVec,
+    queue_wait: HistogramVec,
     /// Requests that were admitted and ended without a settlement of their own: clients that left, mostly.
     pub abandoned: IntCounter,
     /// Requests that cost more than was held for them.
@@ -70,12 +72,38 @@ pub struct Gauges {
     pub engine_in_flight: IntGaugeVec,
     /// 1 for an engine that requests may go to.
     pub engine_usable: IntGaugeVec,
+    /// Requests that wait for a place at an engine, by model.
+    pub queue_waiting: IntGaugeVec,
     /// Entries that wait to be committed.
     pub ledger_queued: IntGaugeVec,
     /// Settlements in a replica's outbox: those that wait, and those that the ledger refused.
     pub outbox_entries: IntGaugeVec,
     /// How long the oldest of those that wait has waited.
     pub outbox_oldest_seconds: IntGaugeVec,
+}
+
+/// How a wait for a place ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// With a place.
+    Served,
+    /// With its time.
+    TimedOut,
+    /// The client left, or farebox shut down.
+    Gone,
+    /// It did not begin: as many waited as may.
+    TurnedAway,
+}
+
+impl Waited {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::TimedOut => "timed_out",
+            Self::Gone => "gone",
+            Self::TurnedAway => "turned_away",
+        }
+    }
 }
 
 /// One model's metrics, looked up once.
@@ -176,6 +204,15 @@ impl Metrics {
                 "Streams that broke after their first event, by how.",
                 &["fault"],
             )?,
+            queue_wait: {
+                let opts = HistogramOpts::new(
+                    "farebox_queue_wait_seconds",
+                    "How long requests waited for a place at an engine, by their tier and how the wait ended.",
+                );
+                let metric = HistogramVec::new(opts.buckets(LATENCY_SECONDS.to_vec()), &["tier", "outcome"])?;
+                registry.register(Box::new(metric.clone()))?;
+                metric
+            },
             abandoned: counter(
                 "farebox_abandoned_total",
                 "Requests that were admitted and dropped before they were settled: clients that left.",
@@ -244,6 +281,11 @@ impl Metrics {
                     "1 where requests may go to the engine, 0 where it is down or ejected.",
                     &["engine"],
                 )?,
+                queue_waiting: gauges(
+                    "farebox_queue_waiting_requests",
+                    "Requests that wait, as every engine of the model is full.",
+                    &["model"],
+                )?,
                 ledger_queued: gauges(
                     "farebox_ledger_queued_entries",
                     "Entries that wait to be committed.",
@@ -297,6 +339,13 @@ impl Metrics {
         self.attempt_faults
             .with_label_values(&[engine, fault.as_str()])
             .inc();
+    }
+
+    /// A request has waited so long for a place.
+    pub fn waited(&self, how: Waited, tier: ServiceTier, so_long: Duration) {
+        let labels = [tier.as_str(), how.as_str()];
+        let of_both = self.queue_wait.with_label_values(&labels);
+        of_both.observe(so_long.as_secs_f64());
     }
 
     /// A stream broke after its first event.

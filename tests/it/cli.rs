@@ -169,7 +169,13 @@ async fn accounts_and_limits() {
           "model": "org/large"
         }
       ],
-      "note": "the account's own number still holds: 200 requests in flight over all models, though org/large may have more. Raise the account's number too for the model's to be reached."
+      "note": "the account's own number still holds: 200 requests in flight over all models, though org/large may have more. Raise the account's number too for the model's to be reached.",
+      "rates": {
+        "account": "acct_befba86ae9e0c207",
+        "key": null,
+        "requests": null,
+        "tokens": null
+      }
     }
     [0]
     "#);

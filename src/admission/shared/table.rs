@@ -326,3 +326,152 @@ impl Table {
         u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::RateAsk;
+    use super::*;
+    use crate::admission::rate::RateLimits;
+    use crate::clock::Clock;
+    use proptest::prelude::*;
+
+    fn ask(limits: [Option<u32>; 3]) -> Ask {
+        let place = Place {
+            account: "acct_1".into(),
+            model: "m".into(),
+            key: "k".into(),
+        };
+        Ask {
+            place: Arc::new(place),
+            limits,
+            tokens: 0,
+            rates: Vec::new(),
+        }
+    }
+
+    fn of(replicas: u32, rank: u32, now: Instant) -> Table {
+        let mut table = Table::new(now);
+        table.heard_peers(Peers { replicas, rank }, true);
+        table
+    }
+
+    proptest! {
+        /// Whatever the limit and however many there are, the shares are the limit, and differ by one at the most.
+        #[test]
+        fn shares_add_up_to_the_limit(limit in 0..100_000u64, replicas in 1..50u32) {
+            let shares: Vec<u64> = (0..replicas).map(|rank| Peers { replicas, rank }.share(limit)).collect();
+            prop_assert_eq!(shares.iter().sum::<u64>(), limit);
+            prop_assert!(shares[0] - shares[shares.len() - 1] <= 1);
+        }
+
+        /// Whatever each had when the server went away, together they never have more than the limit.
+        #[test]
+        fn replicas_that_fall_back_from_a_full_limit_stay_within_it(
+            first in 0..31u32, second in 0..31u32, steps in prop::collection::vec((0..3usize, any::<bool>()), 0..200),
+        ) {
+            let (now, ask) = (Clock::system().now(), ask([Some(30), None, None]));
+            let first = first.min(30);
+            let second = second.min(30 - first);
+            let mut tables = [0, 1, 2].map(|rank| of(3, rank, now));
+            for (table, count) in tables.iter_mut().zip([first, second, 30 - first - second]) {
+                (0..count).for_each(|_| table.take(&ask.place));
+                table.heard_count(&ask.place, 0, 30, 30);
+                table.fall_back(now);
+            }
+            let count = |table: &Table| table.places().map(|(_, count)| count).sum::<u32>();
+            for (at, takes) in steps {
+                if takes {
+                    let _ = tables[at].take_share(&ask, now);
+                } else if count(&tables[at]) > 0 {
+                    tables[at].give_back(&ask.place);
+                }
+                let all: u32 = tables.iter().map(count).sum();
+                prop_assert!(all <= 30, "{}", all);
+            }
+            // Once the transition is over, each has its share and no more.
+            let later = now + TRANSITION;
+            for table in &mut tables {
+                (0..count(table)).for_each(|_| table.give_back(&ask.place));
+                let granted = (0..30).filter(|_| table.take_share(&ask, later).is_ok()).count();
+                prop_assert_eq!(granted, 10);
+            }
+        }
+    }
+
+    #[test]
+    fn an_account_that_had_nothing_in_flight_has_its_share_at_once() {
+        let now = Clock::system().now();
+        let mut table = of(2, 0, now);
+        table.fall_back(now);
+        let limits = ask([Some(4), None, Some(3)]);
+        assert!(table.take_share(&limits, now).is_ok());
+        assert!(table.take_share(&limits, now).is_ok());
+        let met = Met::Full {
+            which: 0,
+            in_flight: 2,
+            limit: 2,
+            is_share: true,
+        };
+        assert_eq!(table.take_share(&limits, now).err(), Some(met));
+    }
+
+    #[test]
+    fn a_replica_goes_by_those_it_knew_until_all_are_back() {
+        let now = Clock::system().now();
+        let mut table = of(2, 1, now);
+        table.fall_back(now);
+        let alone = Peers { replicas: 1, rank: 0 };
+        table.heard_peers(alone, false);
+        assert_eq!(table.shares(&ask([Some(4), None, None]), now)[0], Some(2));
+        table.heard_peers(alone, true);
+        assert_eq!(table.shares(&ask([Some(4), None, None]), now)[0], Some(4));
+    }
+
+    #[test]
+    fn a_rate_goes_on_with_the_part_of_it_that_was_left_and_tells_what_was_taken_since() {
+        let now = Clock::system().now();
+        let mut table = of(2, 0, now);
+        let limits = RateLimits {
+            requests: None,
+            tokens: Some(1_000),
+        };
+        let rate = RateAsk {
+            bucket: "b".into(),
+            limits,
+            scope: String::new(),
+        };
+        let asked = |tokens| Ask {
+            tokens,
+            rates: vec![rate.clone()],
+            ..ask([None; 3])
+        };
+        table.heard_levels(&asked(0), &[[None, Some(600 * 60_000)]], now);
+        table.fall_back(now);
+        // 300 of this replica's 500 are taken.
+        let refused = table.take_share(&asked(201), now).err();
+        assert!(
+            matches!(
+                refused,
+                Some(Met::Rate {
+                    unit: RateUnit::Tokens,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+        assert!(table.take_share(&asked(150), now).is_ok());
+        let levels: Vec<_> = table.levels(now).map(|(.., levels)| levels).collect();
+        assert_eq!(levels, [[450 * 60_000, 150 * 60_000]]);
+        table.true_up(
+            &RateChange {
+                bucket: "b".into(),
+                unit: RateUnit::Tokens,
+                limit: 1_000,
+                more: -100,
+            },
+            now,
+        );
+        let levels: Vec<_> = table.levels(now).map(|(.., levels)| levels).collect();
+        assert_eq!(levels, [[350 * 60_000, 50 * 60_000]]);
+    }
+}

@@ -144,6 +144,7 @@ async fn set_drained(
             };
             stored.map_err(AdminError::internal)?;
             engine.set_drained(drained);
+            engine.offer_places();
             let shown = engine_view(&engine);
             if was == drained {
                 return Ok(Changed::nothing(shown));

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cap;
 mod rates;
+mod queue;
 mod conservation;
 mod drain;
 mod edge;

@@ -61,7 +61,7 @@ fn chat(more: Value) -> Value {
     body
 }
 
-async fn entries(ledger: &dyn Ledger) -> Vec<Entry> {
+pub(super) async fn entries(ledger: &dyn Ledger) -> Vec<Entry> {
     let page = EntryPage {
         limit: 10_000,
         ..EntryPage::default()

@@ -41,10 +41,8 @@ impl Load {
                     at += 1;
                     if was_refused {
                         // As a client does; and all in other steps.
-                        tokio::time::sleep(Duration::from_millis(
-                            5 + number as u64 % 40 * (clients as u64).div_ceil(100),
-                        ))
-                        .await;
+                        let pause_ms = pause_ms + number as u64 % (8 * pause_ms);
+                        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                     }
                 }
             });

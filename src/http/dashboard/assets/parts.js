@@ -1,0 +1,69 @@
+// What several pages are made of.
+
+import { admin, part } from './api.js';
+import { badge, bar, button, el, link, put } from './dom.js';
+import { count } from './format.js';
+
+/** A page's head, with what can be done on it. */
+export function head(title, ...actions) {
+  return el('div', { class: 'head' }, el('h1', {}, title), el('div', { class: 'actions' }, actions));
+}
+
+/** A part of a page under a heading. */
+export function sheet(title, ...children) {
+  return el('section', { class: 'sheet' }, title ? el('h2', {}, title) : null, children);
+}
+
+export const id = text => el('code', { class: 'id' }, text);
+
+export const accountLink = (account, name) => link(`accounts/${part(account)}`, name ?? account);
+export const receiptLink = request => link(`receipts/${part(request)}`, id(request));
+
+/** A bar and what it says: 200 of 200. */
+export function ofLimit(inFlight, limit) {
+  return [el('span', { class: 'nowrap' }, limit === null ? count(inFlight) : `${count(inFlight)} of ${count(limit)}`),
+    limit === null ? null : bar(inFlight, limit)];
+}
+
+const TONES = {
+  active: 'good', up: 'good', completed: 'good', approved: 'good', current: 'good', settled: 'good', final: 'good',
+  expired: 'plain', revoked: 'plain', closed: 'plain', past: 'plain', declined: 'plain', unknown: 'plain',
+  open: 'warn', cancelled: 'warn', capped: 'warn', drained: 'warn', scheduled: 'warn', in_flight: 'warn', settling: 'warn',
+  down: 'bad', ejected: 'bad', failed: 'bad', interrupted: 'bad',
+};
+
+/** A state as a coloured word. */
+export const state = text => badge(text.replaceAll('_', ' '), TONES[text] ?? 'plain');
+
+/** The accounts' names by id, asked for once a page. */
+export async function accountNames() {
+  const accounts = await admin.list('accounts');
+  return new Map(accounts.map(account => [account.id, account.name]));
+}
+
+/** The choices of an account. */
+export const accountOptions = (names, all) =>
+  [...(all ? [['', all]] : []), ...[...names].sort((one, other) => one[1].localeCompare(other[1]))];
+
+/** Goes to a page of the dashboard. */
+export function go(hash) {
+  location.hash = `#/${hash}`;
+}
+
+/** Buttons of which one is chosen. */
+export function choice(label, options, chosen, choose) {
+  const buttons = options.map(([value, text]) => {
+    const pick = () => {
+      buttons.forEach(one => one.setAttribute('aria-pressed', String(one.dataset.value === value)));
+      choose(value);
+    };
+    return button(text, 'choose', pick, { data: { action: 'choose', value }, 'aria-pressed': String(value === chosen) });
+  });
+  return put(el('div', { class: 'actions', role: 'group', 'aria-label': label }), buttons);
+}
+
+/** The date of so many days ago in UTC, as `<input type="date">` writes it. */
+export const daysAgo = days => new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 10);
+
+/** A text with commas or lines in it as a list. */
+export const listOf = text => text.split(/[\s,]+/).filter(Boolean);
