@@ -8,6 +8,7 @@ mod dead;
 mod away;
 mod rates;
 mod measure;
+mod options;
 
 use crate::gateway::{ACCOUNT, Gateway, eventually};
 use crate::postgres::Database;
