@@ -11,6 +11,7 @@ use crate::store::Store;
 use crate::telemetry::metrics::Gauges;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -80,7 +81,7 @@ impl Replica {
     pub(super) fn run(&self, keeper: Option<Keeper>) -> Result<(), StartFault> {
         if let Some(keeper) = keeper {
             // On a thread of its own: where requests keep every worker busy, what decides over them must not wait for
-            // them, and take its own lateness for Valkey's.
+            // them, and take its own lateness for Valkey's. Not a blocking task, for which a runtime waits that is dropped.
             let alone = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
