@@ -87,8 +87,14 @@ impl Replica {
                 .build()
                 .map_err(StartFault::Runtime)?;
             let stop = self.stop.clone();
-            self.tasks
-                .spawn_blocking(move || alone.block_on(keeper.run(stop)));
+            let (ended, has_ended) = oneshot::channel::<()>();
+            let keep = move || {
+                alone.block_on(keeper.run(stop));
+                drop(ended);
+            };
+            let thread = std::thread::Builder::new().name("valkey".to_owned());
+            thread.spawn(keep).map_err(StartFault::Runtime)?;
+            self.tasks.spawn(async { drop(has_ended.await) });
         }
         let (shipper, stop) = (Arc::clone(&self.shipper), self.stop.clone());
         self.tasks.spawn(async move { shipper.run(stop).await });

@@ -4,22 +4,18 @@
 //! is copied and the one at which the server has it.
 
 use super::link::{
-    Answer, Link, Script, Standing, ValkeyFault, ValkeyUrl, put_accounts, put_ask, put_change, put_levels,
-    put_place, read_in_flight,
+    Answer, Link, Script, Standing, ValkeyFault, ValkeyUrl, put_levels, put_place, read_in_flight,
 };
+use super::round::Round;
 use super::table::{Peers, Table};
-use super::{
-    Ask, Granted, InFlightOf, Levels, Message, Met, Place, PlaceGuard, RateChange, Shared, SharedRates, Taken,
-};
+use super::{Ask, Granted, Levels, Message, Met, PlaceGuard, Shared, SharedRates, Taken};
 use crate::clock::Clock;
 use crate::telemetry::metrics::Metrics;
-use farebox_domain::ids::AccountId;
 use redis::Value;
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Between two signs of life.
@@ -30,8 +26,6 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 const ROUND: usize = 128;
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Link, ValkeyFault>> + Send>>;
-type AskReply = oneshot::Sender<Result<Granted, Met>>;
-type ReadReply = oneshot::Sender<Option<Vec<InFlightOf>>>;
 
 /// See the module.
 pub struct Keeper {
@@ -53,15 +47,6 @@ pub struct Keeper {
     born: String,
     /// Whether it was said that the server is away.
     is_told: bool,
-}
-
-/// What is done in one round trip.
-#[derive(Default)]
-struct Round {
-    asks: Vec<(Ask, AskReply)>,
-    places: HashMap<Arc<Place>, u32>,
-    changes: Vec<RateChange>,
-    reads: Vec<(Vec<AccountId>, ReadReply)>,
 }
 
 impl Keeper {
@@ -221,23 +206,7 @@ impl Keeper {
     }
 
     async fn serve(&mut self, told: impl Iterator<Item = Message>) {
-        let (mut round, now) = (Round::default(), self.clock.now());
-        for message in told {
-            match message {
-                // Whoever has left in the meantime is not let in.
-                Message::Acquire(ask, reply) if !reply.is_closed() => round.asks.push((ask, reply)),
-                Message::Acquire(..) => {}
-                Message::GiveBack(place) => {
-                    self.table.give_back(&place);
-                    *round.places.entry(place).or_default() += 1;
-                }
-                Message::TrueUp(change) => {
-                    self.table.true_up(&change, now);
-                    round.changes.push(change);
-                }
-                Message::Read(accounts, reply) => round.reads.push((accounts, reply)),
-            }
-        }
+        let round = Round::of(told, &mut self.table, self.clock.now());
         match self.ask(&round).await {
             Ok(answers) => self.answer(round, answers),
             Err(fault) => {
@@ -249,31 +218,12 @@ impl Keeper {
         }
     }
 
-    /// One round trip: what is given back comes first, so that whoever asks finds it.
+    /// One round trip.
     async fn ask(&mut self, round: &Round) -> Result<Vec<Value>, ValkeyFault> {
         let Some(link) = &self.link else {
             return Err(ValkeyFault::SessionOver);
         };
-        let (mut calls, now) = (Vec::new(), self.clock.now());
-        let mut call = link.call_of(Script::Return);
-        call.arg(&self.session).arg(round.places.len());
-        for (place, count) in &round.places {
-            put_place(&mut call, place, *count);
-        }
-        for change in &round.changes {
-            put_change(&mut call, change);
-        }
-        calls.push(call);
-        for (ask, _) in &round.asks {
-            let mut call = link.call_of(Script::Acquire);
-            put_ask(&mut call, &self.session, ask, self.table.shares(ask, now));
-            calls.push(call);
-        }
-        for (accounts, _) in &round.reads {
-            let mut call = link.call_of(Script::Read);
-            put_accounts(&mut call, accounts);
-            calls.push(call);
-        }
+        let calls = round.calls(link, &self.session, &self.table, self.clock.now());
         let answers = self.call(calls).await?;
         match answers.first() {
             Some(Value::Int(1)) => Ok(answers),

@@ -3,6 +3,7 @@
 //! - [`Shared`]: what a request asks. It is asked after this replica's own gates have let the request in.
 //! - [`keeper`]: the one task that talks to the server, in order, and knows what this replica has in flight.
 //! - [`table`]: that knowledge, and this replica's share of each limit while the server is away.
+//! - [`round`]: what goes there at once.
 //! - [`link`]: a connection, and the scripts beside this file that do the counting.
 //!
 //! Invariant: what was let in is counted by the keeper until its guard is dropped, whether or not the server was there
@@ -10,6 +11,7 @@
 
 pub mod keeper;
 mod link;
+mod round;
 mod table;
 
 pub use self::keeper::Keeper;
@@ -140,15 +142,13 @@ impl Shared {
     /// Lets a request in, or says which limit it meets.
     pub async fn acquire(&self, ask: Ask) -> Result<Granted, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let asked = self.to.send(Message::Acquire(ask.clone(), reply));
+        // Where it cannot be sent, the reply is dropped, and so answered.
+        let _ = self.to.send(Message::Acquire(ask.clone(), reply));
         match answer.await {
             Ok(Ok(granted)) => Ok(granted),
             Ok(Err(met)) => Err(met.refusal(&ask)),
-            // The keeper ends after the last request. Were it gone, this replica's own limits would still hold.
-            Err(_) => {
-                drop(asked);
-                Err(Refusal::ShuttingDown)
-            }
+            // The keeper ends after the last request.
+            Err(_) => Err(Refusal::ShuttingDown),
         }
     }
 
