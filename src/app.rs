@@ -4,10 +4,13 @@
 
 mod in_flight;
 mod refresh;
+pub mod watch;
 mod replica;
 
 pub use self::in_flight::OverReplicas;
 use self::replica::Replica;
+use self::watch::Seen;
+use crate::admission::attempts::Attempts;
 use crate::admission::directory::{Directory, hash_secret};
 use crate::admission::shared::{Keeper, ValkeyUrl};
 use crate::admission::staff::AdminTokens;
@@ -88,8 +91,14 @@ pub struct App {
     pub admin_token_hash: [u8; 32],
     /// Every other admin token.
     pub admin_tokens: AdminTokens,
+    /// Who tried in vain to sign in to the dashboard.
+    pub sign_ins: Attempts,
+    /// What all processes do, each second.
+    pub seen: Seen,
     /// The last refusals.
     pub refusals: Refusals,
+    /// What this process is called among the others.
+    pub process: String,
     /// When it started, in milliseconds since 1970.
     pub started_at_ms: u64,
     /// Held by the change of accounts, keys, limits or prices that is being made.
@@ -296,6 +305,10 @@ impl App {
                 .tasks
                 .spawn(probe(Arc::clone(engine), background.stop_probes.clone()));
         }
+        let process = replica.as_ref().map_or_else(
+            || format!("process_{}", clock.unix_ms()),
+            |replica| replica.id.clone(),
+        );
         let sampler = Arc::new(Sampler::new(
             Arc::clone(&registry),
             Arc::clone(&engine_counters),
@@ -329,12 +342,19 @@ impl App {
             admin_token_hash,
             changing: Arc::default(),
             admin_tokens,
+            sign_ins: Attempts::default(),
+            seen: Seen::default(),
             refusals: Refusals::default(),
+            process,
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             background,
             replica,
         });
+        let stop = app.background.stop_probes.clone();
+        app.background
+            .tasks
+            .spawn(watch::watch(Arc::clone(&app), stop));
         if let Some(replica) = &app.replica {
             replica.run(keeper)?;
             if let Some(shared) = &app.pipeline.shared {

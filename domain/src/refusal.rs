@@ -277,6 +277,9 @@ pub enum KeyFault {
     /// Unknown, revoked or expired: one text for all three.
     #[error("the API key is not valid; it may be mistyped, revoked or expired")]
     Invalid,
+    /// A page of the dashboard asks, and its session is over or was never open.
+    #[error("you are not signed in, or not any more: sign in at /dashboard/login")]
+    NotSignedIn,
 }
 
 impl Refusal {

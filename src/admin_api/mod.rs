@@ -4,7 +4,7 @@
 //!   [`bill`] what their owners are shown, too;
 //! - [`price`] is how prices are shown and given, [`corrections`] what becomes of those that were wrong;
 //! - [`staff`] is who administers, and what they changed, [`requests`] what owners ask them for;
-//! - [`live`] is what happens now;
+//! - [`live`] is what happens now, [`watch`] the same in figures;
 //! - [`keys`] is how keys are changed;
 //! - lists come as `{"data": [...]}`; times are RFC 3339 in UTC; money is given twice, in whole picodollars and in
 //!   USD, both as decimal strings, as JSON's numbers would round them.
@@ -19,6 +19,7 @@ mod rates;
 pub mod staff;
 pub mod requests;
 pub mod live;
+pub mod watch;
 
 pub use corrections::{NewRefund, NewRerate, RefundView, RerateRow, RerateView};
 pub use keys::{KeyChange, KeyRotation, NewOwnKey};

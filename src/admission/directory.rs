@@ -222,8 +222,13 @@ impl Directory {
         if !secret.starts_with(KEY_PREFIX) {
             return Err(KeyFault::Invalid);
         }
-        let opened = self.keys.read().opened(&hash_secret(secret), now_ms);
-        opened.ok_or(KeyFault::Invalid)
+        self.key_with(&hash_secret(secret), now_ms)
+            .ok_or(KeyFault::Invalid)
+    }
+
+    /// The key whose secret has this hash, if it holds now.
+    pub fn key_with(&self, hash: &KeyHash, now_ms: u64) -> Option<Arc<ApiKey>> {
+        self.keys.read().opened(hash, now_ms)
     }
 
     /// The key that signed this token, and what the token says, if both hold now.

@@ -7,6 +7,7 @@
 //! - [`rate`]: requests and tokens a minute.
 //! - [`shared`]: the cap and the rates over all replicas.
 //! - [`staff`]: those who administer, by their tokens; `revocation` ends keys and tokens.
+//! - [`attempts`]: guesses at a secret, slowed.
 //! - [`wallet`]: the ceilings on money, and what requests in flight hold of it.
 
 pub mod concurrency;
@@ -20,3 +21,4 @@ pub mod jwt;
 pub mod purse;
 pub mod directory;
 pub mod staff;
+pub mod attempts;

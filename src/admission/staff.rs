@@ -1,6 +1,6 @@
 //! Who administers: every admin token, in memory, so that one that is revoked opens nothing from then on.
 
-use crate::admission::directory::{KeyHash, hash_secret};
+use crate::admission::directory::KeyHash;
 use crate::admission::revocation::Revocation;
 use crate::store::AdminTokenRow;
 use farebox_domain::role::Role;
@@ -71,10 +71,10 @@ impl AdminTokens {
         token
     }
 
-    /// The token with this secret, if it holds now. It is found by its hash, whose bytes nobody who guesses can choose, so
-    /// the time that it takes tells nothing of a secret.
-    pub fn find(&self, secret: &str, now_ms: u64) -> Option<Arc<AdminToken>> {
-        let token = self.0.read().get(&hash_secret(secret)).cloned();
+    /// The token whose secret has this hash, if it holds now. Nobody who guesses a secret can choose the bytes of its hash,
+    /// so the time that it takes tells nothing of one.
+    pub fn find(&self, hash: &KeyHash, now_ms: u64) -> Option<Arc<AdminToken>> {
+        let token = self.0.read().get(hash).cloned();
         token.filter(|token| token.holds(now_ms))
     }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`listener`]: connections, with their timeouts; [`openai`]: the developer's routes; [`owner`]: those of who pays;
 //!   [`admin`]: the operator's;
+//! - [`dashboard`]: the pages for both, and `session`, who is signed in to them;
 //! - [`peer`]: from where a request comes; `body`: a request's body, bounded and unpacked; [`error`]: every refusal's status, headers and JSON; `download`:
 //!   answers that are no JSON.
 
@@ -9,7 +10,10 @@ pub mod listener;
 pub mod openai;
 pub mod owner;
 pub mod admin;
+mod dashboard;
 pub mod peer;
+mod session;
+mod caller;
 mod body;
 mod download;
 pub mod error;
@@ -31,9 +35,9 @@ pub fn public_router(app: &Arc<App>) -> Router {
         .with_state(Arc::clone(app))
 }
 
-/// The routes of the admin listener.
+/// The routes of the admin listener: the dashboard's, and behind them the admin API's.
 pub fn admin_router(app: &Arc<App>) -> Router {
-    admin::router(Arc::clone(app))
+    dashboard::router(Arc::clone(app)).fallback_service(admin::router(Arc::clone(app)))
 }
 
 /// Browsers may call from anywhere: a key is what lets a request in, and no cookie is read.

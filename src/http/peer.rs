@@ -11,21 +11,21 @@ use std::sync::Arc;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Who asks, before anything is believed: the headers, and the address.
+/// Who asks, before anything is believed: the headers, and what the connection is known by.
 pub struct Sender {
     /// The request's headers.
     pub headers: HeaderMap,
-    /// Its address; `None` where it is not known.
-    pub address: Option<IpAddr>,
+    /// What the listener and the dashboard put beside them.
+    pub extensions: Extensions,
 }
 
 impl FromRequestParts<Arc<App>> for Sender {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Infallible> {
         Ok(Self {
-            address: address_of(app, &parts.headers, &parts.extensions),
             headers: parts.headers.clone(),
+            extensions: parts.extensions.clone(),
         })
     }
 }
@@ -34,6 +34,17 @@ impl FromRequestParts<Arc<App>> for Sender {
 pub fn address_of(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
     let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
     behind_proxies(peer.ip(), headers, &app.settings.trusted_proxies)
+}
+
+/// Whether a request came by HTTPS, as far as a trusted proxy says: farebox itself speaks none.
+pub fn is_https(app: &App, headers: &HeaderMap, extensions: &Extensions) -> bool {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+    let is_proxy = peer.is_some_and(|ConnectInfo(peer)| {
+        let mut trusted = app.settings.trusted_proxies.iter();
+        trusted.any(|net| net.contains(&peer.ip().to_canonical()))
+    });
+    let proto = headers.get("x-forwarded-proto").map(|proto| proto.as_bytes());
+    is_proxy && proto == Some(b"https")
 }
 
 /// The last address that no trusted proxy has: whatever stands before it was written by whom nobody trusts. What cannot

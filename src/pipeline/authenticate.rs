@@ -20,14 +20,37 @@ pub struct Caller {
     pub key: Arc<ApiKey>,
     /// The token that it came with in place of the key.
     pub token: Option<Arc<ScopedToken>>,
+    /// Whether it is signed in to the dashboard with the key.
+    pub is_signed_in: bool,
 }
 
 impl Caller {
+    /// Whoever is signed in to the dashboard with this key, from this address.
+    pub fn signed_in(key: Arc<ApiKey>, from: Option<IpAddr>) -> Result<Self, Refusal> {
+        Self {
+            key,
+            token: None,
+            is_signed_in: true,
+        }
+        .from(from)
+    }
+
+    /// The same, if its key may be used from there.
+    fn from(self, address: Option<IpAddr>) -> Result<Self, Refusal> {
+        if self.key.rights.allow_ip(address) {
+            Ok(self)
+        } else {
+            Err(Refusal::IpNotAllowed(address))
+        }
+    }
+
     /// Refuses a caller whose key has not this scope.
     pub fn needs(self, scope: Scope) -> Result<Self, Refusal> {
         // Who has a token is somebody else than the owner: the account's money and keys are not shown.
         let by_token = self.token.is_none() || scope == Scope::Inference;
-        if by_token && self.key.rights.scopes.has(scope) {
+        // The dashboard shows the account's usage to whoever may sign in to it.
+        let by_session = self.is_signed_in && scope == Scope::Usage;
+        if by_token && (by_session || self.key.rights.scopes.has(scope)) {
             Ok(self)
         } else {
             Err(Refusal::ScopeNotAllowed(scope))
@@ -56,10 +79,12 @@ pub fn authenticate(
         directory.find_key(secret, now_ms).map(|key| (key, None))
     };
     let (key, token) = found.map_err(Refusal::InvalidApiKey)?;
-    if !key.rights.allow_ip(from) {
-        return Err(Refusal::IpNotAllowed(from));
+    Caller {
+        key,
+        token,
+        is_signed_in: false,
     }
-    Ok(Caller { key, token })
+    .from(from)
 }
 
 /// The token of `Authorization: Bearer <token>`. The scheme's case does not matter (RFC 9110).

@@ -109,6 +109,7 @@ fn settlement_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Settlem
     }
     drop(progress);
     live.model.metrics.settled(&entry);
+    pipeline.metrics.tally.settled(&entry);
     pipeline.request_log.settled(pipeline.clock.unix_ms(), &entry);
     Settlement { entry, leased }
 }

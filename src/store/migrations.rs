@@ -17,7 +17,7 @@ use std::fmt;
 pub(crate) type Form = (i64, &'static str, &'static str);
 
 /// The embedded store's.
-pub(super) const SQLITE: [Form; 7] = [
+pub(super) const SQLITE: [Form; 8] = [
     (1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
     (2, "money", include_str!("../../migrations/sqlite/0002_money.sql")),
     (
@@ -37,9 +37,14 @@ pub(super) const SQLITE: [Form; 7] = [
         include_str!("../../migrations/sqlite/0006_administration.sql"),
     ),
     (7, "rates", include_str!("../../migrations/sqlite/0007_rates.sql")),
+    (
+        8,
+        "dashboard",
+        include_str!("../../migrations/sqlite/0008_dashboard.sql"),
+    ),
 ];
 
-const POSTGRES: [Form; 7] = [
+const POSTGRES: [Form; 8] = [
     (1, "init", include_str!("../../migrations/postgres/0001_init.sql")),
     (
         2,
@@ -66,6 +71,11 @@ const POSTGRES: [Form; 7] = [
         7,
         "rates",
         include_str!("../../migrations/postgres/0007_rates.sql"),
+    ),
+    (
+        8,
+        "dashboard",
+        include_str!("../../migrations/postgres/0008_dashboard.sql"),
     ),
 ];
 

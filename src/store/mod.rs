@@ -25,6 +25,8 @@ mod staff;
 mod audit;
 pub(crate) mod prices;
 mod revision;
+mod sessions;
+mod series;
 pub(crate) mod history;
 
 pub use accounts::AccountRow;
@@ -39,6 +41,8 @@ pub use prices::PriceSource;
 pub use rates::RateRow;
 pub use requests::{Decision, LimitRequestRow, RequestState};
 pub use revision::Changes;
+pub use series::{ProcessRow, SeriesRow};
+pub use sessions::SessionRow;
 pub use staff::AdminTokenRow;
 pub use url::DatabaseUrl;
 

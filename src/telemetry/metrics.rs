@@ -1,5 +1,6 @@
 //! Every metric. Labels come from closed sets: the catalog's models and engines, states, codes, sources.
 
+use crate::telemetry::tally::Tally;
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::ids::ModelId;
 use farebox_domain::ledger::{Entry, EntryState};
@@ -61,6 +62,8 @@ pub struct Metrics {
     /// A round of calls to Valkey.
     pub valkey_seconds: Histogram,
     gauges: Gauges,
+    /// What is counted for charts and live figures.
+    pub tally: Tally,
 }
 
 /// Read from their source at each scrape.
@@ -303,6 +306,7 @@ impl Metrics {
                 )?,
             },
             registry,
+            tally: Tally::default(),
         })
     }
 

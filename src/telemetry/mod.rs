@@ -4,3 +4,4 @@ pub mod metrics;
 pub mod log;
 pub mod request_log;
 pub mod refusals;
+pub mod tally;

@@ -9,6 +9,7 @@
 
 mod architecture;
 mod admin;
+mod dashboard;
 mod cli;
 mod config;
 mod crash;

@@ -1,13 +1,14 @@
 //! Who asks the admin listener: known before every route of it, and held to the role that the route asks for.
 
-use crate::admission::directory::hash_secret;
+use crate::admission::directory::{KeyHash, hash_secret};
 use crate::app::App;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::AdminError;
 use crate::http::openai::edge::X_REQUEST_ID;
+use crate::http::session::{Session, SignedIn};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use farebox_domain::role::Role;
@@ -43,7 +44,7 @@ pub async fn require_staff(
     mut request: Request,
     next: Next,
 ) -> Result<Response, AdminError> {
-    let staff = staff_of(&admin.app, request.headers())?;
+    let staff = staff_of(&admin.app, request.method(), request.headers()).await?;
     let id = admin.app.secrets.admin_request_id(admin.app.clock.unix_ms());
     let request_id = id.to_string();
     let header = HeaderValue::from_str(&request_id);
@@ -65,22 +66,33 @@ pub async fn require_role(State(least): State<Role>, who: Who, request: Request,
     }
 }
 
-/// Who asks: the one place that decides it.
-pub fn staff_of(app: &App, headers: &HeaderMap) -> Result<Staff, AdminError> {
-    let secret = bearer(headers).ok_or(AdminError::WrongToken)?;
-    staff_with(app, secret).ok_or(AdminError::WrongToken)
+/// Who asks, by a token or signed in to the dashboard: the one place that decides it.
+pub async fn staff_of(app: &App, method: &Method, headers: &HeaderMap) -> Result<Staff, AdminError> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        let secret = bearer(headers).ok_or(AdminError::WrongToken)?;
+        return staff_with(app, &hash_secret(secret)).ok_or(AdminError::WrongToken);
+    }
+    let session = Session::of(app, headers).await.map_err(AdminError::internal)?;
+    let session = session.ok_or(AdminError::WrongToken)?;
+    match session.who(app) {
+        Some(SignedIn::Staff(_)) if !session.is_asked_by_its_page(method, headers) => {
+            Err(AdminError::NotByAPage)
+        }
+        Some(SignedIn::Staff(staff)) => Ok(staff),
+        Some(SignedIn::Owner(_)) | None => Err(AdminError::WrongToken),
+    }
 }
 
-/// Whose admin token this is, if it holds now.
-pub fn staff_with(app: &App, secret: &str) -> Option<Staff> {
-    if is_root(secret, &app.admin_token_hash) {
+/// Whose admin token has this hash, if it holds now.
+pub fn staff_with(app: &App, hash: &KeyHash) -> Option<Staff> {
+    if is_root(hash, &app.admin_token_hash) {
         return Some(Staff {
             id: ROOT.into(),
             name: ROOT.into(),
             role: Role::Admin,
         });
     }
-    let token = app.admin_tokens.find(secret, app.clock.unix_ms())?;
+    let token = app.admin_tokens.find(hash, app.clock.unix_ms())?;
     Some(Staff {
         id: token.id.clone(),
         name: Arc::clone(&token.name),
@@ -89,8 +101,8 @@ pub fn staff_with(app: &App, secret: &str) -> Option<Staff> {
 }
 
 /// Compares hashes, in a time that does not tell how much of them is equal.
-fn is_root(secret: &str, expected: &[u8; 32]) -> bool {
-    hash_secret(secret).ct_eq(expected).into()
+fn is_root(hash: &KeyHash, expected: &KeyHash) -> bool {
+    hash.ct_eq(expected).into()
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -131,7 +143,7 @@ mod tests {
         for &value in values {
             headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
         }
-        bearer(&headers).is_some_and(|secret| is_root(secret, &hash_secret("secret")))
+        bearer(&headers).is_some_and(|secret| is_root(&hash_secret(secret), &hash_secret("secret")))
     }
 
     #[test]

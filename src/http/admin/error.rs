@@ -15,6 +15,9 @@ pub enum AdminError {
     /// No token, or a wrong one: one text for both.
     #[error("the admin token is missing or wrong: send `Authorization: Bearer <admin token>`")]
     WrongToken,
+    /// A change that is asked for with the dashboard's cookie alone.
+    #[error("a change from the dashboard needs the header `x-farebox-csrf`; load the page again")]
+    NotByAPage,
     /// A token whose role is not enough.
     #[error("this asks for the role {least}, and your token has the role {has}")]
     RoleTooLow {
@@ -138,7 +141,7 @@ impl AdminError {
     fn status(&self) -> StatusCode {
         match self {
             Self::WrongToken => StatusCode::UNAUTHORIZED,
-            Self::RoleTooLow { .. } => StatusCode::FORBIDDEN,
+            Self::RoleTooLow { .. } | Self::NotByAPage => StatusCode::FORBIDDEN,
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::KeyNotAllowed(_) => StatusCode::FORBIDDEN,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -153,6 +156,7 @@ impl AdminError {
     fn code(&self) -> &'static str {
         match self {
             Self::WrongToken => "invalid_admin_token",
+            Self::NotByAPage => "csrf_required",
             Self::RoleTooLow { .. } => "role_not_allowed",
             Self::Decided { .. } => "already_decided",
             Self::Invalid { .. } => "invalid_request_error",

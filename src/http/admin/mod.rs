@@ -6,7 +6,7 @@
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
 //! - one file for each resource: [`accounts`], [`keys`] (which [`key_making`] makes), [`limits`], [`rates`], [`spending`], [`usage`],
 //!   [`statements`], [`ledger`], [`reconcile`], [`rerate`], [`refunds`], [`prices`], [`export`], [`serving`], [`tokens`],
-//!   [`audit`], [`requests`], [`live`]; [`openapi`] describes all of them.
+//!   [`audit`], [`requests`], [`live`], [`watch`]; [`openapi`] describes all of them.
 //!
 //! Architecture Invariant: there is one list of routes, [`routes`], each with the least role that may ask for it. The
 //! router is made of it, and so is the test that tries each one with each role and with none.
@@ -34,11 +34,13 @@ pub mod tokens;
 pub mod audit;
 pub mod requests;
 pub mod live;
+pub mod watch;
 pub mod openapi;
 
 use crate::admin_api::money::{
     AdjustmentView, BalanceView, CreditView, KeySpendingChange, KeySpendingView, NewCredit, SpendingChange,
 };
+use crate::admin_api::watch::{ReplicaView, SeriesView};
 use crate::admin_api::{
     AccountView, ApproveRequest, AuditListView, CreatedKey, CreatedToken, DeclineRequest, EngineView,
     ExportBackfill, ExportChanged, ExportView, KeyChange, KeyRotation, KeyView, LimitChange,
@@ -272,6 +274,11 @@ pub fn routes() -> Vec<Route> {
         )
         .takes::<DeclineRequest>()
         .gives::<LimitRequestView>(),
+        viewer("GET", "/admin/v1/live", get(watch::live)),
+        viewer("GET", "/admin/v1/series", get(watch::series))
+            .query(&["span"])
+            .gives::<SeriesView>(),
+        viewer("GET", "/admin/v1/replicas", get(watch::replicas)).gives::<List<ReplicaView>>(),
         viewer("GET", "/admin/v1/openapi.json", get(openapi::show)),
     ]
 }

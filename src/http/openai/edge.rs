@@ -2,10 +2,11 @@
 
 use crate::app::App;
 use crate::http::body;
+use crate::http::caller::caller_of;
 use crate::http::error::{response_of, status_of};
 use crate::http::peer::Sender;
 use crate::pipeline::Arrival;
-use crate::pipeline::authenticate::{Caller, authenticate};
+use crate::pipeline::authenticate::Caller;
 use crate::telemetry::refusals::{Asked, Refused};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
@@ -73,10 +74,7 @@ pub fn answer(
     let (arrival, holds) = arrival(app, &sender.headers);
     let client = arrival.client_request_id.as_deref();
     let answered = holds
-        .and_then(|()| {
-            let now_ms = app.clock.unix_ms();
-            authenticate(&app.directory, &sender.headers, sender.address, now_ms)
-        })
+        .and_then(|()| caller_of(app, &sender.headers, &sender.extensions))
         .and_then(|caller| read(&caller));
     match answered {
         Ok(value) => {
@@ -111,6 +109,7 @@ pub fn refuse_known(
     asked: Asked,
 ) -> Response<Body> {
     let status = status_of(refusal).as_u16();
+    app.metrics.tally.refused(asked.account.as_ref(), refusal.code());
     app.refusals.put(Refused {
         at_ms: app.clock.unix_ms(),
         id,

@@ -3,10 +3,9 @@
 use crate::admission::directory::ApiKey;
 use crate::app::App;
 use crate::http::body;
+use crate::http::caller::caller_of;
 use crate::http::openai::edge;
-use crate::http::peer::address_of;
 use crate::pipeline::admit::standings;
-use crate::pipeline::authenticate::authenticate;
 use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::settle::Receipt;
 use crate::pipeline::{self, Answer, Arrival};
@@ -92,8 +91,7 @@ async fn answer(
         return Err(Refusal::ShuttingDown);
     }
     let headers = &head.headers;
-    let from = address_of(app, headers, &head.extensions);
-    let caller = authenticate(&app.directory, headers, from, app.clock.unix_ms())?;
+    let caller = caller_of(app, headers, &head.extensions)?;
     sent.key = Some(Arc::clone(&caller.key));
     let asked = &mut sent.asked;
     asked.account = Some(caller.key.account.id.clone());

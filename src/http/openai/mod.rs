@@ -28,7 +28,8 @@ pub fn router() -> Router<Arc<App>> {
     BASES.into_iter().fold(health, with_base)
 }
 
-fn with_base(router: Router<Arc<App>>, base: &str) -> Router<Arc<App>> {
+/// The same routes under one base.
+pub(in crate::http) fn with_base(router: Router<Arc<App>>, base: &str) -> Router<Arc<App>> {
     let inference = |endpoint: Endpoint| {
         let handler = move |State(app): State<Arc<App>>, request: Request<Body>| async move {
             inference::serve(&app, endpoint, request).await

@@ -5,10 +5,9 @@ use crate::app::App;
 use crate::bill::BillFault;
 use crate::http::admin::auth::{Staff, Who};
 use crate::http::body;
+use crate::http::caller::caller_of;
 use crate::http::openai::edge;
-use crate::http::peer::address_of;
 use crate::pipeline::Arrival;
-use crate::pipeline::authenticate::authenticate;
 use crate::telemetry::log;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -38,9 +37,8 @@ impl Asking {
     pub fn by(app: &App, head: &Parts, scope: Scope) -> Result<Self, Response<Body>> {
         let headers = &head.headers;
         let (arrival, holds) = edge::arrival(app, headers);
-        let from = address_of(app, headers, &head.extensions);
         let caller = holds
-            .and_then(|()| authenticate(&app.directory, headers, from, app.clock.unix_ms()))
+            .and_then(|()| caller_of(app, headers, &head.extensions))
             .and_then(|caller| caller.needs(scope));
         match caller {
             Ok(caller) => Ok(Self {

@@ -2,7 +2,7 @@
 
 use farebox::store::{
     AccountRow, AdminTokenRow, AuditPage, Decision, KeyRow, LimitRequestRow, LimitRow, NewAudit,
-    PreviousSecret, PriceSource, RateRow, RequestState, Store, StoreFault,
+    PreviousSecret, PriceSource, ProcessRow, RateRow, RequestState, SeriesRow, SessionRow, Store, StoreFault,
 };
 use farebox_domain::ids::{AccountId, ModelId};
 use farebox_domain::key::{KeyRights, ModelGlob, Scopes, parse_net};
@@ -27,6 +27,8 @@ macro_rules! conformance {
             a_key_is_changed_of_what_is_stored,
             limits_are_set_changed_and_taken_away,
             rates_are_set_changed_and_taken_away,
+            sessions_last_until_they_are_over_or_ended,
+            what_was_counted_is_replaced_by_its_process_and_forgotten_in_time,
             ceilings_are_set_changed_and_taken_away,
             an_account_is_closed_once,
             an_admin_token_is_revoked_once,
@@ -206,6 +208,72 @@ pub(crate) async fn limits_are_set_changed_and_taken_away(bench: impl Bench) {
         .await
         .unwrap_err();
     assert!(matches!(refused, StoreFault::NoSuchAccount), "{refused}");
+}
+
+pub(crate) async fn sessions_last_until_they_are_over_or_ended(bench: impl Bench) {
+    let store = bench.store();
+    let row = |number: u8, expires_at_ms: u64| SessionRow {
+        hash: [number; 32],
+        credential: [9; 32],
+        created_at_ms: 1_000,
+        expires_at_ms,
+    };
+    store.create_session(&row(1, 2_000)).await.unwrap();
+    store.create_session(&row(2, 5_000)).await.unwrap();
+    assert_eq!(store.session(&[1; 32]).await.unwrap(), Some(row(1, 2_000)));
+    assert_eq!(store.session(&[3; 32]).await.unwrap(), None);
+    let later = SessionRow {
+        created_at_ms: 2_000,
+        ..row(3, 6_000)
+    };
+    store.create_session(&later).await.unwrap();
+    assert_eq!(store.session(&[1; 32]).await.unwrap(), None, "it was over");
+    for _ in 0..2 {
+        store.end_session(&[2; 32]).await.unwrap();
+    }
+    assert_eq!(store.session(&[2; 32]).await.unwrap(), None);
+    assert_eq!(store.session(&[3; 32]).await.unwrap(), Some(later));
+}
+
+pub(crate) async fn what_was_counted_is_replaced_by_its_process_and_forgotten_in_time(bench: impl Bench) {
+    let store = bench.store();
+    let row = |step_seconds: u64, at_ms: u64, process: &str, counted: &str| SeriesRow {
+        step_seconds,
+        at_ms,
+        process: process.into(),
+        counted: counted.into(),
+    };
+    for row in [
+        row(60, 60_000, "a", "1"),
+        row(60, 60_000, "b", "2"),
+        row(60, 60_000, "a", "3"),
+        row(60, 0, "a", "0"),
+        row(3600, 0, "a", "4"),
+    ] {
+        store.note_series(&row).await.unwrap();
+    }
+    let both = [row(60, 60_000, "a", "3"), row(60, 60_000, "b", "2")];
+    assert_eq!(store.series(60, 1).await.unwrap(), both);
+    store.forget_series(60, 60_000).await.unwrap();
+    assert_eq!(store.series(60, 0).await.unwrap(), both);
+    assert_eq!(store.series(3600, 0).await.unwrap().len(), 1);
+
+    let process = |name: &str, seen_at_ms: u64| ProcessRow {
+        process: name.into(),
+        started_at_ms: 1,
+        seen_at_ms,
+        live: "{}".into(),
+    };
+    store.note_process(&process("a", 1_000), 0).await.unwrap();
+    store.note_process(&process("b", 9_000), 500).await.unwrap();
+    store.note_process(&process("b", 10_000), 500).await.unwrap();
+    let seen = [process("a", 1_000), process("b", 10_000)];
+    assert_eq!(store.processes(1_000).await.unwrap(), seen);
+    assert_eq!(store.processes(1_001).await.unwrap(), seen[1..]);
+    store.note_process(&process("b", 11_000), 1_001).await.unwrap();
+    assert_eq!(store.processes(0).await.unwrap(), [process("b", 11_000)]);
+    store.forget_process("b").await.unwrap();
+    assert_eq!(store.processes(0).await.unwrap(), []);
 }
 
 pub(crate) async fn rates_are_set_changed_and_taken_away(bench: impl Bench) {

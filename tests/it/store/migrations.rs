@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 const SQLITE_0001: &str = include_str!("../../../migrations/sqlite/0001_init.sql");
 
 /// The forms of PostgreSQL that this farebox knows.
-const FORMS: &[i64] = &[1, 2, 3, 4, 5, 6, 7];
+const FORMS: &[i64] = &[1, 2, 3, 4, 5, 6, 7, 8];
 /// The last of them.
-const LATEST: i64 = 6;
+const LATEST: i64 = 8;
 
 async fn connect(database: &Database) -> Result<Store, StoreFault> {
     let directory = tempfile::tempdir().unwrap();
@@ -132,7 +132,8 @@ async fn the_command_says_what_it_does_and_serve_says_the_command() {
     URL: lacks 0005_keys
     URL: lacks 0006_administration
     URL: lacks 0007_rates
-    error: 7 migrations missing. Run `farebox migrate`
+    URL: lacks 0008_dashboard
+    error: 8 migrations missing. Run `farebox migrate`
     [2]
     ");
     let data = tempfile::tempdir().unwrap();
@@ -152,6 +153,7 @@ async fn the_command_says_what_it_does_and_serve_says_the_command() {
     URL: applied 0005_keys
     URL: applied 0006_administration
     URL: applied 0007_rates
+    URL: applied 0008_dashboard
     [0]
     ");
     insta::assert_snapshot!(farebox("farebox migrate", &database).await, @"

@@ -71,7 +71,12 @@ async function raw(method, url, body, signal) {
   if (body !== undefined) headers['content-type'] = 'application/json';
   let response;
   try {
-    response = await fetch(url, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+    response = await fetch(url, {
+      method,
+      headers,
+      signal,
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
   } catch (fault) {
     if (fault.name === 'AbortError') throw fault;
     throw new Error('the gateway cannot be reached', { cause: fault });

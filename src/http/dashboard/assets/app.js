@@ -1,9 +1,9 @@
 // Starts the dashboard: who is signed in, which pages there are for them, and which one is shown.
 
-import { admin, openSession, signOut } from './api.js';
+import { admin, openSession, owner, signOut } from './api.js';
 import { attempt, showFault } from './dialog.js';
 import { el, replace } from './dom.js';
-import { onLive, startLive } from './live.js';
+import { onLive, startLive, startPolling } from './live.js';
 import { OWNER_PAGES, STAFF_PAGES } from './pages.js';
 
 const ROLES = ['viewer', 'operator', 'admin'];
@@ -36,8 +36,14 @@ async function start() {
     startLive(showConnection);
     showPending();
     setInterval(showPending, PENDING_SECONDS * 1000);
+  } else {
+    startPolling(() => owner.get('me/rate_limit'), showConnection);
   }
-  addEventListener('hashchange', show);
+  addEventListener('hashchange', () => {
+    show();
+    // What had the focus is gone, or folded away with the navigation.
+    main.focus({ preventScroll: true });
+  });
   show();
 }
 
@@ -66,8 +72,17 @@ function fold(isOpen) {
 
 function drawNav() {
   const items = pages.map(page =>
-    el('li', {}, el('a', { href: `#/${page.name}`, data: { nav: page.name } }, page.nav,
-      el('span', { class: 'pending', data: { pending: page.name }, hidden: true }))));
+    el(
+      'li',
+      {},
+      el(
+        'a',
+        { href: `#/${page.name}`, data: { nav: page.name } },
+        page.nav,
+        el('span', { class: 'pending', data: { pending: page.name }, hidden: true }),
+      ),
+    ),
+  );
   replace(nav, el('ul', {}, items));
 }
 
@@ -79,7 +94,7 @@ function showConnection(state) {
 }
 
 /** How many requests for more wait for a decision. */
-export async function showPending() {
+async function showPending() {
   const sign = document.querySelector('[data-pending="asks"]');
   if (!sign || document.hidden) return;
   // It is asked for again soon: a fault now is not worth a message.
@@ -96,15 +111,16 @@ function show() {
   shown.abort();
   shown = new AbortController();
   fold(false);
+  document.querySelectorAll('dialog').forEach(dialog => dialog.close());
   document.title = `${page.title} · farebox`;
   nav.querySelectorAll('a').forEach(anchor => {
-    if (anchor.dataset.nav === (page.name)) anchor.setAttribute('aria-current', 'page');
+    if (anchor.dataset.nav === page.name) anchor.setAttribute('aria-current', 'page');
     else anchor.removeAttribute('aria-current');
   });
   const root = el('div', { class: 'page' });
   main.replaceChildren(root);
   main.dataset.page = page.name;
-  main.scrollTop = 0;
+  scrollTo(0, 0);
   draw(page, contextOf(root, rest.join('/'), new URLSearchParams(search)));
 }
 
@@ -112,7 +128,10 @@ async function draw(page, context) {
   try {
     await page.show(context);
   } catch (fault) {
-    if (!context.signal.aborted) showFault(context.root, fault, show);
+    if (context.signal.aborted) return;
+    const box = el('div');
+    context.root.replaceChildren(el('h1', {}, page.title), box);
+    showFault(box, fault, show);
   }
 }
 
@@ -120,14 +139,19 @@ async function draw(page, context) {
 function contextOf(root, rest, search) {
   const { signal } = shown;
   return {
-    root, rest, search, session, signal,
+    root,
+    rest,
+    search,
+    session,
+    signal,
     /** Whether whoever is signed in may do what needs this role. */
     can: role => ROLES.indexOf(session.role) >= ROLES.indexOf(role),
     live: listener => onLive(listener, signal),
     /** Does it now, and again so many seconds after each time until the page is left; not while nobody looks. */
     every: (seconds, doing) => repeat(seconds, doing, signal, root),
     pendingChanged: showPending,
-    showConnection,
+    /** Shows the page anew. */
+    again: show,
   };
 }
 
@@ -145,7 +169,9 @@ async function repeat(seconds, doing, signal, root) {
         problem.hidden = false;
       }
     }
-    await new Promise(resolve => { setTimeout(resolve, seconds * 1000); });
+    await new Promise(resolve => {
+      setTimeout(resolve, seconds * 1000);
+    });
   }
 }
 

@@ -16,11 +16,21 @@ export function chart({ title, kind = 'line', format, name }) {
   const readout = el('div', { class: 'legend' });
   const at = el('span', { class: 'at' });
   const plot = el('div', {
-    class: 'plot', tabindex: 0, role: 'slider', 'aria-label': `${title}, by time`, 'aria-valuemin': 0, 'aria-valuemax': 0,
+    class: 'plot',
+    tabindex: 0,
+    role: 'slider',
+    'aria-label': `${title}, by time`,
+    'aria-valuemin': 0,
+    'aria-valuemax': 0,
     'aria-valuenow': 0,
   });
-  const node = el('figure', { class: 'chart', data: { chart: name } },
-    el('figcaption', {}, title, ' ', at), plot, readout);
+  const node = el(
+    'figure',
+    { class: 'chart', data: { chart: name } },
+    el('figcaption', {}, title, ' ', at),
+    plot,
+    readout,
+  );
   let content = { times: [], series: [] };
   /** Where the cursor is; `null` at the end. */
   let cursor = null;
@@ -41,8 +51,15 @@ export function chart({ title, kind = 'line', format, name }) {
     const top = nice(kind === 'line' ? greatest(content.series) : greatest([{ values: totals(content) }]));
     place = scales(width, content.times, top);
     cursorLine = svg('line', { class: 'cursor', y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom });
-    plot.replaceChildren(svg('svg', { width, height: HEIGHT, 'aria-hidden': 'true' },
-      axes(place, top, content.times, format, width), shapes(kind, content, place), cursorLine));
+    plot.replaceChildren(
+      svg(
+        'svg',
+        { width, height: HEIGHT, 'aria-hidden': 'true' },
+        axes(place, top, content.times, format, width),
+        shapes(kind, content, place),
+        cursorLine,
+      ),
+    );
     plot.setAttribute('aria-valuemax', lastIndex());
     showCursor();
   }
@@ -55,9 +72,15 @@ export function chart({ title, kind = 'line', format, name }) {
     cursorLine.classList.toggle('held', cursor !== null);
     const when = time(new Date(content.times[now]).toISOString());
     at.textContent = `${when} UTC`;
-    const shown = content.series.map((one, number) => ({ number, name: one.name, text: written(one.values[now], format) }));
-    replace(readout, shown.map(({ number, name: label, text }) =>
-      el('span', {}, swatch(number), label, ' ', el('b', {}, text))));
+    const shown = content.series.map((one, number) => ({
+      number,
+      name: one.name,
+      text: written(one.values[now], format),
+    }));
+    replace(
+      readout,
+      shown.map(({ number, name: label, text }) => el('span', {}, swatch(number), label, ' ', el('b', {}, text))),
+    );
     plot.setAttribute('aria-valuenow', now);
     plot.setAttribute('aria-valuetext', `${when}: ${shown.map(one => `${one.name} ${one.text}`).join(', ')}`);
   }
@@ -122,25 +145,44 @@ function scales(width, times, top) {
 
 function axes(place, top, times, format, width) {
   const rows = Array.from({ length: TICKS + 1 }, (_, at) => (top * at) / TICKS);
-  const levels = rows.map(value => svg('g', {},
-    svg('line', { class: 'grid', x1: MARGIN.left, x2: width - MARGIN.right, y1: place.y(value), y2: place.y(value) }),
-    svg('text', { x: MARGIN.left - 6, y: place.y(value) + 4, 'text-anchor': 'end' }, format(value))));
+  const levels = rows.map(value =>
+    svg(
+      'g',
+      {},
+      svg('line', {
+        class: 'grid',
+        x1: MARGIN.left,
+        x2: width - MARGIN.right,
+        y1: place.y(value),
+        y2: place.y(value),
+      }),
+      svg('text', { x: MARGIN.left - 6, y: place.y(value) + 4, 'text-anchor': 'end' }, format(value)),
+    ),
+  );
   const span = times.at(-1) - times[0];
   const wanted = Math.max(2, Math.min(8, Math.floor(width / 90)));
   const every = Math.max(1, Math.ceil(times.length / wanted));
   const marks = times.map((ms, at) => ({ ms, at })).filter(({ at }) => at % every === 0);
-  return [levels, marks.map(({ ms, at }) =>
-    svg('text', { x: place.x(at), y: HEIGHT - 6, 'text-anchor': 'middle' }, tick(ms, span)))];
+  return [
+    levels,
+    marks.map(({ ms, at }) =>
+      svg('text', { x: place.x(at), y: HEIGHT - 6, 'text-anchor': 'middle' }, tick(ms, span)),
+    ),
+  ];
 }
 
 function shapes(kind, { times, series }, place) {
   if (kind === 'line') {
-    return series.map((one, number) => svg('path', { class: `line series-${number % 8}`, d: path(one.values, place) }));
+    return series.map((one, number) =>
+      svg('path', { class: `line series-${number % 8}`, d: path(one.values, place) }),
+    );
   }
   const below = times.map(() => 0);
   return series.map((one, number) => {
     const from = [...below];
-    one.values.forEach((value, at) => { below[at] += value ?? 0; });
+    one.values.forEach((value, at) => {
+      below[at] += value ?? 0;
+    });
     const d = kind === 'bars' ? bars(from, below, place) : area(from, below, place);
     return svg('path', { class: `fill series-${number % 8}`, d });
   });
@@ -149,17 +191,19 @@ function shapes(kind, { times, series }, place) {
 /** A line with gaps where nothing was measured. */
 function path(values, place) {
   let isDown = false;
-  return values.map((value, at) => {
-    if (value === null || value === undefined) {
-      isDown = false;
-      return '';
-    }
-    const step = `${isDown ? 'L' : 'M'}${place.x(at).toFixed(1)} ${place.y(value).toFixed(1)}`;
-    // A point without neighbours is drawn as a dot, by its round end.
-    const dot = isDown ? '' : 'h0.01';
-    isDown = true;
-    return step + dot;
-  }).join('');
+  return values
+    .map((value, at) => {
+      if (value === null || value === undefined) {
+        isDown = false;
+        return '';
+      }
+      const step = `${isDown ? 'L' : 'M'}${place.x(at).toFixed(1)} ${place.y(value).toFixed(1)}`;
+      // A point without neighbours is drawn as a dot, by its round end.
+      const dot = isDown ? '' : 'h0.01';
+      isDown = true;
+      return step + dot;
+    })
+    .join('');
 }
 
 function area(from, to, place) {
@@ -170,25 +214,47 @@ function area(from, to, place) {
 
 function bars(from, to, place) {
   const wide = Math.max(1, place.slot * 0.8);
-  return to.map((value, at) => {
-    const height = place.y(from[at]) - place.y(value);
-    if (height <= 0) return '';
-    const left = place.x(at) - wide / 2;
-    return `M${left.toFixed(1)} ${place.y(value).toFixed(1)}h${wide.toFixed(1)}v${height.toFixed(1)}h${(-wide).toFixed(1)}Z`;
-  }).join('');
+  return to
+    .map((value, at) => {
+      const height = place.y(from[at]) - place.y(value);
+      if (height <= 0) return '';
+      const left = place.x(at) - wide / 2;
+      const [x, y, w, h] = [left, place.y(value), wide, height].map(number => number.toFixed(1));
+      return `M${x} ${y}h${w}v${h}h-${w}Z`;
+    })
+    .join('');
 }
 
 function swatch(number) {
-  return svg('svg', { class: 'swatch', 'aria-hidden': 'true' },
-    svg('rect', { width: '100%', height: '100%', class: `fill series-${number % 8}` }));
+  return svg(
+    'svg',
+    { class: 'swatch', 'aria-hidden': 'true' },
+    svg('rect', { width: '100%', height: '100%', class: `fill series-${number % 8}` }),
+  );
 }
 
 /** Bars beside each other, one for each name: `[{name, value, text}]`, the greatest first. */
 export function ranking(rows, label) {
   const most = Math.max(...rows.map(row => row.value), 0);
-  return el('ul', { class: 'ranking', 'aria-label': label }, rows.map(row => el('li', {},
-    el('span', { class: 'name' }, row.name),
-    svg('svg', { class: 'bar', 'aria-hidden': 'true' },
-      svg('rect', { height: '100%', class: 'fill series-0', width: `${most > 0 ? (100 * row.value) / most : 0}%` })),
-    el('span', { class: 'number' }, row.text))));
+  return el(
+    'ul',
+    { class: 'ranking', 'aria-label': label },
+    rows.map(row =>
+      el(
+        'li',
+        {},
+        el('span', { class: 'name' }, row.name),
+        svg(
+          'svg',
+          { class: 'bar', 'aria-hidden': 'true' },
+          svg('rect', {
+            height: '100%',
+            class: 'fill series-0',
+            width: `${most > 0 ? (100 * row.value) / most : 0}%`,
+          }),
+        ),
+        el('span', { class: 'number' }, row.text),
+      ),
+    ),
+  );
 }

@@ -21,14 +21,19 @@ export function openDialog(title, build) {
  * what it throws is shown in the form.
  */
 export function formDialog({ title, intro, fields, submit, danger, send }) {
-  openDialog(title, close => form({
-    intro, fields, submit, danger,
-    send: async values => {
-      await send(values);
-      close();
-    },
-    extra: button('Cancel', 'cancel', close),
-  }));
+  openDialog(title, close =>
+    form({
+      intro,
+      fields,
+      submit,
+      danger,
+      send: async values => {
+        await send(values);
+        close();
+      },
+      extra: button('Cancel', 'cancel', close),
+    }),
+  );
 }
 
 /** Asks before something that cannot be taken back. */
@@ -54,9 +59,14 @@ export function form({ intro, fields, submit, danger = false, send, extra, label
       sendButton.disabled = false;
     }
   };
-  return el('form', { on: { submit: onSubmit }, 'aria-label': label, ...attributes },
-    intro ? el('p', {}, intro) : null, made.map(one => one.node), problem,
-    el('div', { class: 'actions' }, sendButton, extra));
+  return el(
+    'form',
+    { on: { submit: onSubmit }, 'aria-label': label, ...attributes },
+    intro ? el('p', {}, intro) : null,
+    made.map(one => one.node),
+    problem,
+    el('div', { class: 'actions' }, sendButton, extra),
+  );
 }
 
 /** A labelled control, and how its value is read. */
@@ -68,36 +78,59 @@ export function field({ name, label, type = 'text', value = '', options = [], hi
   const control = controlOf(type, { id, name, ...told, ...attributes }, value, options);
   const labelNode = el('label', { for: id }, label);
   const isBox = type === 'checkbox';
-  const node = el('div', { class: isBox ? 'field box' : 'field' },
-    isBox ? [control, labelNode] : [labelNode, control], hintNode);
+  const node = el(
+    'div',
+    { class: isBox ? 'field box' : 'field' },
+    isBox ? [control, labelNode] : [labelNode, control],
+    hintNode,
+  );
   return { name, node, control, read: () => (isBox ? control.checked : control.value.trim()) };
 }
 
 function controlOf(type, attributes, value, options) {
   if (type === 'select') {
-    const select = el('select', attributes, options.map(option => {
-      const [key, text] = Array.isArray(option) ? option : [option, option];
-      return el('option', { value: key }, text);
-    }));
+    const select = el(
+      'select',
+      attributes,
+      options.map(option => {
+        const [key, text] = Array.isArray(option) ? option : [option, option];
+        return el('option', { value: key }, text);
+      }),
+    );
     select.value = value;
     return select;
   }
-  const control = type === 'textarea' ? el('textarea', { rows: 4, ...attributes }) : el('input', { type, ...attributes });
+  const control =
+    type === 'textarea' ? el('textarea', { rows: 4, ...attributes }) : el('input', { type, ...attributes });
   if (type === 'checkbox') control.checked = Boolean(value);
   else control.value = value ?? '';
   return control;
 }
 
 function checks({ name, label, value, options, hintNode }) {
-  const boxes = options.map(option => field({ name: option, label: option, type: 'checkbox', value: value.includes(option) }));
-  const node = el('fieldset', {}, el('legend', {}, label), boxes.map(box => box.node), hintNode);
+  const boxes = options.map(option =>
+    field({ name: option, label: option, type: 'checkbox', value: value.includes(option) }),
+  );
+  const node = el(
+    'fieldset',
+    {},
+    el('legend', {}, label),
+    boxes.map(box => box.node),
+    hintNode,
+  );
   return { name, node, read: () => boxes.filter(box => box.read()).map(box => box.name) };
 }
 
 /** Shows a secret, this once. */
 export function secretDialog(title, secret) {
   openDialog(title, close => {
-    const shown = el('input', { type: 'text', readonly: true, class: 'secret', 'aria-label': 'Secret', data: { field: 'secret' } });
+    const shown = el('input', {
+      type: 'text',
+      readonly: true,
+      class: 'secret',
+      'aria-label': 'Secret',
+      data: { field: 'secret' },
+    });
     shown.value = secret;
     const said = el('span', { role: 'status' });
     const copy = async () => {
@@ -109,9 +142,19 @@ export function secretDialog(title, secret) {
         said.textContent = 'Selected: copy it with the keyboard.';
       }
     };
-    return el('div', {},
-      el('p', {}, 'It is shown this once, and only its hash is kept. Copy it now.'), shown,
-      el('div', { class: 'actions' }, button('Copy', 'copy', copy, { class: 'primary' }), button('Done', 'done', close), said));
+    return el(
+      'div',
+      {},
+      el('p', {}, 'It is shown this once, and only its hash is kept. Copy it now.'),
+      shown,
+      el(
+        'div',
+        { class: 'actions' },
+        button('Copy', 'copy', copy, { class: 'primary' }),
+        button('Done', 'done', close),
+        said,
+      ),
+    );
   });
 }
 
@@ -135,6 +178,14 @@ export async function attempt(doing, done) {
 
 /** Shows a fault where the answer would have been. */
 export function showFault(node, fault, again) {
-  replace(node, el('div', { class: 'problem', role: 'alert' }, fault.message, ' ',
-    again ? button('Try again', 'again', again) : null));
+  replace(
+    node,
+    el(
+      'div',
+      { class: 'problem', role: 'alert' },
+      fault.message,
+      ' ',
+      again ? button('Try again', 'again', again) : null,
+    ),
+  );
 }

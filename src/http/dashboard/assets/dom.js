@@ -57,9 +57,12 @@ export function link(hash, ...label) {
 export function bar(part, whole) {
   const share = whole > 0 ? Math.min(part / whole, 1) : 0;
   const level = share >= 1 ? 'full' : share >= 0.8 ? 'high' : 'calm';
-  return svg('svg', { class: `bar ${level}`, 'aria-hidden': 'true' },
+  return svg(
+    'svg',
+    { class: `bar ${level}`, 'aria-hidden': 'true' },
     svg('rect', { width: '100%', height: '100%', class: 'bar-back' }),
-    svg('rect', { width: `${(share * 100).toFixed(1)}%`, height: '100%', class: 'bar-fill' }));
+    svg('rect', { width: `${(share * 100).toFixed(1)}%`, height: '100%', class: 'bar-fill' }),
+  );
 }
 
 /** A word in a coloured box: good, warn, bad or plain. */

@@ -39,6 +39,12 @@ export function usdShort(number) {
   return `$${digits.includes('e') ? number.toFixed(12).replace(/0+$/, '') : digits}`;
 }
 
+/** Sorts rows by what they cost. */
+export function dearestFirst(one, other) {
+  const difference = BigInt(other.cost.picodollars) - BigInt(one.cost.picodollars);
+  return difference > 0n ? 1 : difference < 0n ? -1 : 0;
+}
+
 /** Adds amounts, exactly. */
 export const sumPicodollars = amounts => amounts.reduce((sum, money) => sum + BigInt(money.picodollars), 0n);
 

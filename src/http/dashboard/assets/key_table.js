@@ -8,14 +8,24 @@ import { table } from './table.js';
 /** `acts` are `[label, action, act(key)]`, given to keys that are active. */
 export function keyTable({ withAccount, acts }) {
   return table({
-    label: 'API keys', key: row => row.id, data: row => ({ key: row.id }), empty: 'No keys.',
+    label: 'API keys',
+    key: row => row.id,
+    data: row => ({ key: row.id }),
+    empty: 'No keys.',
     columns: [
       { head: 'Key', field: 'name', sort: row => row.name, cell: row => [row.name, el('br'), id(row.id)] },
-      withAccount ? { head: 'Account', sort: row => row.account_name, cell: row => accountLink(row.account, row.account_name) } : null,
+      withAccount
+        ? { head: 'Account', sort: row => row.account_name, cell: row => accountLink(row.account, row.account_name) }
+        : null,
       { head: 'State', field: 'status', sort: row => row.status, cell: row => [state(row.status), overlap(row)] },
       acts.length ? { head: 'Change', cell: row => (row.status === 'active' ? actions(row, acts) : null) } : null,
       { head: 'May do', field: 'rights', cell: rights },
-      { head: 'Ends', sort: row => row.expires_at, nowrap: true, cell: row => [end(row), el('div', { class: 'quiet' }, `made ${time(row.created_at)}`)] },
+      {
+        head: 'Ends',
+        sort: row => row.expires_at,
+        nowrap: true,
+        cell: row => [end(row), el('div', { class: 'quiet' }, `made ${time(row.created_at)}`)],
+      },
     ],
   });
 }
@@ -26,16 +36,26 @@ function end(row) {
 }
 
 function rights(row) {
-  const inFlight = row.concurrent_requests === null ? 'as many at once as its account' : `${count(row.concurrent_requests)} at once`;
+  const inFlight =
+    row.concurrent_requests === null ? 'as many at once as its account' : `${count(row.concurrent_requests)} at once`;
   return [
     el('div', {}, `${row.scopes.join(', ') || 'nothing'}; ${row.allowed_models.join(', ') || 'every model'}`),
-    el('div', { class: 'quiet' }, `from ${row.allowed_ips.join(', ') || 'anywhere'}, ${inFlight}${row.jwt ? ', signs tokens (JWT)' : ''}`),
+    el(
+      'div',
+      { class: 'quiet' },
+      `from ${row.allowed_ips.join(', ') || 'anywhere'}, ${inFlight}${row.jwt ? ', signs tokens (JWT)' : ''}`,
+    ),
   ];
 }
 
 const overlap = row => (row.overlap_until ? el('small', {}, ` old secret until ${time(row.overlap_until)}`) : null);
 
 function actions(row, acts) {
-  return el('div', { class: 'actions' }, acts.map(([label, action, act]) =>
-    button(label, action, () => act(row), { 'aria-label': `${label} ${row.name}` })));
+  return el(
+    'div',
+    { class: 'actions' },
+    acts.map(([label, action, act]) =>
+      button(label, action, () => act(row), { 'aria-label': `${label} ${row.name}` }),
+    ),
+  );
 }

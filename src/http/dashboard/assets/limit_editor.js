@@ -15,11 +15,21 @@ export function limitEditor({ label, value, isDefault, mayEdit, save, takeBack =
 
   function edit() {
     node.dataset.editing = '';
-    const input = el('input', { type: 'text', inputmode: 'numeric', 'aria-label': label, data: { field: 'limit-input' }, on: { keydown } });
+    const input = el('input', {
+      type: 'text',
+      inputmode: 'numeric',
+      'aria-label': label,
+      data: { field: 'limit-input' },
+      on: { keydown },
+    });
     input.value = value ?? '';
-    replace(node, input, button('Save', 'save-limit', () => finish(input.value)),
-      button(takeBack, 'default-limit', () => finish(takeBack), { 'aria-label': `${label}: take it back` }),
-      button('Cancel', 'cancel-limit', close));
+    replace(
+      node,
+      input,
+      button('Save', 'save-limit', () => finish(input.value)),
+      button(takeBack, 'default-limit', () => finish(takeBack), { 'aria-label': `${takeBack}: take back ${label}` }),
+      button('Cancel', 'cancel-limit', close),
+    );
     input.focus();
     input.select();
   }
@@ -44,9 +54,12 @@ export function limitEditor({ label, value, isDefault, mayEdit, save, takeBack =
       return;
     }
     const number = typed === takeBack ? null : Number(typed);
-    await attempt(async () => {
-      close();
-      await save(number);
-    }, `${label}: ${number === null ? takeBack : count(number)}`);
+    await attempt(
+      async () => {
+        close();
+        await save(number);
+      },
+      `${label}: ${number === null ? takeBack : count(number)}`,
+    );
   }
 }

@@ -1,10 +1,12 @@
-// What happens now, pushed by the gateway every second. There is one connection, whichever page is shown.
+// What happens now: pushed by the gateway every second to staff, and asked for by owners. There is one connection,
+// whichever page is shown.
 
 import { adminUrl, openSession } from './api.js';
 
 /** Without an event for this long the connection is taken for lost, though it may look open. */
 const SILENCE_MS = 6000;
 const RETRY_MS = 2000;
+const POLL_MS = 2000;
 
 const listeners = new Set();
 let source = null;
@@ -19,6 +21,21 @@ export function startLive(show) {
   connect();
 }
 
+/** The same for owners, whom nothing is pushed to: `read` asks for what there is. */
+export async function startPolling(read, show) {
+  for (;;) {
+    if (!document.hidden) {
+      try {
+        tell(await read());
+        show('live');
+      } catch {
+        show('reconnecting');
+      }
+    }
+    await new Promise(resolve => setTimeout(resolve, POLL_MS));
+  }
+}
+
 /** Calls `listener` with each event until the signal ends it; at once with the last one, if there is one. */
 export function onLive(listener, signal) {
   listeners.add(listener);
@@ -30,10 +47,9 @@ function connect() {
   source?.close();
   source = new EventSource(adminUrl('live'));
   source.onmessage = message => {
-    last = JSON.parse(message.data);
     showState('live');
     listen();
-    listeners.forEach(listener => listener(last));
+    tell(JSON.parse(message.data));
   };
   source.onerror = () => {
     showState('reconnecting');
@@ -41,6 +57,11 @@ function connect() {
     if (source.readyState === EventSource.CLOSED) retry();
   };
   listen();
+}
+
+function tell(event) {
+  last = event;
+  listeners.forEach(listener => listener(event));
 }
 
 function listen() {

@@ -23,16 +23,25 @@ export function meter() {
     const tokens = usage?.completion_tokens ?? pieces;
     const answering = now.firstAt ? ((now.endedAt ?? performance.now()) - now.firstAt) / 1000 : 0;
     const estimate = (pieces * (pricing.output_tokens ?? 0)) / 1e6;
-    node.replaceChildren(facts([
-      ['Prompt tokens', usage ? count(usage.prompt_tokens) : '–', 'prompt_tokens'],
-      ['Cached of them', usage ? count(usage.prompt_tokens_details?.cached_tokens ?? 0) : '–', 'cached_tokens'],
-      ['Completion tokens', usage ? count(tokens ?? 0) : `≈ ${count(tokens)}`, 'completion_tokens'],
-      ['TTFT', now.firstAt ? duration(now.firstAt - now.begunAt) : '–', 'ttft'],
-      ['Tokens a second', answering > 0 && tokens > 1 ? measured((tokens - 1) / answering) : '–', 'tokens_per_second'],
-      ['Whole', duration((now.endedAt ?? performance.now()) - now.begunAt), 'total'],
-      ['Cost', now.cost ? usdText(now.cost) : `≈ ${usdShort(estimate)} and the prompt`, 'cost'],
-      ['Receipt', now.request ? receiptLink(now.request) : '–', 'receipt'],
-    ], 'This answer'));
+    node.replaceChildren(
+      facts(
+        [
+          ['Prompt tokens', usage ? count(usage.prompt_tokens) : '–', 'prompt_tokens'],
+          ['Cached of them', usage ? count(usage.prompt_tokens_details?.cached_tokens ?? 0) : '–', 'cached_tokens'],
+          ['Completion tokens', usage ? count(tokens ?? 0) : `≈ ${count(tokens)}`, 'completion_tokens'],
+          ['TTFT', now.firstAt ? duration(now.firstAt - now.begunAt) : '–', 'ttft'],
+          [
+            'Tokens a second',
+            answering > 0 && tokens > 1 ? measured((tokens - 1) / answering) : '–',
+            'tokens_per_second',
+          ],
+          ['Whole', duration((now.endedAt ?? performance.now()) - now.begunAt), 'total'],
+          ['Cost', now.cost ? usdText(now.cost) : `≈ ${usdShort(estimate)} and the prompt`, 'cost'],
+          ['Receipt', now.request ? receiptLink(now.request) : '–', 'receipt'],
+        ],
+        'This answer',
+      ),
+    );
   }
 
   function take(text, answer) {
@@ -44,7 +53,16 @@ export function meter() {
   return {
     node,
     begin(pricing) {
-      now = { pricing, pieces: 0, usage: null, cost: null, request: null, begunAt: performance.now(), firstAt: null, endedAt: null };
+      now = {
+        pricing,
+        pieces: 0,
+        usage: null,
+        cost: null,
+        request: null,
+        begunAt: performance.now(),
+        firstAt: null,
+        endedAt: null,
+      };
       show();
     },
     request(headers) {
@@ -69,6 +87,14 @@ export function meter() {
     whole(text) {
       take(text, JSON.parse(text));
     },
+    /** The request whose usage did not come, as it was stopped or broke off; `null` if it did. */
+    unsettled: () => (now.cost === null ? now.request : null),
+    /** Takes what was booked for it. */
+    booked(receipt) {
+      now.usage = { ...receipt, prompt_tokens_details: { cached_tokens: receipt.cached_tokens } };
+      now.cost = receipt.cost.usd;
+      show();
+    },
     end() {
       now.endedAt = performance.now();
       show();
@@ -77,4 +103,4 @@ export function meter() {
 }
 
 /** The exact decimal as it was written: a float would round it. */
-const costText = text => text.match(/"estimated_cost"\s*:\s*"?(-?[\d.]+)/)?.[1] ?? null;
+const costText = text => text.match(/"estimated_cost"\s*:\s*"?(\d+(?:\.\d+)?)(?=\s*[",}])/)?.[1] ?? null;

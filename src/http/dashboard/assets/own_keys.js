@@ -16,13 +16,24 @@ export const ownKeys = {
     const list = keyTable({
       withAccount: false,
       acts: [
-        ['Rotate', 'rotate-key', key => rotateKey(key, { done: load, rotate: body => owner.send('POST', `${path(key)}/rotate`, body) })],
-        ['Revoke', 'revoke-key', key => revokeKey(key, { done: load, revoke: () => owner.send('DELETE', path(key)) })],
+        [
+          'Rotate',
+          'rotate-key',
+          key => rotateKey(key, { done: load, rotate: body => owner.send('POST', `${path(key)}/rotate`, body) }),
+        ],
+        [
+          'Revoke',
+          'revoke-key',
+          key => revokeKey(key, { done: load, revoke: () => owner.send('DELETE', path(key)) }),
+        ],
       ],
     });
     const make = () => makeKey({ done: load, create: body => owner.send('POST', 'me/keys', body) });
-    root.append(head('API keys', button('Make key', 'make-key', make, { class: 'primary' })),
-      el('p', { class: 'quiet' }, 'A key gives nobody more than the one that you signed in with has itself.'), sheet(null, list.node));
+    root.append(
+      head('API keys', button('Make key', 'make-key', make, { class: 'primary' })),
+      el('p', { class: 'quiet' }, 'A key gives nobody more than the one that you signed in with has itself.'),
+      sheet(null, list.node),
+    );
     every(15, load);
   },
 };

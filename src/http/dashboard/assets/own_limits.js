@@ -2,7 +2,7 @@
 
 import { owner } from './api.js';
 import { form, toast } from './dialog.js';
-import { el } from './dom.js';
+import { el, replace } from './dom.js';
 import { count, time } from './format.js';
 import { head, ofLimit, sheet, state } from './parts.js';
 import { facts, table } from './table.js';
@@ -11,16 +11,20 @@ export const ownLimits = {
   name: 'limits',
   nav: 'Limits',
   title: 'Limits',
-  show({ root, every }) {
+  show({ root, every, live }) {
     const now = el('div');
     const models = modelTable();
     const asked = askedTable();
     const loadAsked = async () => asked.fill(await owner.list('me/rate_limit/requests'));
-    root.append(head('Limits'), sheet('What the account may do', now), sheet('Limits of one model', models.node),
-      sheet('Ask for more', askForm(loadAsked)), sheet('What was asked', asked.node));
-    every(2, async () => {
-      const limits = await owner.get('me/rate_limit');
-      now.replaceChildren(limitFacts(limits));
+    root.append(
+      head('Limits'),
+      sheet('What the account may do', now),
+      sheet('Limits of one model', models.node),
+      sheet('Ask for more', askForm(loadAsked)),
+      sheet('What was asked', asked.node),
+    );
+    live(limits => {
+      replace(now, limitFacts(limits));
       models.fill(limits.models);
     });
     every(10, loadAsked);
@@ -29,16 +33,21 @@ export const ownLimits = {
 
 function limitFacts(limits) {
   const rate = number => (number === null ? 'no limit' : count(number));
-  return facts([
-    ['Requests in flight at once', ofLimit(limits.in_flight, limits.rate_limit), 'in_flight'],
-    ['Requests a minute', rate(limits.rpm_rate_limit), 'requests_per_minute'],
-    ['Tokens a minute', rate(limits.tpm_rate_limit), 'tokens_per_minute'],
-  ], 'Limits');
+  return facts(
+    [
+      ['Requests in flight at once', ofLimit(limits.in_flight, limits.rate_limit), 'in_flight'],
+      ['Requests a minute', rate(limits.rpm_rate_limit), 'requests_per_minute'],
+      ['Tokens a minute', rate(limits.tpm_rate_limit), 'tokens_per_minute'],
+    ],
+    'Limits',
+  );
 }
 
 function modelTable() {
   return table({
-    label: 'Limits of one model', key: row => row.model, empty: 'No model has a limit of its own or requests in flight.',
+    label: 'Limits of one model',
+    key: row => row.model,
+    empty: 'No model has a limit of its own or requests in flight.',
     columns: [
       { head: 'Model', nowrap: true, cell: row => row.model },
       { head: 'In flight', cell: row => ofLimit(row.in_flight, row.limit ?? null) },
@@ -50,7 +59,8 @@ function modelTable() {
 /** The operator decides; one request is open at a time. */
 function askForm(done) {
   const made = form({
-    label: 'Ask for more', submit: 'Ask',
+    label: 'Ask for more',
+    submit: 'Ask',
     fields: [
       { name: 'rate_limit', label: 'Requests in flight at once', type: 'number', min: 1, required: true },
       { name: 'tpm_rate_limit', label: 'Tokens a minute, if they matter', type: 'number', min: 1 },
@@ -58,7 +68,8 @@ function askForm(done) {
     ],
     send: async values => {
       await owner.send('POST', 'me/rate_limit/request', {
-        rate_limit: Number(values.rate_limit), reason: values.reason,
+        rate_limit: Number(values.rate_limit),
+        reason: values.reason,
         ...(values.tpm_rate_limit ? { tpm_rate_limit: Number(values.tpm_rate_limit) } : {}),
       });
       made.reset();
@@ -71,13 +82,20 @@ function askForm(done) {
 
 function askedTable() {
   return table({
-    label: 'What was asked', key: row => row.id, data: row => ({ ask: row.id }), empty: 'Nothing was asked.',
+    label: 'What was asked',
+    key: row => row.id,
+    data: row => ({ ask: row.id }),
+    empty: 'Nothing was asked.',
     columns: [
       { head: 'Asked', nowrap: true, cell: row => time(row.created_at) },
       { head: 'At once', number: true, cell: row => count(row.rate_limit) },
       { head: 'Tokens a minute', number: true, cell: row => count(row.tpm_rate_limit) },
       { head: 'Why', cell: row => row.reason },
-      { head: 'State', field: 'state', cell: row => [state(row.state), row.granted === null ? null : ` ${count(row.granted)} given`] },
+      {
+        head: 'State',
+        field: 'state',
+        cell: row => [state(row.state), row.granted === null ? null : ` ${count(row.granted)} given`],
+      },
       { head: 'Answer', field: 'note', cell: row => row.note || '–' },
       { head: 'Decided', nowrap: true, cell: row => time(row.decided_at) },
     ],

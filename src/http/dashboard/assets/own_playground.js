@@ -1,11 +1,14 @@
 // Playground: asks a model with the key that is signed in, and shows the answer, its speed and its cost as they come.
 
-import { owner, post } from './api.js';
+import { owner, part, post } from './api.js';
 import { field, showFault } from './dialog.js';
 import { button, el } from './dom.js';
 import { meter } from './meter.js';
 import { head, sheet } from './parts.js';
 import { events } from './sse.js';
+
+/** How long after its end a request that was stopped is asked for. */
+const BOOKED_AFTER_MS = 1500;
 
 export const playground = {
   name: 'playground',
@@ -17,9 +20,29 @@ export const playground = {
     const messages = [];
     let running = null;
     signal.addEventListener('abort', () => running?.abort());
-    const model = field({ name: 'model', label: 'Model', type: 'select', options: models.map(one => one.id), value: models[0]?.id });
-    const most = field({ name: 'max_tokens', label: 'Tokens of the answer at most', type: 'number', min: 1, value: 256 });
-    const temperature = field({ name: 'temperature', label: 'Temperature', type: 'number', min: 0, max: 2, step: 0.1, value: 0.7 });
+    const model = field({
+      name: 'model',
+      label: 'Model',
+      type: 'select',
+      options: models.map(one => one.id),
+      value: models[0]?.id,
+    });
+    const most = field({
+      name: 'max_tokens',
+      label: 'Tokens of the answer at most',
+      type: 'number',
+      min: 1,
+      value: 256,
+    });
+    const temperature = field({
+      name: 'temperature',
+      label: 'Temperature',
+      type: 'number',
+      min: 0,
+      max: 2,
+      step: 0.1,
+      value: 0.7,
+    });
     const system = field({ name: 'system', label: 'System message', type: 'textarea', rows: 2 });
     const message = field({ name: 'message', label: 'Message', type: 'textarea', rows: 3, required: true });
     const talk = el('div', { class: 'talk', data: { field: 'talk' } });
@@ -35,17 +58,29 @@ export const playground = {
     const chosen = () => models.find(one => one.id === model.read());
     const isEmbedding = () => chosen()?.metadata.tags.includes('embedding') ?? false;
     const showTask = () => {
-      [most, temperature, system].forEach(one => { one.node.hidden = isEmbedding(); });
+      [most, temperature, system].forEach(one => {
+        one.node.hidden = isEmbedding();
+      });
     };
     model.control.addEventListener('change', showTask);
-    const form = el('form', { class: 'ask', 'aria-label': 'Ask', on: { submit } },
-      el('div', { class: 'filters' }, model.node, most.node, temperature.node), system.node, message.node,
-      problem, el('div', { class: 'actions' }, send, stop, clear));
+    const form = el(
+      'form',
+      { class: 'ask', 'aria-label': 'Ask', on: { submit } },
+      el('div', { class: 'filters' }, model.node, most.node, temperature.node),
+      system.node,
+      message.node,
+      problem,
+      el('div', { class: 'actions' }, send, stop, clear),
+    );
     message.control.addEventListener('keydown', event => {
       if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit();
     });
-    root.append(head('Playground'), el('p', { class: 'quiet' }, 'Your key pays for what you ask here.'),
-      sheet(null, talk, form), sheet('This answer', measure.node));
+    root.append(
+      head('Playground'),
+      el('p', { class: 'quiet' }, 'Your key pays for what you ask here.'),
+      sheet(null, talk, form),
+      sheet('This answer', measure.node),
+    );
     showTask();
 
     async function submit(event) {
@@ -68,15 +103,28 @@ export const playground = {
         send.disabled = false;
         stop.disabled = true;
       }
+      const request = measure.unsettled();
+      if (request) setTimeout(() => lookUp(request), BOOKED_AFTER_MS);
+    }
+
+    /** What was stopped is booked a moment later. If it is not found yet, the link to its receipt is there still. */
+    async function lookUp(request) {
+      const receipt = await owner.get(`receipts/${part(request)}`).catch(() => null);
+      if (receipt?.status === 'settled' && measure.unsettled() === request) measure.booked(receipt);
     }
 
     async function chat(asked) {
       const rules = system.read() ? [{ role: 'system', content: system.read() }] : [];
       messages.push({ role: 'user', content: asked });
-      talk.append(turn('user', asked));
+      const question = turn('user', asked);
       const answer = turn('assistant', '');
-      talk.append(answer);
-      const body = { model: model.read(), messages: [...rules, ...messages], stream: true, stream_options: { include_usage: true } };
+      talk.append(question, answer);
+      const body = {
+        model: model.read(),
+        messages: [...rules, ...messages],
+        stream: true,
+        stream_options: { include_usage: true },
+      };
       if (most.read()) body.max_tokens = Number(most.read());
       if (temperature.read()) body.temperature = Number(temperature.read());
       const said = { role: 'assistant', content: '' };
@@ -90,9 +138,14 @@ export const playground = {
           answer.lastChild.append(text);
         }
       } finally {
-        // A question without an answer is not a part of the talk.
-        if (said.content) messages.push(said);
-        else messages.pop();
+        // A question without an answer is no part of the talk: it goes back to be asked again.
+        if (said.content) {
+          messages.push(said);
+        } else {
+          messages.pop();
+          [question, answer].forEach(node => node.remove());
+          message.control.value = asked;
+        }
       }
     }
 
@@ -110,5 +163,10 @@ export const playground = {
 };
 
 function turn(role, text) {
-  return el('div', { class: `turn ${role}`, data: { role } }, el('small', {}, role === 'user' ? 'You' : 'Model'), el('p', {}, text));
+  return el(
+    'div',
+    { class: `turn ${role}`, data: { role } },
+    el('small', {}, role === 'user' ? 'You' : 'Model'),
+    el('p', {}, text),
+  );
 }

@@ -8,7 +8,11 @@ import { finder, ownReceipt } from './page_receipts.js';
 import { head, receiptLink, sheet, state } from './parts.js';
 import { table } from './table.js';
 
-const SINCE = [['1h', 'the last hour'], ['24h', 'the last 24 hours'], ['7d', 'the last 7 days']];
+const SINCE = [
+  ['1h', 'the last hour'],
+  ['24h', 'the last 24 hours'],
+  ['7d', 'the last 7 days'],
+];
 const PAGE = 5000;
 /** More pages than this are not read, and more rows not drawn. */
 const MOST_PAGES = 10;
@@ -34,7 +38,10 @@ export const ownReceipts = {
       try {
         const found = await entriesSince(since.read());
         list.fill(found.slice(0, MOST_ROWS));
-        said.textContent = found.length > MOST_ROWS ? `The newest ${MOST_ROWS} of ${count(found.length)}` : `${count(found.length)} requests`;
+        said.textContent =
+          found.length > MOST_ROWS
+            ? `The newest ${MOST_ROWS} of ${count(found.length)}`
+            : `${count(found.length)} requests`;
       } catch (fault) {
         showFault(said, fault, load);
       }
@@ -60,7 +67,10 @@ async function entriesSince(since) {
 
 function entriesTable() {
   return table({
-    label: 'Recent requests', key: row => row.request_id, data: row => ({ request: row.request_id }), empty: 'None.',
+    label: 'Recent requests',
+    key: row => row.request_id,
+    data: row => ({ request: row.request_id }),
+    empty: 'None.',
     columns: [
       { head: 'Admitted', nowrap: true, cell: row => time(row.admitted_at) },
       { head: 'Model', nowrap: true, cell: row => row.model },
@@ -69,7 +79,13 @@ function entriesTable() {
       { head: 'Cached', number: true, cell: row => count(row.cached_tokens) },
       { head: 'Completion', number: true, cell: row => count(row.completion_tokens) },
       { head: 'TTFT', number: true, cell: row => (row.ttft_us === null ? '–' : duration(row.ttft_us / 1000)) },
-      { head: 'Cost', field: 'cost', number: true, sort: row => BigInt(row.cost.picodollars), cell: row => usd(row.cost) },
+      {
+        head: 'Cost',
+        field: 'cost',
+        number: true,
+        sort: row => BigInt(row.cost.picodollars),
+        cell: row => usd(row.cost),
+      },
       { head: 'Receipt', cell: row => receiptLink(row.request_id) },
     ],
   });

@@ -17,21 +17,33 @@ function startOf(days) {
 }
 
 /** What each day cost. */
-export const costsByDay = days => buckets('organization/costs', { start_time: startOf(days), bucket_width: '1d', limit: days });
+export const costsByDay = days =>
+  buckets('organization/costs', { start_time: startOf(days), bucket_width: '1d', limit: days });
 
 /** What was used each day by model and by key: completions, and embeddings as they have no completion tokens. */
 export async function usageOf(days) {
-  const asked = { start_time: startOf(days), bucket_width: '1d', limit: Math.min(days, PAGE_DAYS), group_by: 'model,api_key_id' };
+  const asked = {
+    start_time: startOf(days),
+    bucket_width: '1d',
+    limit: Math.min(days, PAGE_DAYS),
+    group_by: 'model,api_key_id',
+  };
   const [completions, embeddings] = await Promise.all([
-    buckets('organization/usage/completions', asked), buckets('organization/usage/embeddings', asked),
+    buckets('organization/usage/completions', asked),
+    buckets('organization/usage/embeddings', asked),
   ]);
   return completions.map((bucket, at) => ({
-    ...bucket, results: [...bucket.results, ...(embeddings[at]?.results ?? []).map(asCompletions)],
+    ...bucket,
+    results: [...bucket.results, ...(embeddings[at]?.results ?? []).map(asCompletions)],
   }));
 }
 
 const asCompletions = result => ({
-  ...result, input_cached_tokens: 0, input_uncached_tokens: result.input_tokens, output_tokens: 0, output_reasoning_tokens: 0,
+  ...result,
+  input_cached_tokens: 0,
+  input_uncached_tokens: result.input_tokens,
+  output_tokens: 0,
+  output_reasoning_tokens: 0,
 });
 
 async function buckets(path, asked) {
@@ -51,7 +63,15 @@ export function sumsOf(all, name) {
   for (const bucket of all) {
     for (const result of bucket.results) {
       const of = name(result, bucket);
-      if (!sums.has(of)) sums.set(of, { name: of, requests: 0, prompt_tokens: 0, cached_tokens: 0, completion_tokens: 0, picodollars: 0n });
+      if (!sums.has(of))
+        sums.set(of, {
+          name: of,
+          requests: 0,
+          prompt_tokens: 0,
+          cached_tokens: 0,
+          completion_tokens: 0,
+          picodollars: 0n,
+        });
       const sum = sums.get(of);
       sum.requests += result.num_model_requests;
       sum.prompt_tokens += result.input_tokens;

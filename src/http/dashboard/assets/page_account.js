@@ -1,14 +1,15 @@
 // One account: its limits and rates, its money, what it used, and what was booked beside requests.
 
-import { admin, part, query } from './api.js';
-import { confirmDialog, formDialog, toast } from './dialog.js';
+import { actionsOf, limitModel } from './account_actions.js';
+import { admin, adminUrl, part, query } from './api.js';
+import { attempt } from './dialog.js';
 import { button, el, link, replace } from './dom.js';
 import { count, duration, time, usd } from './format.js';
 import { limitEditor } from './limit_editor.js';
 import { head, id, ofLimit, receiptLink, sheet, state } from './parts.js';
 import { facts, table } from './table.js';
 
-export async function showAccount({ root, rest, can, live, every, signal }) {
+export async function showAccount({ root, rest, can, live, every, signal, again }) {
   const path = `accounts/${part(rest)}`;
   const account = await admin.get(path);
   if (signal.aborted) return;
@@ -21,22 +22,37 @@ export async function showAccount({ root, rest, can, live, every, signal }) {
   const used = usageTable();
   const booked = adjustmentsTable();
   root.append(
-    head(account.name, actionsOf(account, path, { mayEdit, isAdmin: can('admin') }, load)),
-    el('p', {}, id(account.id), ' ', account.closed ? state('closed') : null, ` made ${time(account.created_at)} UTC`),
+    head(account.name, actionsOf(account, path, can, { load, again })),
+    el(
+      'p',
+      {},
+      id(account.id),
+      ' ',
+      account.closed ? state('closed') : null,
+      ` made ${time(account.created_at)} UTC`,
+    ),
     linksOf(account),
     el('div', { class: 'columns' }, sheet('Now', now), sheet('Limits', limits)),
     sheet('Money', money),
-    sheet('Limits of one model', perModel.node, mayEdit ? button('Limit a model', 'limit-model', () => limitModel(path, load)) : null),
+    sheet(
+      'Limits of one model',
+      perModel.node,
+      mayEdit ? button('Limit a model', 'limit-model', () => attempt(() => limitModel(path, load))) : null,
+    ),
     sheet('Used in the last 24 hours', used.node),
-    sheet('Credit, refunds and corrections', booked.node));
+    sheet('Credit, refunds and corrections', booked.node),
+  );
   root.dataset.account = account.id;
   live(event => replace(now, nowOf(event.accounts.find(one => one.id === account.id))));
   every(10, load);
 
   async function load() {
     const [{ owed }, limitsNow, balance, usage, adjustments] = await Promise.all([
-      admin.get(path), admin.get(`${path}/limits`), admin.get(`${path}/balance`),
-      admin.get(`usage${query({ group_by: 'model', since: '24h', account: account.id })}`), admin.list(`${path}/adjustments`),
+      admin.get(path),
+      admin.get(`${path}/limits`),
+      admin.get(`${path}/balance`),
+      admin.get(`usage${query({ group_by: 'model', since: '24h', account: account.id })}`),
+      admin.list(`${path}/adjustments`),
     ]);
     if (!limits.querySelector('[data-editing]')) replace(limits, limitFacts(limitsNow, path, mayEdit, load));
     replace(money, moneyFacts(balance, owed));
@@ -47,92 +63,120 @@ export async function showAccount({ root, rest, can, live, every, signal }) {
 }
 
 function nowOf(live) {
-  return facts([
-    ['In flight', live ? ofLimit(live.in_flight, live.concurrent_requests) : '0', 'in_flight'],
-    ['Refused in the last minute: over the limit in flight', count(live?.refused_concurrency ?? 0), 'refused_concurrency'],
-    ['Over a rate a minute', count(live?.refused_rate ?? 0), 'refused_rate'],
-    ['For other reasons', count(live?.refused_other ?? 0), 'refused_other'],
-  ], 'Now');
+  return facts(
+    [
+      ['In flight', live ? ofLimit(live.in_flight, live.concurrent_requests) : '0', 'in_flight'],
+      [
+        'Refused in the last minute: over the limit in flight',
+        count(live?.refused_concurrency ?? 0),
+        'refused_concurrency',
+      ],
+      ['Over a rate a minute', count(live?.refused_rate ?? 0), 'refused_rate'],
+      ['For other reasons', count(live?.refused_other ?? 0), 'refused_other'],
+    ],
+    'Now',
+  );
 }
 
 function limitFacts(limits, path, mayEdit, load) {
-  const editor = (label, value, isDefault, save) => limitEditor({
-    label, value, isDefault, mayEdit,
-    save: async number => {
-      await save(number);
-      await load();
-    },
-  });
+  const editor = (label, value, isDefault, save) =>
+    limitEditor({
+      label,
+      value,
+      isDefault,
+      mayEdit,
+      save: async number => {
+        await save(number);
+        await load();
+      },
+    });
   const rate = (name, label, rates) => {
     const shown = editor(label, rates?.per_minute ?? null, rates?.is_default ?? true, number =>
-      admin.send('PUT', `${path}/rates`, { [name]: number }));
-    const left = rates ? el('div', { class: 'quiet' }, `${count(rates.remaining)} left now, all of it again in ${duration(rates.reset_ms)}`) : null;
+      admin.send('PUT', `${path}/rates`, { [name]: number }),
+    );
+    const left = rates
+      ? el(
+          'div',
+          { class: 'quiet' },
+          `${count(rates.remaining)} left now, all of it again in ${duration(rates.reset_ms)}`,
+        )
+      : null;
     return [label, [shown, left], name];
   };
   return [
-    facts([
-      ['Requests in flight at once', editor('Requests in flight at once', limits.concurrent_requests, limits.is_default, number =>
-        admin.send('PUT', `${path}/limits`, { concurrent_requests: number })), 'limit'],
-      rate('requests_per_minute', 'Requests a minute', limits.rates.requests),
-      rate('tokens_per_minute', 'Tokens a minute', limits.rates.tokens),
-    ], 'Limits'),
+    facts(
+      [
+        [
+          'Requests in flight at once',
+          editor('Requests in flight at once', limits.concurrent_requests, limits.is_default, number =>
+            admin.send('PUT', `${path}/limits`, { concurrent_requests: number }),
+          ),
+          'limit',
+        ],
+        rate('requests_per_minute', 'Requests a minute', limits.rates.requests),
+        rate('tokens_per_minute', 'Tokens a minute', limits.rates.tokens),
+      ],
+      'Limits',
+    ),
     limits.note ? el('p', { class: 'hint' }, limits.note) : null,
   ];
 }
 
 function moneyFacts(balance, owed) {
   const ceiling = amount => (amount === null ? 'no ceiling' : usd(amount));
-  return facts([
-    ['Balance', usd(balance.balance), 'balance'],
-    ['Owed', usd(owed), 'owed'],
-    ['May owe at the most', balance.postpaid?.picodollars === '0' ? 'nothing: prepaid' : ceiling(balance.postpaid), 'postpaid'],
-    ['Held by requests in flight', usd(balance.held), 'held'],
-    ['Left for new requests', ceiling(balance.available), 'available'],
-    [`Spent in ${balance.month.month}`, usd(balance.month.spent), 'month_spent'],
-    ['May spend in a month', ceiling(balance.month.limit), 'month_limit'],
-  ], 'Money');
+  return facts(
+    [
+      ['Balance', usd(balance.balance), 'balance'],
+      ['Owed', usd(owed), 'owed'],
+      [
+        'May owe at the most',
+        balance.postpaid?.picodollars === '0' ? 'nothing: prepaid' : ceiling(balance.postpaid),
+        'postpaid',
+      ],
+      ['Held by requests in flight', usd(balance.held), 'held'],
+      ['Left for new requests', ceiling(balance.available), 'available'],
+      [`Spent in ${balance.month.month}`, usd(balance.month.spent), 'month_spent'],
+      ['May spend in a month', ceiling(balance.month.limit), 'month_limit'],
+    ],
+    'Money',
+  );
 }
 
 function modelLimits(path, mayEdit, load) {
   return table({
-    label: 'Limits of one model', key: row => row.model, data: row => ({ model: row.model }),
+    label: 'Limits of one model',
+    key: row => row.model,
+    data: row => ({ model: row.model }),
     empty: 'No model has a limit of its own or requests in flight.',
     columns: [
       { head: 'Model', nowrap: true, cell: row => row.model },
       { head: 'In flight', field: 'in_flight', cell: row => ofLimit(row.in_flight, row.concurrent_requests) },
       {
-        head: 'Limit', field: 'limit',
-        cell: row => limitEditor({
-          label: `Limit of ${row.model}`, value: row.concurrent_requests, isDefault: false, mayEdit,
-          none: 'only the account’s', takeBack: 'none',
-          save: async number => {
-            await admin.send('PUT', `${path}/limits`, { model: row.model, concurrent_requests: number });
-            await load();
-          },
-        }),
+        head: 'Limit',
+        field: 'limit',
+        cell: row =>
+          limitEditor({
+            label: `Limit of ${row.model}`,
+            value: row.concurrent_requests,
+            isDefault: false,
+            mayEdit,
+            none: 'only the account’s',
+            takeBack: 'none',
+            save: async number => {
+              await admin.send('PUT', `${path}/limits`, { model: row.model, concurrent_requests: number });
+              await load();
+            },
+          }),
       },
     ],
   });
 }
 
-async function limitModel(path, load) {
-  const models = await admin.list('models');
-  formDialog({
-    title: 'Limit a model', submit: 'Set limit',
-    fields: [
-      { name: 'model', label: 'Model', type: 'select', options: models.map(model => model.id), value: models[0]?.id },
-      { name: 'limit', label: 'Requests in flight at once', type: 'number', min: 0, required: true },
-    ],
-    send: async ({ model, limit }) => {
-      await admin.send('PUT', `${path}/limits`, { model, concurrent_requests: Number(limit) });
-      await load();
-    },
-  });
-}
-
 function usageTable() {
   return table({
-    label: 'Used in the last 24 hours, by model', key: row => row.model, empty: 'Nothing.',
+    label: 'Used in the last 24 hours, by model',
+    key: row => row.model,
+    empty: 'Nothing.',
     columns: [
       { head: 'Model', nowrap: true, cell: row => row.model },
       { head: 'Requests', number: true, cell: row => count(row.requests) },
@@ -145,7 +189,9 @@ function usageTable() {
 
 function adjustmentsTable() {
   return table({
-    label: 'Credit, refunds and corrections', key: row => row.id, empty: 'None.',
+    label: 'Credit, refunds and corrections',
+    key: row => row.id,
+    empty: 'None.',
     columns: [
       { head: 'Booked', nowrap: true, cell: row => time(row.booked_at) },
       { head: 'Kind', cell: row => row.kind.replace('_', ' ') },
@@ -160,51 +206,16 @@ function adjustmentsTable() {
 function linksOf(account) {
   const of = part(account.id);
   const month = new Date().toISOString().slice(0, 7);
-  const statement = format => `../admin/v1/accounts/${of}/statements/${month}?format=${format}`;
-  return el('p', { class: 'actions links' }, link(`keys?account=${of}`, 'Keys'), link(`usage?group_by=model&since=7d&account=${of}`, 'Usage and cost'),
-    link(`refusals?account=${of}`, 'Refusals'), link(`in-flight?account=${of}`, 'In flight now'), link(`audit?target=${of}`, 'Audit'),
+  const statement = format => adminUrl(`accounts/${of}/statements/${month}?format=${format}`);
+  return el(
+    'p',
+    { class: 'actions links' },
+    link(`keys?account=${of}`, 'Keys'),
+    link(`usage?group_by=model&since=7d&account=${of}`, 'Usage and cost'),
+    link(`refusals?account=${of}`, 'Refusals'),
+    link(`in-flight?account=${of}`, 'In flight now'),
+    link(`audit?target=${of}`, 'Audit'),
     el('a', { href: statement('html'), target: '_blank', rel: 'noopener' }, `Statement of ${month}`),
-    el('a', { href: statement('csv'), download: true }, 'as CSV'));
-}
-
-function actionsOf(account, path, { mayEdit, isAdmin }, load) {
-  if (!mayEdit) return [];
-  const credit = () => formDialog({
-    title: 'Add credit', submit: 'Book credit',
-    intro: 'The first credit of an account without a ceiling makes it prepaid.',
-    fields: [
-      { name: 'usd', label: 'USD', required: true, inputmode: 'decimal', hint: 'A decimal such as 20 or 0.50. Below zero it takes credit back.' },
-      { name: 'reference', label: 'Reference', required: true, maxlength: 200, hint: 'Your name for this payment. The same one again books nothing.' },
-      { name: 'note', label: 'Note', type: 'textarea', maxlength: 1000 },
-    ],
-    send: async values => {
-      const { booked } = await admin.send('POST', `${path}/credit`, values);
-      toast(booked ? 'The credit is booked.' : 'That reference was booked before: nothing was changed.');
-      await load();
-    },
-  });
-  const spending = async () => {
-    const balance = await admin.get(`${path}/balance`);
-    formDialog({
-      title: 'Spending limits', submit: 'Set limits',
-      fields: [
-        { name: 'postpaid_usd', label: 'May owe at the most, USD', value: balance.postpaid?.usd ?? '', hint: '0 is prepaid; empty is without a ceiling.' },
-        { name: 'monthly_usd', label: 'May spend in a calendar month (UTC), USD', value: balance.month.limit?.usd ?? '', hint: 'Empty is without a ceiling.' },
-      ],
-      send: async values => {
-        await admin.send('PUT', `${path}/spending`, { postpaid_usd: values.postpaid_usd || null, monthly_usd: values.monthly_usd || null });
-        await load();
-      },
-    });
-  };
-  const close = () => confirmDialog({
-    title: `Close ${account.name}?`, submit: 'Close account',
-    text: 'Its keys open nothing from then on. It cannot be opened again.',
-    send: async () => {
-      await admin.send('POST', `${path}/close`);
-      dispatchEvent(new HashChangeEvent('hashchange'));
-    },
-  });
-  return [button('Add credit', 'add-credit', credit), button('Spending limits', 'spending', spending),
-    isAdmin ? button('Close account', 'close-account', close, { class: 'danger' }) : null];
+    el('a', { href: statement('csv'), download: true }, 'as CSV'),
+  );
 }

@@ -24,7 +24,12 @@ export const accounts = {
 function showList({ root, can, live, every, search }) {
   let all = [];
   let now = new Map();
-  const box = el('input', { type: 'search', id: 'account-search', placeholder: 'name or id', data: { field: 'search' } });
+  const box = el('input', {
+    type: 'search',
+    id: 'account-search',
+    placeholder: 'name or id',
+    data: { field: 'search' },
+  });
   box.value = search.get('q') ?? '';
   const more = el('p', { class: 'quiet', role: 'status' });
   const load = async () => {
@@ -35,19 +40,37 @@ function showList({ root, can, live, every, search }) {
   function draw() {
     const wanted = box.value.trim().toLowerCase();
     const found = all.filter(row => row.name.toLowerCase().includes(wanted) || row.id.includes(wanted));
-    list.fill(found.slice(0, MOST_ROWS).map(row =>
-      ({ ...row, limit: row.concurrent_requests, ...nothingNow(row), ...now.get(row.id) })));
-    more.textContent = found.length > MOST_ROWS
-      ? `The first ${MOST_ROWS} of ${count(found.length)}: search for the others.` : `${count(found.length)} accounts`;
+    list.fill(
+      found
+        .slice(0, MOST_ROWS)
+        .map(row => ({ ...row, limit: row.concurrent_requests, ...nothingNow(row), ...now.get(row.id) })),
+    );
+    more.textContent =
+      found.length > MOST_ROWS
+        ? `The first ${MOST_ROWS} of ${count(found.length)}: search for the others.`
+        : `${count(found.length)} accounts`;
   }
   /** An account that the event leaves out has nothing in flight; before the first event the list says what it has. */
   const nothingNow = row => ({
-    in_flight: now.size ? 0 : row.in_flight, refused_concurrency: 0, refused_rate: 0, refused_other: 0,
+    in_flight: now.size ? 0 : row.in_flight,
+    refused_concurrency: 0,
+    refused_rate: 0,
+    refused_other: 0,
   });
   box.addEventListener('input', draw);
-  root.append(head('Accounts', can('operator') ? button('Make account', 'make-account', make, { class: 'primary' }) : null),
-    sheet(null, el('div', { class: 'filters' }, el('div', { class: 'field' }, el('label', { for: 'account-search' }, 'Search'), box), more),
-      list.node));
+  root.append(
+    head('Accounts', can('operator') ? button('Make account', 'make-account', make, { class: 'primary' }) : null),
+    sheet(
+      null,
+      el(
+        'div',
+        { class: 'filters' },
+        el('div', { class: 'field' }, el('label', { for: 'account-search' }, 'Search'), box),
+        more,
+      ),
+      list.node,
+    ),
+  );
   live(event => {
     now = new Map(event.accounts.map(account => [account.id, account]));
     draw();
@@ -58,42 +81,79 @@ function showList({ root, can, live, every, search }) {
 function accountsTable(mayEdit, changed) {
   const refused = row => row.refused_concurrency + row.refused_rate + row.refused_other;
   return table({
-    label: 'Accounts', key: row => row.id, data: row => ({ account: row.id }), sorted: [0, false], empty: 'No such account.',
+    label: 'Accounts',
+    key: row => row.id,
+    data: row => ({ account: row.id }),
+    sorted: [0, false],
+    empty: 'No such account.',
     columns: [
       {
-        head: 'Account', field: 'name', sort: row => row.name,
-        cell: row => [accountLink(row.id, row.name), row.closed ? [' ', state('closed')] : null, el('br'), id(row.id)],
+        head: 'Account',
+        field: 'name',
+        sort: row => row.name,
+        cell: row => [
+          accountLink(row.id, row.name),
+          row.closed ? [' ', state('closed')] : null,
+          el('br'),
+          id(row.id),
+        ],
       },
       {
-        head: 'In flight', field: 'in_flight', number: true, sort: row => row.in_flight,
+        head: 'In flight',
+        field: 'in_flight',
+        number: true,
+        sort: row => row.in_flight,
         cell: row => ofLimit(row.in_flight, row.concurrent_requests),
       },
       {
-        head: 'Refused in the last minute', field: 'refused', number: true, sort: refused,
-        cell: row => (refused(row) ? el('a', { href: `#/refusals?account=${part(row.id)}`, title: refusedBy(row) }, count(refused(row))) : '0'),
+        head: 'Limit',
+        field: 'limit',
+        sort: row => row.limit,
+        cell: row =>
+          limitEditor({
+            label: `Limit of ${row.name}`,
+            value: row.limit,
+            isDefault: row.is_default,
+            mayEdit: mayEdit && !row.closed,
+            save: async number => {
+              await admin.send('PUT', `accounts/${part(row.id)}/limits`, { concurrent_requests: number });
+              await changed();
+            },
+          }),
       },
       {
-        head: 'Limit', field: 'limit', sort: row => row.limit,
-        cell: row => limitEditor({
-          label: `Limit of ${row.name}`, value: row.limit, isDefault: row.is_default, mayEdit: mayEdit && !row.closed,
-          save: async number => {
-            await admin.send('PUT', `accounts/${part(row.id)}/limits`, { concurrent_requests: number });
-            await changed();
-          },
-        }),
+        head: 'Refused in the last minute',
+        field: 'refused',
+        number: true,
+        sort: refused,
+        cell: row =>
+          refused(row)
+            ? el('a', { href: `#/refusals?account=${part(row.id)}`, title: refusedBy(row) }, count(refused(row)))
+            : '0',
       },
-      { head: 'Owed', field: 'owed', number: true, sort: row => BigInt(row.owed.picodollars), cell: row => usd(row.owed) },
+      {
+        head: 'Owed',
+        field: 'owed',
+        number: true,
+        sort: row => BigInt(row.owed.picodollars),
+        cell: row => usd(row.owed),
+      },
       { head: 'Made', sort: row => row.created_at, nowrap: true, cell: row => time(row.created_at) },
     ],
   });
 }
 
 const refusedBy = row =>
-  `${row.refused_concurrency} over the limit in flight, ${row.refused_rate} over a rate a minute, ${row.refused_other} for other reasons`;
+  [
+    `${row.refused_concurrency} over the limit in flight`,
+    `${row.refused_rate} over a rate a minute`,
+    `${row.refused_other} for other reasons`,
+  ].join(', ');
 
 function make() {
   formDialog({
-    title: 'Make account', submit: 'Make account',
+    title: 'Make account',
+    submit: 'Make account',
     fields: [{ name: 'name', label: 'Name', required: true, maxlength: 100 }],
     send: async ({ name }) => {
       const made = await admin.send('POST', 'accounts', { name });

@@ -7,7 +7,13 @@ import { time } from './format.js';
 import { head, id, sheet } from './parts.js';
 import { table } from './table.js';
 
-const SINCE = [['', 'the beginning'], ['1h', 'the last hour'], ['24h', 'the last 24 hours'], ['7d', 'the last 7 days'], ['30d', 'the last 30 days']];
+const SINCE = [
+  ['', 'the beginning'],
+  ['1h', 'the last hour'],
+  ['24h', 'the last 24 hours'],
+  ['7d', 'the last 7 days'],
+  ['30d', 'the last 30 days'],
+];
 const PAGE = 100;
 
 export const audit = {
@@ -38,15 +44,30 @@ export const audit = {
       }
     }
     fields.forEach(one => one.control.addEventListener('change', () => load()));
-    root.append(head('Audit'), sheet(null, el('div', { class: 'filters' }, fields.map(one => one.node)), problem, list.node,
-      el('div', { class: 'actions' }, first, next)));
+    root.append(
+      head('Audit'),
+      sheet(
+        null,
+        el(
+          'div',
+          { class: 'filters' },
+          fields.map(one => one.node),
+        ),
+        problem,
+        list.node,
+        el('div', { class: 'actions' }, first, next),
+      ),
+    );
     await load();
   },
 };
 
 function auditTable() {
   return table({
-    label: 'Changes', key: row => row.number, data: row => ({ change: row.number }), empty: 'Nothing was changed.',
+    label: 'Changes',
+    key: row => row.number,
+    data: row => ({ change: row.number }),
+    empty: 'Nothing was changed.',
     columns: [
       { head: 'When', nowrap: true, cell: row => time(row.at) },
       { head: 'Who', field: 'who', cell: row => [row.who_name, el('br'), id(row.who)] },
@@ -64,13 +85,19 @@ function values(shown, other) {
   if (shown === null) return '–';
   const isObject = value => value !== null && typeof value === 'object' && !Array.isArray(value);
   if (!isObject(shown) || !isObject(other)) return pre(shown);
-  const differing = Object.entries(shown).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(other[name]));
+  const differing = Object.entries(shown).filter(
+    ([name, value]) => JSON.stringify(value) !== JSON.stringify(other[name]),
+  );
   return pre(Object.fromEntries(differing));
 }
 
 function pre(value) {
-  const text = typeof value === 'object' && !Array.isArray(value)
-    ? Object.entries(value).map(([name, one]) => `${name}: ${inline(one)}`).join('\n') : inline(value);
+  const text =
+    typeof value === 'object' && !Array.isArray(value)
+      ? Object.entries(value)
+          .map(([name, one]) => `${name}: ${inline(one)}`)
+          .join('\n')
+      : inline(value);
   return el('pre', {}, text || '–');
 }
 

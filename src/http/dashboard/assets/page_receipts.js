@@ -6,14 +6,26 @@ import { el, link } from './dom.js';
 import { receiptOf } from './receipt.js';
 import { accountLink, go, head, sheet, state } from './parts.js';
 
+/** A message that may quote the request is not kept. */
+const NOT_KEPT = 'what it was told may quote the request, and is not kept';
+
 /** What finds a request by its id. */
 export function finder(rest) {
   const find = form({
-    label: 'Find a receipt', class: 'filters', submit: 'Find',
+    label: 'Find a receipt',
+    class: 'filters',
+    submit: 'Find',
     fields: [{ name: 'id', label: 'Request id', value: rest, required: true, size: 40, placeholder: 'req_…' }],
     send: async ({ id }) => go(`receipts/${part(id)}`),
   });
-  return [find, el('p', { class: 'quiet' }, 'The answer’s x-request-id, or x-farebox-request-id where the client sent one of its own.')];
+  return [
+    find,
+    el(
+      'p',
+      { class: 'quiet' },
+      'The answer’s x-request-id, or x-farebox-request-id where the client sent one of its own.',
+    ),
+  ];
 }
 
 /** Receipts of all accounts. */
@@ -29,10 +41,12 @@ export const receipts = {
     try {
       const receipt = await admin.get(`receipts/${part(rest)}`);
       if (signal.aborted) return;
-      shown.append(receiptOf(receipt, [
-        ['Account', accountLink(receipt.account, receipt.account_name), 'account'],
-        ['Engine', receipt.engine ? link('engines', receipt.engine) : '–', 'engine'],
-      ]));
+      shown.append(
+        receiptOf(receipt, [
+          ['Account', accountLink(receipt.account, receipt.account_name), 'account'],
+          ['Engine', receipt.engine ? link('engines', receipt.engine) : '–', 'engine'],
+        ]),
+      );
     } catch (fault) {
       if (fault.status !== 404) throw fault;
       await showRefusal(shown, rest, fault);
@@ -47,8 +61,13 @@ async function showRefusal(shown, request, fault) {
     showFault(shown, fault);
     return;
   }
-  shown.append(sheet('It was refused', el('p', {}, state('refused'), ` ${refused.status} ${refused.code}: ${refused.message ?? 'what it was told may quote the request, and is not kept'}`),
-    el('p', {}, link(`refusals?code=${part(refused.code)}`, 'Others refused with this code'))));
+  shown.append(
+    sheet(
+      'It was refused',
+      el('p', {}, state('refused'), ` ${refused.status} ${refused.code}: ${refused.message ?? NOT_KEPT}`),
+      el('p', {}, link(`refusals?code=${part(refused.code)}`, 'Others refused with this code')),
+    ),
+  );
 }
 
 /** The owner's receipt of a request, or `null` with the fault shown. */

@@ -14,24 +14,44 @@ export const refusals = {
   async show({ root, every, search, signal }) {
     const names = await accountNames();
     if (signal.aborted) return;
-    const account = field({ name: 'account', label: 'Account', type: 'select', options: accountOptions(names, 'all accounts'), value: search.get('account') ?? '' });
+    const account = field({
+      name: 'account',
+      label: 'Account',
+      type: 'select',
+      options: accountOptions(names, 'all accounts'),
+      value: search.get('account') ?? '',
+    });
     const wantedCode = search.get('code') ?? '';
-    const code = field({ name: 'code', label: 'Code', type: 'select', options: codeOptions([], wantedCode), value: wantedCode });
+    const code = field({
+      name: 'code',
+      label: 'Code',
+      type: 'select',
+      options: codeOptions([], wantedCode),
+      value: wantedCode,
+    });
     const total = el('p', { class: 'quiet', data: { field: 'total' } });
     const list = refusalsTable(names);
     let all = [];
     const draw = () => {
-      const found = all.filter(row => (!account.read() || row.account === account.read()) && (!code.read() || row.code === code.read()));
+      const found = all.filter(
+        row => (!account.read() || row.account === account.read()) && (!code.read() || row.code === code.read()),
+      );
       list.fill(found);
       total.textContent = `${count(found.length)} of the last ${count(all.length)} refusals`;
     };
     account.control.addEventListener('change', draw);
     code.control.addEventListener('change', draw);
-    root.append(head('Refusals'), sheet(null, el('div', { class: 'filters' }, account.node, code.node, total), list.node));
+    root.append(
+      head('Refusals'),
+      sheet(null, el('div', { class: 'filters' }, account.node, code.node, total), list.node),
+    );
     every(2, async () => {
       all = await admin.list('refusals');
       const chosen = code.read();
-      replace(code.control, codeOptions(all, chosen).map(([value, text]) => el('option', { value }, text)));
+      replace(
+        code.control,
+        codeOptions(all, chosen).map(([value, text]) => el('option', { value }, text)),
+      );
       code.control.value = chosen;
       draw();
     });
@@ -46,13 +66,27 @@ function codeOptions(all, chosen) {
 
 function refusalsTable(names) {
   return table({
-    label: 'Refusals', key: row => row.id, empty: 'Nothing was refused.',
+    label: 'Refusals',
+    key: row => row.id,
+    empty: 'Nothing was refused.',
     data: row => ({ request: row.id, code: row.code, account: row.account ?? '' }),
     columns: [
       { head: 'When', field: 'at', nowrap: true, cell: row => time(row.at) },
-      { head: 'Account', field: 'account', cell: row => (row.account ? accountLink(row.account, names.get(row.account)) : 'no key of ours') },
-      { head: 'Code', field: 'code', cell: row => badge(`${row.status} ${row.code}`, row.status >= 500 ? 'bad' : 'warn') },
-      { head: 'What it was told', field: 'message', cell: row => row.message ?? el('span', { class: 'quiet' }, 'not kept: it may quote the request') },
+      {
+        head: 'Account',
+        field: 'account',
+        cell: row => (row.account ? accountLink(row.account, names.get(row.account)) : 'no key of ours'),
+      },
+      {
+        head: 'Code',
+        field: 'code',
+        cell: row => badge(`${row.status} ${row.code}`, row.status >= 500 ? 'bad' : 'warn'),
+      },
+      {
+        head: 'What it was told',
+        field: 'message',
+        cell: row => row.message ?? el('span', { class: 'quiet' }, 'not kept: it may quote the request'),
+      },
       { head: 'Model', nowrap: true, cell: row => row.model ?? '–' },
       { head: 'Key', cell: row => (row.key ? id(row.key) : '–') },
       { head: 'Request', cell: row => id(row.id) },

@@ -15,10 +15,26 @@ export const settings = {
   title: 'Replicas and settings',
   show({ root, can, every, session }) {
     const replicas = replicasTable();
-    root.append(head('Replicas and settings'), sheet('Replicas', replicas.node),
-      sheet('This session', facts([
-        ['Signed in as', session.name], ['Role', session.role, 'role'], ['Until', `${time(session.expires_at)} UTC`],
-      ], 'This session'), el('div', { class: 'actions' }, button('Sign out', 'sign-out', () => attempt(signOut)))));
+    root.append(
+      head('Replicas and settings'),
+      sheet('Replicas', replicas.node),
+      sheet(
+        'This session',
+        facts(
+          [
+            ['Signed in as', session.name],
+            ['Role', session.role, 'role'],
+            ['Until', `${time(session.expires_at)} UTC`],
+          ],
+          'This session',
+        ),
+        el(
+          'div',
+          { class: 'actions' },
+          button('Sign out', 'sign-out', () => attempt(signOut)),
+        ),
+      ),
+    );
     every(5, async () => replicas.fill(await admin.list('replicas')));
     const defaults = el('div', {}, '–');
     root.append(sheet('What an account has by default (models.yaml)', defaults));
@@ -29,7 +45,10 @@ export const settings = {
 
 function replicasTable() {
   return table({
-    label: 'Replicas', key: row => row.id, data: row => ({ replica: row.id }), empty: 'None.',
+    label: 'Replicas',
+    key: row => row.id,
+    data: row => ({ replica: row.id }),
+    empty: 'None.',
     columns: [
       { head: 'Replica', cell: row => [id(row.id), row.this ? ' (this one answers you)' : ''] },
       { head: 'Address', cell: row => row.address ?? '–' },
@@ -45,51 +64,96 @@ async function defaultFacts() {
   const plain = (await admin.list('accounts')).find(account => account.is_default && !account.closed);
   if (!plain) return el('p', { class: 'empty' }, 'Every account has a limit of its own.');
   const rates = await admin.get(`accounts/${part(plain.id)}/rates`);
-  const rate = view => (view === null ? 'no limit' : view.is_default ? count(view.per_minute) : 'not known: set for the account that was asked');
-  return facts([
-    ['Requests in flight at once', count(plain.concurrent_requests), 'default_limit'],
-    ['Requests a minute', rate(rates.requests)], ['Tokens a minute', rate(rates.tokens)],
-  ], 'Defaults');
+  const rate = view =>
+    view === null
+      ? 'no limit'
+      : view.is_default
+        ? count(view.per_minute)
+        : 'not known: set for the account that was asked';
+  return facts(
+    [
+      ['Requests in flight at once', count(plain.concurrent_requests), 'default_limit'],
+      ['Requests a minute', rate(rates.requests)],
+      ['Tokens a minute', rate(rates.tokens)],
+    ],
+    'Defaults',
+  );
 }
 
 function tokensSheet(every) {
   const load = async () => list.fill(await admin.list('tokens'));
   const list = tokensTable(load);
   every(30, load);
-  return sheet('Admin tokens', el('div', { class: 'actions' }, button('Make token', 'make-token', () => makeToken(load), { class: 'primary' })), list.node);
+  return sheet(
+    'Admin tokens',
+    el(
+      'div',
+      { class: 'actions' },
+      button('Make token', 'make-token', () => makeToken(load), { class: 'primary' }),
+    ),
+    list.node,
+  );
 }
 
 function tokensTable(load) {
-  const revoke = row => confirmDialog({
-    title: `Revoke ${row.name}?`, text: 'It opens nothing from the next request on. This cannot be taken back.', submit: 'Revoke',
-    send: async () => {
-      await admin.send('DELETE', `tokens/${part(row.id)}`);
-      await load();
-    },
-  });
+  const revoke = row =>
+    confirmDialog({
+      title: `Revoke ${row.name}?`,
+      text: 'It opens nothing from the next request on. This cannot be taken back.',
+      submit: 'Revoke',
+      send: async () => {
+        await admin.send('DELETE', `tokens/${part(row.id)}`);
+        await load();
+      },
+    });
   return table({
-    label: 'Admin tokens', key: row => row.id, data: row => ({ token: row.id }), empty: 'None but the root token.',
+    label: 'Admin tokens',
+    key: row => row.id,
+    data: row => ({ token: row.id }),
+    empty: 'None but the root token.',
     columns: [
       { head: 'Token', cell: row => [row.name, el('br'), id(row.id)] },
       { head: 'Role', field: 'role', cell: row => row.role },
       { head: 'State', field: 'status', cell: row => state(row.status) },
       { head: 'Made', nowrap: true, cell: row => time(row.created_at) },
-      { head: 'Ends', cell: row => (row.revoked_at ? `revoked ${time(row.revoked_at)}` : row.expires_at ? time(row.expires_at) : 'when revoked') },
-      { head: 'Change', cell: row => (row.status === 'active' ? button('Revoke', 'revoke-token', () => revoke(row), { 'aria-label': `Revoke ${row.name}` }) : null) },
+      {
+        head: 'Ends',
+        cell: row =>
+          row.revoked_at ? `revoked ${time(row.revoked_at)}` : row.expires_at ? time(row.expires_at) : 'when revoked',
+      },
+      {
+        head: 'Change',
+        cell: row =>
+          row.status === 'active'
+            ? button('Revoke', 'revoke-token', () => revoke(row), { 'aria-label': `Revoke ${row.name}` })
+            : null,
+      },
     ],
   });
 }
 
 function makeToken(done) {
   formDialog({
-    title: 'Make admin token', submit: 'Make token',
+    title: 'Make admin token',
+    submit: 'Make token',
     fields: [
       { name: 'name', label: 'Whose it is', required: true, maxlength: 100 },
-      { name: 'role', label: 'Role', type: 'select', options: ['viewer', 'operator', 'admin'], value: 'viewer', hint: 'Viewers read, operators do the day’s work, admins also change prices and tokens.' },
+      {
+        name: 'role',
+        label: 'Role',
+        type: 'select',
+        options: ['viewer', 'operator', 'admin'],
+        value: 'viewer',
+        hint: 'Viewers read, operators do the day’s work, admins also change prices and tokens.',
+      },
       { name: 'days', label: 'Days that it holds', type: 'number', min: 1, hint: 'Empty: until it is revoked.' },
     ],
     send: async ({ name, role, days }) => {
-      const made = await admin.send('POST', 'tokens', { name, role, ...(days ? { expires_in_seconds: Number(days) * DAY_SECONDS } : {}) });
+      const made = await admin.send('POST', 'tokens', {
+        name,
+        role,
+        ...(days ? { expires_in_seconds: Number(days) * DAY_SECONDS } : {}),
+      });
       secretDialog(`The secret of ${name}`, made.secret);
       await done();
     },

@@ -4,13 +4,26 @@ import { admin, adminUrl, query } from './api.js';
 import { chart, ranking } from './chart.js';
 import { field, showFault } from './dialog.js';
 import { el } from './dom.js';
-import { count, percent, usd, usdNumber, usdShort } from './format.js';
+import { count, dearestFirst, percent, usd, usdNumber, usdShort } from './format.js';
 import { accountLink, accountNames, accountOptions, head, id, sheet } from './parts.js';
 import { table } from './table.js';
 
-const GROUPS = [['account', 'Account'], ['model', 'Model'], ['key', 'Key'], ['day', 'Day'],
-  ['account,model', 'Account and model'], ['account,key', 'Account and key'], ['day,model', 'Day and model']];
-const SINCE = [['1h', 'the last hour'], ['24h', 'the last 24 hours'], ['7d', 'the last 7 days'], ['30d', 'the last 30 days'], ['', 'the beginning']];
+const GROUPS = [
+  ['account', 'Account'],
+  ['model', 'Model'],
+  ['key', 'Key'],
+  ['day', 'Day'],
+  ['account,model', 'Account and model'],
+  ['account,key', 'Account and key'],
+  ['day,model', 'Day and model'],
+];
+const SINCE = [
+  ['1h', 'the last hour'],
+  ['24h', 'the last 24 hours'],
+  ['7d', 'the last 7 days'],
+  ['30d', 'the last 30 days'],
+  ['', 'the beginning'],
+];
 const BARS = 12;
 
 export const usage = {
@@ -23,11 +36,23 @@ export const usage = {
     const given = search.get('since') ?? '24h';
     const since = SINCE.some(([value]) => value === given) ? SINCE : [...SINCE, [given, given]];
     const fields = [
-      field({ name: 'group_by', label: 'By', type: 'select', options: GROUPS, value: search.get('group_by') ?? 'account' }),
+      field({
+        name: 'group_by',
+        label: 'By',
+        type: 'select',
+        options: GROUPS,
+        value: search.get('group_by') ?? 'account',
+      }),
       field({ name: 'since', label: 'Since', type: 'select', options: since, value: given }),
       field({ name: 'from', label: 'or from the day (UTC)', type: 'date' }),
       field({ name: 'until', label: 'Until before the day (UTC)', type: 'date' }),
-      field({ name: 'account', label: 'Account', type: 'select', options: accountOptions(names, 'all accounts'), value: search.get('account') ?? '' }),
+      field({
+        name: 'account',
+        label: 'Account',
+        type: 'select',
+        options: accountOptions(names, 'all accounts'),
+        value: search.get('account') ?? '',
+      }),
     ];
     const csv = el('a', { class: 'button', download: true, data: { action: 'csv' } }, 'CSV');
     const shown = el('div', { class: 'page-part' });
@@ -42,7 +67,18 @@ export const usage = {
       }
     };
     fields.forEach(one => one.control.addEventListener('change', load));
-    root.append(head('Usage and cost', csv), sheet(null, el('div', { class: 'filters' }, fields.map(one => one.node))), shown);
+    root.append(
+      head('Usage and cost', csv),
+      sheet(
+        null,
+        el(
+          'div',
+          { class: 'filters' },
+          fields.map(one => one.node),
+        ),
+      ),
+      shown,
+    );
     await load();
   },
 };
@@ -50,20 +86,29 @@ export const usage = {
 function draw(shown, answer) {
   const rows = [...answer.data];
   const list = usageTable(answer);
-  const graph = answer.group_by.includes('day') ? dayChart(rows) : ranking(biggest(rows).map(row => ({
-    name: nameOf(row), value: usdNumber(row.cost), text: usd(row.cost),
-  })), 'Cost');
+  const graph = answer.group_by.includes('day')
+    ? dayChart(rows)
+    : ranking(
+        [...rows]
+          .sort(dearestFirst)
+          .slice(0, BARS)
+          .map(row => ({
+            name: nameOf(row),
+            value: usdNumber(row.cost),
+            text: usd(row.cost),
+          })),
+        'Cost',
+      );
   shown.replaceChildren(
     sheet('Cost', rows.length ? graph : el('p', { class: 'empty' }, 'Nothing was used.')),
-    sheet('Used', list.node));
+    sheet('Used', list.node),
+  );
   list.fill(rows);
 }
 
 /** What a row stands for, in words. */
-const nameOf = row => [row.day, row.account_name ?? row.account, row.model, row.key_name ?? row.key].filter(Boolean).join(' · ');
-
-const biggest = rows => [...rows]
-  .sort((one, other) => (BigInt(other.cost.picodollars) > BigInt(one.cost.picodollars) ? 1 : -1)).slice(0, BARS);
+const nameOf = row =>
+  [row.day, row.account_name ?? row.account, row.model, row.key_name ?? row.key].filter(Boolean).join(' · ');
 
 /** A bar for each day, stacked by model if it is grouped by that, too. */
 function dayChart(rows) {
@@ -82,22 +127,46 @@ function usageTable({ group_by: groups, total }) {
   const by = name => groups.includes(name);
   const names = [
     by('day') && { head: 'Day', sort: row => row.day, nowrap: true, cell: row => row.day },
-    by('account') && { head: 'Account', sort: row => row.account_name, cell: row => accountLink(row.account, row.account_name) },
+    by('account') && {
+      head: 'Account',
+      sort: row => row.account_name,
+      cell: row => accountLink(row.account, row.account_name),
+    },
     by('model') && { head: 'Model', sort: row => row.model, nowrap: true, cell: row => row.model },
     by('key') && { head: 'Key', sort: row => row.key_name, cell: row => [row.key_name, ' ', id(row.key)] },
   ].filter(Boolean);
   const counts = [
-    ['Requests', row => row.requests], ['Prompt tokens', row => row.prompt_tokens], ['Cached', row => row.cached_tokens],
-    ['Completion tokens', row => row.completion_tokens], ['Reasoning', row => row.reasoning_tokens],
+    ['Requests', row => row.requests],
+    ['Prompt tokens', row => row.prompt_tokens],
+    ['Cached', row => row.cached_tokens],
+    ['Completion tokens', row => row.completion_tokens],
+    ['Reasoning', row => row.reasoning_tokens],
   ].map(([name, value]) => ({ head: name, number: true, sort: value, cell: row => count(value(row)) }));
   const share = { head: 'Cached share', number: true, cell: row => percent(row.cached_tokens, row.prompt_tokens) };
-  const cost = { head: 'Cost', field: 'cost', number: true, sort: row => BigInt(row.cost.picodollars), cell: row => usd(row.cost) };
+  const cost = {
+    head: 'Cost',
+    field: 'cost',
+    number: true,
+    sort: row => BigInt(row.cost.picodollars),
+    cell: row => usd(row.cost),
+  };
   const figures = [cost, ...counts, share];
   return table({
-    label: 'Usage', key: nameOfIds, columns: [...names, ...figures], empty: 'Nothing was used.',
-    data: row => (row.account ? { account: row.account } : {}), sorted: [names.length, true],
-    foot: () => el('tr', { data: { row: 'total' } }, el('th', { scope: 'row', colspan: names.length }, 'Total'),
-      figures.map(column => el('td', { class: 'number', data: column.field ? { field: column.field } : {} }, column.cell(total)))),
+    label: 'Usage',
+    key: nameOfIds,
+    columns: [...names, ...figures],
+    empty: 'Nothing was used.',
+    data: row => (row.account ? { account: row.account } : {}),
+    sorted: [names.length, true],
+    foot: () =>
+      el(
+        'tr',
+        { data: { row: 'total' } },
+        el('th', { scope: 'row', colspan: names.length }, 'Total'),
+        figures.map(column =>
+          el('td', { class: 'number', data: column.field ? { field: column.field } : {} }, column.cell(total)),
+        ),
+      ),
   });
 }
 

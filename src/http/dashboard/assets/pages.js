@@ -21,7 +21,18 @@ import { settings } from './page_settings.js';
 import { usage } from './page_usage.js';
 
 export const STAFF_PAGES = [
-  overview, accounts, asks, keys, models, engines, usage, receipts, inFlight, refusals, audit, settings,
+  overview,
+  accounts,
+  asks,
+  keys,
+  models,
+  engines,
+  usage,
+  receipts,
+  inFlight,
+  refusals,
+  audit,
+  settings,
 ];
 
 export const OWNER_PAGES = [home, ownUsage, ownKeys, ownLimits, ownReceipts, ownStatements, playground];

@@ -21,15 +21,37 @@ export const receiptLink = request => link(`receipts/${part(request)}`, id(reque
 
 /** A bar and what it says: 200 of 200. */
 export function ofLimit(inFlight, limit) {
-  return [el('span', { class: 'nowrap' }, limit === null ? count(inFlight) : `${count(inFlight)} of ${count(limit)}`),
-    limit === null ? null : bar(inFlight, limit)];
+  return [
+    el('span', { class: 'nowrap' }, limit === null ? count(inFlight) : `${count(inFlight)} of ${count(limit)}`),
+    limit === null ? null : bar(inFlight, limit),
+  ];
 }
 
 const TONES = {
-  active: 'good', up: 'good', completed: 'good', approved: 'good', current: 'good', settled: 'good', final: 'good',
-  expired: 'plain', revoked: 'plain', closed: 'plain', past: 'plain', declined: 'plain', unknown: 'plain',
-  open: 'warn', cancelled: 'warn', capped: 'warn', drained: 'warn', scheduled: 'warn', in_flight: 'warn', settling: 'warn',
-  down: 'bad', ejected: 'bad', failed: 'bad', interrupted: 'bad',
+  active: 'good',
+  up: 'good',
+  completed: 'good',
+  approved: 'good',
+  current: 'good',
+  settled: 'good',
+  final: 'good',
+  expired: 'plain',
+  revoked: 'plain',
+  closed: 'plain',
+  past: 'plain',
+  declined: 'plain',
+  unknown: 'plain',
+  open: 'warn',
+  cancelled: 'warn',
+  capped: 'warn',
+  drained: 'warn',
+  scheduled: 'warn',
+  in_flight: 'warn',
+  settling: 'warn',
+  down: 'bad',
+  ejected: 'bad',
+  failed: 'bad',
+  interrupted: 'bad',
 };
 
 /** A state as a coloured word. */
@@ -42,8 +64,10 @@ export async function accountNames() {
 }
 
 /** The choices of an account. */
-export const accountOptions = (names, all) =>
-  [...(all ? [['', all]] : []), ...[...names].sort((one, other) => one[1].localeCompare(other[1]))];
+export const accountOptions = (names, all) => [
+  ...(all ? [['', all]] : []),
+  ...[...names].sort((one, other) => one[1].localeCompare(other[1])),
+];
 
 /** Goes to a page of the dashboard. */
 export function go(hash) {
@@ -57,7 +81,10 @@ export function choice(label, options, chosen, choose) {
       buttons.forEach(one => one.setAttribute('aria-pressed', String(one.dataset.value === value)));
       choose(value);
     };
-    return button(text, 'choose', pick, { data: { action: 'choose', value }, 'aria-pressed': String(value === chosen) });
+    return button(text, 'choose', pick, {
+      data: { action: 'choose', value },
+      'aria-pressed': String(value === chosen),
+    });
   });
   return put(el('div', { class: 'actions', role: 'group', 'aria-label': label }), buttons);
 }

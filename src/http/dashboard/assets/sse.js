@@ -17,4 +17,9 @@ export async function* events(response) {
   }
 }
 
-const dataOf = event => event.split(/\r?\n/).filter(line => line.startsWith('data:')).map(line => line.slice(5).trim()).join('\n');
+const dataOf = event =>
+  event
+    .split(/\r?\n/)
+    .filter(line => line.startsWith('data:'))
+    .map(line => line.slice(5).trim())
+    .join('\n');

@@ -18,11 +18,16 @@ export function table({ label, columns, key, data = () => ({}), empty = 'Nothing
       order = [at, order?.[0] === at ? !order[1] : Boolean(column.number)];
       draw();
     };
-    const name = column.sort ? el('button', { type: 'button', class: 'sort', on: { click: sortBy } }, column.head) : column.head;
+    const name = column.sort
+      ? el('button', { type: 'button', class: 'sort', on: { click: sortBy } }, column.head)
+      : column.head;
     return el('th', { scope: 'col', class: column.number ? 'number' : null }, name);
   });
-  const node = el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label },
-    el('table', {}, el('caption', { class: 'unseen' }, label), el('thead', {}, el('tr', {}, heads)), body, footer));
+  const node = el(
+    'div',
+    { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label },
+    el('table', {}, el('caption', { class: 'unseen' }, label), el('thead', {}, el('tr', {}, heads)), body, footer),
+  );
 
   function draw() {
     const list = order ? [...rows].sort(comparing(shownColumns[order[0]].sort, order[1])) : rows;
@@ -49,8 +54,16 @@ export function table({ label, columns, key, data = () => ({}), empty = 'Nothing
   }
 
   function newRow() {
-    return el('tr', {}, shownColumns.map(column =>
-      el('td', { class: column.number ? 'number' : column.nowrap ? 'nowrap' : null, data: column.field ? { field: column.field } : {} })));
+    return el(
+      'tr',
+      {},
+      shownColumns.map(column =>
+        el('td', {
+          class: column.number ? 'number' : column.nowrap ? 'nowrap' : null,
+          data: column.field ? { field: column.field } : {},
+        }),
+      ),
+    );
   }
 
   function fillRow(tr, row) {
@@ -69,13 +82,18 @@ export function table({ label, columns, key, data = () => ({}), empty = 'Nothing
   };
 }
 
-/** Puts rows in their order and moves only those that are not there: an element that is moved loses the focus. */
+/** Puts rows in their order around the one that has the focus: an element that is moved loses it. */
 function arrange(body, nodes) {
   const wanted = new Set(nodes);
   [...body.children].filter(child => !wanted.has(child)).forEach(child => child.remove());
-  nodes.forEach((node, at) => {
-    if (body.children[at] !== node) body.insertBefore(node, body.children[at] ?? null);
-  });
+  const fixed = nodes.findIndex(node => node.contains(document.activeElement));
+  for (let at = fixed - 1; at >= 0; at -= 1) {
+    if (nodes[at].nextSibling !== nodes[at + 1]) body.insertBefore(nodes[at], nodes[at + 1]);
+  }
+  for (let at = fixed + 1; at < nodes.length; at += 1) {
+    const place = at === 0 ? body.firstChild : nodes[at - 1].nextSibling;
+    if (place !== nodes[at]) body.insertBefore(nodes[at], place);
+  }
 }
 
 function comparing(value, isDescending) {
@@ -90,7 +108,10 @@ function comparing(value, isDescending) {
 
 /** What there is about one thing: a list of names and values. */
 export function facts(pairs, label) {
-  const shown = pairs.filter(Boolean).map(([name, value, fieldName]) =>
-    el('div', {}, el('dt', {}, name), el('dd', { data: fieldName ? { field: fieldName } : {} }, value ?? '–')));
+  const shown = pairs
+    .filter(Boolean)
+    .map(([name, value, fieldName]) =>
+      el('div', {}, el('dt', {}, name), el('dd', { data: fieldName ? { field: fieldName } : {} }, value ?? '–')),
+    );
   return el('dl', { class: 'facts', 'aria-label': label }, shown);
 }
