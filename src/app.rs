@@ -352,9 +352,7 @@ impl App {
             replica,
         });
         let stop = app.background.stop_probes.clone();
-        app.background
-            .tasks
-            .spawn(watch::watch(Arc::clone(&app), stop));
+        app.background.tasks.spawn(watch::watch(Arc::clone(&app), stop));
         if let Some(replica) = &app.replica {
             replica.run(keeper)?;
             if let Some(shared) = &app.pipeline.shared {

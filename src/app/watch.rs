@@ -76,7 +76,10 @@ impl Doing {
         for (own, others) in self.recent.iter_mut().zip(other.recent) {
             *own = own.saturating_add(others);
         }
-        self.minute_cost = self.minute_cost.checked_add(other.minute_cost).unwrap_or(self.minute_cost);
+        self.minute_cost = self
+            .minute_cost
+            .checked_add(other.minute_cost)
+            .unwrap_or(self.minute_cost);
         for (account, (in_flight, refused)) in &other.accounts {
             let own = self.accounts.entry(account.clone()).or_default();
             own.0 = own.0.saturating_add(*in_flight);
@@ -144,7 +147,11 @@ impl Seen {
     /// Requests of an account in flight on the other replicas, as they said within the last seconds.
     pub fn in_flight_elsewhere(&self, account: &AccountId) -> u32 {
         let last = self.now.borrow();
-        let elsewhere = last.others.accounts.get(account).map_or(0, |(in_flight, _)| *in_flight);
+        let elsewhere = last
+            .others
+            .accounts
+            .get(account)
+            .map_or(0, |(in_flight, _)| *in_flight);
         u32::try_from(elsewhere).unwrap_or(u32::MAX)
     }
 
@@ -220,7 +227,10 @@ impl Watching {
                 }
                 Err(cause) if !self.is_away => {
                     self.is_away = true;
-                    tracing::warn!(cause, "what the other replicas do cannot be read; it is tried again");
+                    tracing::warn!(
+                        cause,
+                        "what the other replicas do cannot be read; it is tried again"
+                    );
                 }
                 Err(_) => {}
             }
@@ -276,7 +286,9 @@ impl Watching {
             doing.models.entry(live.model.model.id.clone()).or_default().0 += 1;
         }
         for engine in app.registry.engines() {
-            doing.engines.insert(engine.name.clone(), engine.in_flight().into());
+            doing
+                .engines
+                .insert(engine.name.clone(), engine.in_flight().into());
         }
         for served in app.registry.models() {
             let waiting = u64::try_from(served.room.waiting()).unwrap_or(u64::MAX);
@@ -311,7 +323,11 @@ impl Watching {
             self.forgot_at_ms = now_ms;
             for step in [MINUTE, HOUR] {
                 // An hour later it is tried again.
-                let _ = in_time(app.store.forget_series(step.seconds, now_ms.saturating_sub(step.kept_ms))).await;
+                let _ = in_time(
+                    app.store
+                        .forget_series(step.seconds, now_ms.saturating_sub(step.kept_ms)),
+                )
+                .await;
             }
         }
     }
@@ -335,7 +351,10 @@ fn series_row(app: &App, step: Step, (at_ms, counted): &(u64, Counted)) -> Optio
 async fn exchange(app: &App, row: &ProcessRow) -> Result<Vec<ProcessRow>, StoreFault> {
     let forget_before_ms = row.seen_at_ms.saturating_sub(FORGOTTEN_MS);
     app.store.note_process(row, forget_before_ms).await?;
-    let mut others = app.store.processes(row.seen_at_ms.saturating_sub(SILENT_MS)).await?;
+    let mut others = app
+        .store
+        .processes(row.seen_at_ms.saturating_sub(SILENT_MS))
+        .await?;
     others.retain(|other| other.process != row.process);
     Ok(others)
 }

@@ -1,7 +1,8 @@
 //! The dashboard's figures: an event a second of what happens now, and the series that its charts draw.
 
 use crate::admin_api::watch::{
-    LiveAccount, LiveEngine, LiveEvent, LiveModel, LiveOverview, ReplicaView, SeriesPoint, SeriesView, TtftView,
+    LiveAccount, LiveEngine, LiveEvent, LiveModel, LiveOverview, ReplicaView, SeriesPoint, SeriesView,
+    TtftView,
 };
 use crate::admin_api::{List, Money, when};
 use crate::app::App;
@@ -65,7 +66,10 @@ fn event_of(app: &App, moment: &Moment) -> LiveEvent {
     let engines = app.registry.engines().iter().map(|engine| LiveEngine {
         name: engine.name.clone(),
         in_flight: all.engines.get(&engine.name).copied().unwrap_or(0),
-        waiting: engine.models().map(|served| waits_for(served.model.id.as_str())).sum(),
+        waiting: engine
+            .models()
+            .map(|served| waits_for(served.model.id.as_str()))
+            .sum(),
         usable: engine.health.is_usable() && !engine.is_drained(),
         drained: engine.is_drained(),
     });
@@ -97,7 +101,10 @@ fn overview_of(moment: &Moment) -> LiveOverview {
 }
 
 /// A tenth of what was counted in ten seconds.
-#[expect(clippy::float_arithmetic, reason = "a figure to look at; nothing is billed by it")]
+#[expect(
+    clippy::float_arithmetic,
+    reason = "a figure to look at; nothing is billed by it"
+)]
 fn a_second(in_ten: u64) -> f64 {
     f64::from(u32::try_from(in_ten).unwrap_or(u32::MAX)) / 10.0
 }
@@ -176,7 +183,11 @@ pub async fn series(State(admin): State<Admin>, params: Params) -> Result<Json<S
 
 /// What all processes counted, by the kept step in which they did.
 async fn counted_since(app: &App, kept: Step, from_ms: u64) -> Result<BTreeMap<u64, Counted>, AdminError> {
-    let rows = app.store.series(kept.seconds, from_ms).await.map_err(AdminError::internal)?;
+    let rows = app
+        .store
+        .series(kept.seconds, from_ms)
+        .await
+        .map_err(AdminError::internal)?;
     let own = format!("{}/{}", app.process, app.started_at_ms);
     let (unfinished_at, unfinished) = app.seen.unfinished(kept);
     let mut all: BTreeMap<u64, Counted> = BTreeMap::new();

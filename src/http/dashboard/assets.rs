@@ -17,6 +17,7 @@ macro_rules! assets {
 
 /// Every file of the folder `assets`; a test holds the two against each other.
 const ASSETS: &[Asset] = assets![
+    "account_actions.js",
     "api.js",
     "app.js",
     "chart.js",

@@ -138,8 +138,15 @@ impl Gateway {
 
     async fn send_to(router: Router, request: Request<Body>) -> Answer {
         let response = router.oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
+        let (parts, mut body) = response.into_parts();
+        let kind = parts.headers.get(header::CONTENT_TYPE);
+        let bytes = if kind.is_some_and(|kind| kind == "text/event-stream") {
+            // It goes on for ever: its first event is enough.
+            let first = body.frame().await.unwrap().unwrap();
+            first.into_data().unwrap()
+        } else {
+            body.collect().await.unwrap().to_bytes()
+        };
         Answer {
             status: parts.status,
             headers: parts.headers,
