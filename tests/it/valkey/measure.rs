@@ -15,7 +15,7 @@ const REQUESTS: usize = 4_000;
 /// Processor time of this process, which has all but Valkey and PostgreSQL in it.
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<u64> = stat
+    let fields: Vec<i64> = stat
         .rsplit(')')
         .next()
         .unwrap()
@@ -23,7 +23,7 @@ fn cpu() -> Duration {
         .filter_map(|f| f.parse().ok())
         .collect();
     // After the name: state is no number, so user time is the eleventh number from here, in hundredths.
-    Duration::from_millis(10 * (fields[10] + fields[11]))
+    Duration::from_millis(10 * u64::try_from(fields[10] + fields[11]).unwrap())
 }
 
 async fn one(replica: &Gateway) {
