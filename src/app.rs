@@ -2,14 +2,17 @@
 //!
 //! Clock, randomness, listeners and the signal to stop are given, so a test owns them all.
 
+mod in_flight;
 mod refresh;
 pub mod watch;
 mod replica;
 
+pub use self::in_flight::OverReplicas;
 use self::replica::Replica;
 use self::watch::Seen;
 use crate::admission::attempts::Attempts;
 use crate::admission::directory::{Directory, hash_secret};
+use crate::admission::shared::{Keeper, ValkeyUrl};
 use crate::admission::staff::AdminTokens;
 use crate::admission::wallet::Payer;
 use crate::clock::Clock;
@@ -51,6 +54,8 @@ const ADMIN_TOKEN_SETTING: &str = "admin_token_sha256";
 const LEDGER_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a shutdown waits for what no request waits for.
 const BACKGROUND_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a start waits for Valkey, so that its first request is counted with the others'.
+const VALKEY_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two probes of an engine.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
@@ -132,6 +137,9 @@ pub struct Given<'a> {
     pub data_dir: &'a Path,
     /// The PostgreSQL that holds the store, where replicas share one.
     pub database: Option<DatabaseUrl>,
+    /// The Valkey or Redis that counts places and rates over all replicas. Without a database there is one process, and
+    /// nothing to count.
+    pub valkey: Option<ValkeyUrl>,
     /// The admin token, if the operator gives one.
     pub admin_token: Option<String>,
     /// How request lines look; they go to standard error.
@@ -167,6 +175,9 @@ pub enum StartFault {
     /// The receiver of the export.
     #[error(transparent)]
     Export(#[from] ReceiverFault),
+    /// The thread that counts with Valkey.
+    #[error("a thread for Valkey could not be started: {0}")]
+    Runtime(std::io::Error),
     /// The metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] MetricFault),
@@ -197,6 +208,7 @@ impl App {
             secrets,
             data_dir,
             database,
+            valkey,
             admin_token,
             request_log,
             read_env,
@@ -232,6 +244,15 @@ impl App {
                 (replica.outbox.clone(), ledger, Some(replica))
             }
         };
+        let (shared, keeper) = match (&replica, valkey) {
+            (Some(replica), Some(url)) => {
+                let (id, begun_ms) = (&replica.id, clock.unix_ms());
+                let name = format!("{id}:{begun_ms}:{}", secrets.random_hex(8));
+                let (shared, keeper) = Keeper::new(url, name, clock.clone(), Arc::clone(&metrics));
+                (Some(shared), Some(keeper))
+            }
+            _ => (None, None),
+        };
         let registry =
             Arc::new(join_registry(&settings, (engines, &counters), &store, &metrics, &clock).await?);
         registry.set_drained(&store.drained_engines().await?);
@@ -261,6 +282,7 @@ impl App {
             queue: settings.queue,
             settler,
             leases: replica.as_ref().map(|replica| Arc::clone(&replica.leases)),
+            shared,
             in_flight: Default::default(),
             metrics: Arc::clone(&metrics),
             request_log: Arc::new(RequestLog::new(request_log)),
@@ -332,7 +354,10 @@ impl App {
         let stop = app.background.stop_probes.clone();
         app.background.tasks.spawn(watch::watch(Arc::clone(&app), stop));
         if let Some(replica) = &app.replica {
-            replica.run();
+            replica.run(keeper)?;
+            if let Some(shared) = &app.pipeline.shared {
+                shared.until_up(VALKEY_PATIENCE).await;
+            }
             let stop = app.background.stop_probes.clone();
             app.background
                 .tasks

@@ -8,6 +8,7 @@ use core::fmt;
 use core::time::Duration;
 
 const NANOSECONDS_A_MINUTE: u128 = 60_000_000_000;
+const NANOSECONDS_A_MILLISECOND: u128 = 1_000_000;
 
 /// What was taken and has not leaked yet, of requests or of tokens. Times are nanoseconds of one clock that does not jump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,6 +70,20 @@ impl Bucket {
                 rate => nanoseconds(level.div_ceil(rate)),
             },
         }
+    }
+
+    /// One that stands so: `level_ms` is in units times milliseconds, of which a full one has 60,000 times its size.
+    pub fn with_level(level_ms: u64, now_ns: u64) -> Self {
+        Self {
+            level: u128::from(level_ms) * NANOSECONDS_A_MILLISECOND,
+            at_ns: now_ns,
+        }
+    }
+
+    /// What is in it, as [`Bucket::with_level`] takes it; rounded up.
+    pub fn level_ms(&self, per_minute: u64, now_ns: u64) -> u64 {
+        let level = self.level_at(per_minute.into(), now_ns);
+        u64::try_from(level.div_ceil(NANOSECONDS_A_MILLISECOND)).unwrap_or(u64::MAX)
     }
 
     /// A reading of the clock from before the last one is that one.
@@ -149,6 +164,15 @@ mod tests {
         bucket.take(10, 10, 0);
         assert_eq!(bucket.standing(10, 0).remaining, 0);
         assert_eq!(bucket.standing(25, 0).remaining, 15);
+    }
+
+    #[test]
+    fn a_level_is_taken_from_one_bucket_to_another() {
+        let mut bucket = Bucket::default();
+        bucket.take(10, 4, 0);
+        let level = bucket.level_ms(10, 6 * SECOND);
+        assert_eq!(level, 3 * 60_000);
+        assert_eq!(Bucket::with_level(level, 0).standing(10, 0).remaining, 7);
     }
 
     #[test]

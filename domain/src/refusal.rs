@@ -12,7 +12,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 /// What is counted by the minute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RateUnit {
     /// Requests.
     Requests,

@@ -3,6 +3,7 @@
 //! Invariant: a permit that exists is counted, and one that is dropped is not. There is no other way to move the
 //! count, so it cannot leak. A refusal changes nothing.
 
+use crate::admission::shared::{InFlightOf, PlaceGuard};
 use farebox_domain::ids::{KeyId, ModelId};
 use farebox_domain::refusal::Refusal;
 use parking_lot::Mutex;
@@ -71,6 +72,30 @@ pub struct ModelReading {
     pub limit: Option<u32>,
 }
 
+impl GateReading {
+    /// The same with what is in flight over all replicas.
+    pub fn over_replicas(mut self, counted: &InFlightOf) -> Self {
+        self.in_flight = counted.all;
+        for of_model in &mut self.models {
+            of_model.in_flight = 0;
+        }
+        for (model, count) in &counted.models {
+            match self.models.iter_mut().find(|of_model| of_model.model == *model) {
+                Some(of_model) => of_model.in_flight = *count,
+                None => self.models.push(ModelReading {
+                    model: model.clone(),
+                    in_flight: *count,
+                    limit: None,
+                }),
+            }
+        }
+        self.models
+            .retain(|of_model| of_model.in_flight > 0 || of_model.limit.is_some());
+        self.models.sort_by(|a, b| a.model.cmp(&b.model));
+        self
+    }
+}
+
 impl Gate {
     /// Lets a request in, or says which limit it meets. The account's limit counts all models and keys together; a
     /// model's and a key's hold besides it.
@@ -97,7 +122,16 @@ impl Gate {
             gate: Arc::clone(self),
             model: wanted.model.clone(),
             key: wanted.key.clone(),
+            shared: None,
         })
+    }
+
+    /// The limits that such a request meets: the account's, the model's and the key's.
+    pub fn limits(&self, wanted: Wanted<'_>) -> [Option<u32>; 3] {
+        let counts = self.counts.lock();
+        let of_model = counts.models.get(wanted.model).and_then(|model| model.limit);
+        let account = counts.limit.unwrap_or(wanted.default);
+        [Some(account), of_model, wanted.key_limit]
     }
 
     /// Sets the account's own limit, or one for a model; `None` takes it back.
@@ -179,6 +213,15 @@ pub struct ConcurrencyPermit {
     gate: Arc<Gate>,
     model: ModelId,
     key: KeyId,
+    /// The same over all replicas.
+    shared: Option<PlaceGuard>,
+}
+
+impl ConcurrencyPermit {
+    /// It is counted over all replicas too, for as long.
+    pub fn share(&mut self, place: PlaceGuard) {
+        self.shared = Some(place);
+    }
 }
 
 impl Drop for ConcurrencyPermit {

@@ -6,6 +6,7 @@
 //!
 //! Buckets are the domain's ([`Bucket`]); governor's cells cannot give back, nor be asked without being taken from.
 
+use crate::admission::shared::{Levels, SharedRates};
 use crate::clock::Clock;
 use farebox_domain::limits::Limits;
 use farebox_domain::rate::{Bucket, Standing};
@@ -74,10 +75,21 @@ impl RateGate {
         let mut taken = self.taken.lock();
         let at = taken.nanoseconds(now);
         let of = |limit: Option<u64>, bucket: &Bucket| limit.map(|limit| bucket.standing(limit, at));
+        let requests = taken.shared_requests.as_ref().unwrap_or(&taken.requests);
+        let tokens = taken.shared_tokens.as_ref().unwrap_or(&taken.tokens);
         Standings {
-            requests: of(limits.requests, &taken.requests),
-            tokens: of(limits.tokens, &taken.tokens),
+            requests: of(limits.requests, requests),
+            tokens: of(limits.tokens, tokens),
         }
+    }
+
+    /// How they stand over all replicas, as was last heard; `None`: nobody knows. It is shown, and decides nothing.
+    pub fn show_shared(&self, levels: Option<Levels>, now: Instant) {
+        let mut taken = self.taken.lock();
+        let at = taken.nanoseconds(now);
+        let [requests, tokens] = levels.unwrap_or_default();
+        taken.shared_requests = requests.map(|level| Bucket::with_level(level, at));
+        taken.shared_tokens = tokens.map(|level| Bucket::with_level(level, at));
     }
 }
 
@@ -85,6 +97,9 @@ impl RateGate {
 struct Taken {
     requests: Bucket,
     tokens: Bucket,
+    /// The same over all replicas.
+    shared_requests: Option<Bucket>,
+    shared_tokens: Option<Bucket>,
     /// What the buckets count from: the first moment that they were asked at.
     epoch: Option<Instant>,
 }
@@ -123,6 +138,8 @@ pub struct RateHold {
     from: Vec<Limited>,
     tokens: u64,
     clock: Clock,
+    /// The same over all replicas.
+    shared: Option<SharedRates>,
 }
 
 /// Takes a request and so many tokens from each, or says which limit it meets. They are to be given in the same order by
@@ -156,6 +173,7 @@ pub fn take(limited: Vec<Limited>, tokens: u64, clock: &Clock) -> Result<RateHol
         from,
         tokens,
         clock: clock.clone(),
+        shared: None,
     })
 }
 
@@ -199,10 +217,17 @@ impl Limited {
         let held = held.min(limit);
         let mut taken = self.gate.taken.lock();
         let at = taken.nanoseconds(now);
-        if used > held {
-            taken.tokens.take(limit, used - held, at);
-        } else {
-            taken.tokens.give_back(limit, held - used, at);
+        let Taken {
+            tokens,
+            shared_tokens,
+            ..
+        } = &mut *taken;
+        for bucket in [Some(tokens), shared_tokens.as_mut()].into_iter().flatten() {
+            if used > held {
+                bucket.take(limit, used - held, at);
+            } else {
+                bucket.give_back(limit, held - used, at);
+            }
         }
     }
 
@@ -218,9 +243,26 @@ impl RateHold {
         standings(&self.from, self.clock.now())
     }
 
+    /// Over all replicas it was taken too, and stands so there.
+    pub fn share(&mut self, shared: SharedRates, levels: &[Levels]) {
+        let now = self.clock.now();
+        for (number, limited) in self.from.iter().enumerate() {
+            limited.gate.show_shared(levels.get(number).copied(), now);
+        }
+        self.shared = Some(shared);
+    }
+
+    /// What it was taken from, and so many tokens of it.
+    pub fn taken(&self) -> (&[Limited], u64) {
+        (&self.from, self.tokens)
+    }
+
     /// The request came to this many tokens.
     pub fn settle(mut self, used: u64) {
         let now = self.clock.now();
+        if let Some(shared) = self.shared.take() {
+            shared.settle(used);
+        }
         for limited in std::mem::take(&mut self.from) {
             limited.true_up(self.tokens, used, now);
         }

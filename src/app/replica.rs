@@ -2,6 +2,7 @@
 
 use super::{LEDGER_DEADLINE, StartFault};
 use crate::admission::directory::Directory;
+use crate::admission::shared::Keeper;
 use crate::clock::Clock;
 use crate::ledger::outbox::{Outbox, Shipper};
 use crate::ledger::{Journal, Lessor, PgLedger, PgLessor, ReplicaBooks};
@@ -10,6 +11,7 @@ use crate::store::Store;
 use crate::telemetry::metrics::Gauges;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -75,11 +77,29 @@ impl Replica {
         })
     }
 
-    /// Ships, says that it lives, and answers recalls, until [`Replica::stop`].
-    pub(super) fn run(&self) {
+    /// Ships, says that it lives, answers recalls, and counts with Valkey, until [`Replica::stop`].
+    pub(super) fn run(&self, keeper: Option<Keeper>) -> Result<(), StartFault> {
+        if let Some(keeper) = keeper {
+            // On a thread of its own: where requests keep every worker busy, what decides over them must not wait for
+            // them, and take its own lateness for Valkey's. Not a blocking task, for which a runtime waits that is dropped.
+            let alone = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(StartFault::Runtime)?;
+            let stop = self.stop.clone();
+            let (ended, has_ended) = oneshot::channel::<()>();
+            let keep = move || {
+                alone.block_on(keeper.run(stop));
+                drop(ended);
+            };
+            let thread = std::thread::Builder::new().name("valkey".to_owned());
+            thread.spawn(keep).map_err(StartFault::Runtime)?;
+            self.tasks.spawn(async { drop(has_ended.await) });
+        }
         let (shipper, stop) = (Arc::clone(&self.shipper), self.stop.clone());
         self.tasks.spawn(async move { shipper.run(stop).await });
         self.tasks.spawn(Arc::clone(&self.leases).run(self.stop.clone()));
+        Ok(())
     }
 
     /// What waits in the outbox, and what the ledger refused.

@@ -1,5 +1,6 @@
-//! Where the PostgreSQL is that replicas share, as it is given on the command line.
+//! Where the PostgreSQL and the Valkey are that replicas share, as they are given on the command line.
 
+use crate::admission::shared::ValkeyUrl;
 use crate::cli::error::CliError;
 use crate::store::DatabaseUrl;
 use clap::Args;
@@ -45,6 +46,26 @@ impl DatabaseArg {
         let given = self.database.as_ref().filter(|given| !given.0.is_empty());
         given
             .map(|Given(text)| text.parse().map_err(CliError::BadDatabase))
+            .transpose()
+    }
+}
+
+/// The argument for Valkey.
+#[derive(Debug, Args)]
+pub struct ValkeyArg {
+    /// The Valkey or Redis that counts an account's and a key's requests in flight and rates over all replicas:
+    /// redis://USER:PASSWORD@HOST:PORT/DB. Only with --database. Better set by FAREBOX_VALKEY: arguments can be seen by
+    /// others on the machine.
+    #[arg(long, value_name = "URL", env = "FAREBOX_VALKEY", hide_env_values = true)]
+    valkey: Option<Given>,
+}
+
+impl ValkeyArg {
+    /// The URL, if one is given. Set to nothing is not set.
+    pub fn url(&self) -> Result<Option<ValkeyUrl>, CliError> {
+        let given = self.valkey.as_ref().filter(|given| !given.0.is_empty());
+        given
+            .map(|Given(text)| text.parse().map_err(CliError::BadValkey))
             .transpose()
     }
 }

@@ -1,6 +1,7 @@
 //! What went wrong, what to do about it, and the process's exit code.
 
 use crate::admin_api::{ErrorAnswer, ErrorBody};
+use crate::admission::shared::ValkeyFault;
 use crate::cli::table::counted;
 use crate::store::StoreFault;
 use std::io::{self, Write};
@@ -117,6 +118,15 @@ pub enum CliError {
     /// What was given names no database.
     #[error("{0}")]
     BadDatabase(#[source] StoreFault),
+    /// What was given names no Valkey.
+    #[error("--valkey: {0}")]
+    BadValkey(#[source] ValkeyFault),
+    /// A Valkey for a process that is alone.
+    #[error(
+        "--valkey counts over replicas, and without a database there is one process alone, which counts in memory. Set \
+         FAREBOX_DATABASE_URL, or leave --valkey out"
+    )]
+    ValkeyAlone,
     /// The database is of an older farebox; what it lacks has been told.
     #[error("{} missing. Run `farebox migrate`", counted(*.0, "migration"))]
     OldDatabase(usize),
@@ -139,6 +149,8 @@ impl CliError {
             | Self::BadUrl { .. }
             | Self::NoDatabase
             | Self::BadDatabase(_)
+            | Self::BadValkey(_)
+            | Self::ValkeyAlone
             | Self::NoSuchModel { .. }
             | Self::NoTokenizer { .. }
             | Self::Unreadable { .. } => EXIT_USAGE,

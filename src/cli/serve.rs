@@ -2,7 +2,7 @@
 
 use crate::admission::directory::hash_secret;
 use crate::app::{App, Given, StartFault, Started};
-use crate::cli::database::DatabaseArg;
+use crate::cli::database::{DatabaseArg, ValkeyArg};
 use crate::cli::error::CliError;
 use crate::clock::Clock;
 use crate::config::{self, Faults, Settings};
@@ -43,6 +43,9 @@ pub struct ServeArgs {
     /// Where replicas keep accounts, keys and the ledger together.
     #[command(flatten)]
     pub database: DatabaseArg,
+    /// Where they count together what is in flight.
+    #[command(flatten)]
+    pub valkey: ValkeyArg,
     /// Where clients come in.
     #[arg(
         long,
@@ -119,6 +122,10 @@ fn set_up_log(args: &ServeArgs) -> Result<(), CliError> {
 async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let fault = |fault: &dyn std::fmt::Display| CliError::Serving(fault.to_string().into());
     let stop = CancellationToken::new();
+    let (database, valkey) = (args.database.url()?, args.valkey.url()?);
+    if valkey.is_some() && database.is_none() {
+        return Err(CliError::ValkeyAlone);
+    }
     let engine = if args.demo {
         Some(demo_engine(&stop).await?)
     } else {
@@ -142,7 +149,8 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
         clock: Clock::system(),
         secrets: Secrets::from_system().map_err(|cause| fault(&cause))?,
         data_dir: &args.data,
-        database: args.database.url()?,
+        database,
+        valkey,
         // Set to nothing is not set: an empty token would be no secret.
         admin_token: args.admin_token.filter(|token| !token.trim().is_empty()),
         request_log: request_lines(args.log_format),

@@ -10,6 +10,7 @@ use crate::pipeline::authenticate::Caller;
 use crate::pipeline::hold::{Bounds, Held, Terms, hold};
 use crate::pipeline::in_flight::{Live, NewRequest};
 use crate::pipeline::request::InferenceRequest;
+use crate::pipeline::shared::take_shared;
 use crate::pipeline::{Arrival, Pipeline, units};
 use farebox_domain::catalog::Task;
 use farebox_domain::ids::RequestId;
@@ -104,12 +105,13 @@ pub async fn admit(
     check_task(served, &request)?;
     check_room(served, &request)?;
     let account = &caller.key.account;
-    let permit = account.gate.try_acquire(Wanted {
+    let wanted = Wanted {
         model: &served.model.id,
         key: &caller.key.id,
         key_limit: caller.key.rights.concurrent_requests,
         default: pipeline.limits.concurrent_requests,
-    })?;
+    };
+    let mut permit = account.gate.try_acquire(wanted)?;
     let admitted_at_ms = pipeline.clock.unix_ms();
     let price = served.prices.at(admitted_at_ms);
     let service_tier = price.price.tier_sold(request.service_tier);
@@ -123,7 +125,8 @@ pub async fn admit(
         units: units::bound(&request, &price.price, pipeline.timeouts)?,
         ..Bounds::of(&request, &served.model, counted)
     };
-    let rates = take_rates(pipeline, caller, &bounds)?;
+    let mut rates = take_rates(pipeline, caller, &bounds)?;
+    take_shared(pipeline, &caller.key, wanted, &mut permit, &mut rates).await?;
     let terms = Terms {
         payer,
         bounds,

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it; `units`: what of it is no token
-//! - [`mod@authenticate`], [`hold`], [`leases`], [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
+//! - [`mod@authenticate`], [`hold`], [`leases`], `shared`, [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
 //! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
 //! - [`usage`], [`settle`], [`in_flight`], [`checkpoint`]: what it comes to
 //! - `engine_error`, `shown`: what a client is told; [`watch`]: what an operator sees of it meanwhile
@@ -18,6 +18,7 @@ mod units;
 pub mod authenticate;
 pub mod hold;
 pub mod leases;
+mod shared;
 pub mod admit;
 pub mod route;
 pub mod forward;
@@ -34,6 +35,7 @@ mod shown;
 pub mod watch;
 
 use crate::admission::directory::Directory;
+use crate::admission::shared::Shared;
 use crate::clock::Clock;
 use crate::config::{QueueSettings, Timeouts};
 use crate::engines::client::{EngineBody, EngineGuard};
@@ -83,6 +85,8 @@ pub struct Pipeline {
     pub settler: Settler,
     /// Leases of money, where several replicas share a ledger.
     pub leases: Option<Arc<Leases>>,
+    /// Places and rates over all replicas, where they are counted.
+    pub shared: Option<Arc<Shared>>,
     /// Requests that are being served.
     pub in_flight: InFlight,
     /// Every metric.

@@ -20,6 +20,9 @@ const INTER_TOKEN_SECONDS: &[f64] = &[
 const COMMIT_SECONDS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
 ];
+const CALL_SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+];
 const BATCH_ENTRIES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// A metric was defined twice, or not as Prometheus wants it: a fault of the code's, found at start.
@@ -52,6 +55,12 @@ pub struct Metrics {
     export_failures: IntCounter,
     export_refused: IntCounter,
     export_lag: IntGauge,
+    /// 1 while Valkey counts for all replicas.
+    pub valkey_up: IntGauge,
+    /// Requests that were judged by this replica's shares, as Valkey did not answer.
+    pub valkey_fallback: IntCounter,
+    /// A round of calls to Valkey.
+    pub valkey_seconds: Histogram,
     gauges: Gauges,
     /// What is counted for charts and live figures.
     pub tally: Tally,
@@ -245,6 +254,19 @@ impl Metrics {
             export_lag: gauge(
                 "farebox_export_lag_seconds",
                 "The age of the oldest entry or adjustment that was not delivered when it was last looked.",
+            )?,
+            valkey_up: gauge(
+                "farebox_valkey_up",
+                "1 while Valkey counts places and rates for all replicas; 0 without it.",
+            )?,
+            valkey_fallback: counter(
+                "farebox_valkey_fallback_total",
+                "Requests that were let in or refused by this replica's share of limits and rates, without Valkey.",
+            )?,
+            valkey_seconds: histogram(
+                "farebox_valkey_seconds",
+                "A round of calls to Valkey, many requests' at once.",
+                CALL_SECONDS,
             )?,
             gauges: Gauges {
                 in_flight: gauges(

@@ -121,6 +121,11 @@ const RULES: &[Rule] = &[
         because: "SQL that is elsewhere is SQL that the second database's tests do not see",
     },
     Rule {
+        who: Who::AllBut(&["admission"]),
+        may_not_name: What::Crate("redis"),
+        because: "one task talks to Valkey, in order; a second way there would count what the first does not know of",
+    },
+    Rule {
         who: Who::AllBut(&["engines", "cli", "export"]),
         may_not_name: What::Crate("reqwest"),
         because: "a client is built once for each engine, with its timeouts; the CLI has one for the admin API, and \

@@ -33,10 +33,17 @@ impl Process {
 
     /// Starts one, embedded or on a database, and waits for nothing.
     pub(crate) fn start_on(config: &Path, data: &Path, database: Option<&str>) -> Starting {
+        let database = database.map(|url| ("FAREBOX_DATABASE_URL", url));
+        Self::start_with(config, data, database)
+    }
+
+    /// The same with this in its environment.
+    pub(crate) fn start_with<'a>(
+        config: &Path,
+        data: &Path,
+        more: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Starting {
         let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
-        if let Some(database) = database {
-            command.env("FAREBOX_DATABASE_URL", database);
-        }
         let child = command
             .args([
                 "serve",
@@ -52,6 +59,7 @@ impl Process {
             .arg("--data")
             .arg(data)
             .env("FAREBOX_ADMIN_TOKEN", ADMIN_TOKEN)
+            .envs(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -22,6 +22,7 @@ mod prompt;
 mod postgres;
 mod place;
 mod replicas;
+mod valkey;
 mod chaos;
 mod store;
 mod outbox;

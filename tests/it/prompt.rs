@@ -89,6 +89,7 @@ impl Folder {
             clock: Clock::standing_at(1_793_534_400_000),
             secrets: Secrets::seeded(7),
             database: None,
+            valkey: None,
             data_dir: &data,
             admin_token: Some("token".into()),
             request_log: farebox::telemetry::request_log::Style::Off,

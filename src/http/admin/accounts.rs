@@ -2,6 +2,7 @@
 
 use crate::admin_api::{AccountView, List, Money, NewAccount, when};
 use crate::admission::directory::Account;
+use crate::app::OverReplicas;
 use crate::http::admin::auth::Who;
 use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::{AdminError, Noun};
@@ -47,7 +48,7 @@ pub async fn create(
             Changed::of(account.id.to_string(), account).after(&after)
         })
         .await?;
-    let created = view(&admin, &account, &BTreeMap::new());
+    let created = view(&admin, &account, &BTreeMap::new(), &OverReplicas::default());
     Ok((StatusCode::CREATED, Json(created)))
 }
 
@@ -56,9 +57,10 @@ pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<Lis
     params.only(&[])?;
     let owed = owed_by_account(&admin).await?;
     let accounts = admin.app.directory.accounts();
+    let counted = admin.app.over_replicas(&accounts).await;
     let mut data: Vec<_> = accounts
         .iter()
-        .map(|account| view(&admin, account, &owed))
+        .map(|account| view(&admin, account, &owed, &counted))
         .collect();
     data.sort_by(|a, b| (&a.created_at, &a.name).cmp(&(&b.created_at, &b.name)));
     Ok(Json(List { data }))
@@ -71,7 +73,8 @@ pub async fn show(
 ) -> Result<Json<AccountView>, AdminError> {
     let account = find(&admin, &account, None)?;
     let owed = owed_by_account(&admin).await?;
-    Ok(Json(view(&admin, &account, &owed)))
+    let counted = admin.app.over_replicas(&[Arc::clone(&account)]).await;
+    Ok(Json(view(&admin, &account, &owed, &counted)))
 }
 
 /// `POST /admin/v1/accounts/{account}/close`. Its keys end at once; what it has in flight goes on and is billed, and its
@@ -97,7 +100,8 @@ pub async fn close(
         })
         .await?;
     let owed = owed_by_account(&admin).await?;
-    Ok(Json(view(&admin, &account, &owed)))
+    let counted = admin.app.over_replicas(&[Arc::clone(&account)]).await;
+    Ok(Json(view(&admin, &account, &owed, &counted)))
 }
 
 /// The account with this id or name. `param` is where the name came from, if not from the path.
@@ -161,8 +165,13 @@ async fn owed_by_account(admin: &Admin) -> Result<BTreeMap<AccountId, Picodollar
         .collect()
 }
 
-fn view(admin: &Admin, account: &Account, owed: &BTreeMap<AccountId, Picodollars>) -> AccountView {
-    let reading = account.gate.read(admin.default_limit());
+fn view(
+    admin: &Admin,
+    account: &Account,
+    owed: &BTreeMap<AccountId, Picodollars>,
+    counted: &OverReplicas,
+) -> AccountView {
+    let reading = counted.read(account, admin.default_limit());
     AccountView {
         id: account.id.clone(),
         name: account.name.clone(),

@@ -23,7 +23,7 @@ pub async fn show(
 ) -> Result<Json<LimitsView>, AdminError> {
     params.only(&[])?;
     let account = accounts::find(&admin, &account, None)?;
-    Ok(Json(view(&admin, &account)))
+    Ok(Json(view(&admin, &account).await))
 }
 
 /// `PUT /admin/v1/accounts/{account}/limits`. It holds for the very next request, and cuts none in flight.
@@ -53,7 +53,7 @@ pub async fn set(
                 .after(&after)
         })
         .await?;
-    Ok(Json(view(&admin, &account)))
+    Ok(Json(view(&admin, &account).await))
 }
 
 /// The model's id, whether its id or an alias was given. One that is sold no more is found by the number that the
@@ -93,8 +93,9 @@ pub fn audited(app: &App, account: &Account) -> Value {
     })
 }
 
-fn view(admin: &Admin, account: &Arc<Account>) -> LimitsView {
-    let reading = account.gate.read(admin.default_limit());
+async fn view(admin: &Admin, account: &Arc<Account>) -> LimitsView {
+    let counted = admin.app.over_replicas(std::slice::from_ref(account)).await;
+    let reading = counted.read(account, admin.default_limit());
     let note = note(&reading);
     let models = reading.models.into_iter().map(|of_model| ModelLimitView {
         model: of_model.model,

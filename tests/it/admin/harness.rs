@@ -67,6 +67,7 @@ impl Gateway {
             secrets: Secrets::seeded(7),
             data_dir: folder.path(),
             database: None,
+            valkey: None,
             admin_token: Some(TOKEN.into()),
             request_log: farebox::telemetry::request_log::Style::Off,
             read_env: &|_| None,

@@ -15,6 +15,7 @@ mod reconcile;
 pub(crate) mod prices;
 
 use farebox::admission::directory::hash_secret;
+use farebox::admission::shared::ValkeyUrl;
 use farebox::app::{App, Given, StartFault};
 use farebox::clock::Clock;
 use farebox::secrets::Secrets;
@@ -116,6 +117,17 @@ impl Gateway {
         database: Option<DatabaseUrl>,
         seed: u64,
     ) -> Result<Self, (StartFault, TempDir)> {
+        Self::try_start_on(clock, models, data, (database, None), seed).await
+    }
+
+    /// The same with what replicas share: a database, and a Valkey.
+    pub(crate) async fn try_start_on(
+        clock: Clock,
+        models: &str,
+        data: TempDir,
+        (database, valkey): (Option<DatabaseUrl>, Option<ValkeyUrl>),
+        seed: u64,
+    ) -> Result<Self, (StartFault, TempDir)> {
         let client = client();
         let settings =
             farebox::config::parse(models, "models.yaml").unwrap_or_else(|faults| panic!("{faults}"));
@@ -124,6 +136,7 @@ impl Gateway {
             secrets: Secrets::seeded(seed),
             data_dir: data.path(),
             database,
+            valkey,
             admin_token: Some(ADMIN_TOKEN.to_owned()),
             request_log: farebox::telemetry::request_log::Style::Off,
             read_env: &|_| None,
