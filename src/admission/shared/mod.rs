@@ -2,9 +2,9 @@
 //!
 //! - [`Shared`]: what a request asks. It is asked after this replica's own gates have let the request in.
 //! - [`keeper`]: the one task that talks to the server, in order, and knows what this replica has in flight.
-//! - [`table`]: that knowledge, and this replica's share of each limit while the server is away.
-//! - [`round`]: what goes there at once.
-//! - [`link`]: a connection, and the scripts beside this file that do the counting.
+//! - `table`: that knowledge, and this replica's share of each limit while the server is away.
+//! - `round`: what goes there at once.
+//! - `link`: a connection, and the scripts beside this file that do the counting.
 //!
 //! Invariant: what was let in is counted by the keeper until its guard is dropped, whether or not the server was there
 //! then; the server's counts are made anew of that whenever there is doubt.
