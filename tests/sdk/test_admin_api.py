@@ -42,6 +42,8 @@ def run_schemathesis(folder, farebox, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "--config-file", "settings.toml", "run", "openapi.json",
          "--url", farebox.admin_url, "--checks", "all", "--exclude-checks", "positive_data_acceptance",
+         # Its answer has no end.
+         "--exclude-path", "/admin/v1/live",
          "--max-examples", "20", "--generation-deterministic", "--continue-on-failure", "--warnings", "off",
          "--no-color", *arguments],
         cwd=folder, env={"FAREBOX_ADMIN_TOKEN": farebox.admin_token}, capture_output=True, text=True,

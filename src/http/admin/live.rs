@@ -145,7 +145,7 @@ async fn set_drained(
             stored.map_err(AdminError::internal)?;
             engine.set_drained(drained);
             engine.offer_places();
-            let shown = engine_view(&engine);
+            let shown = engine_view(&engine, &app.seen.last());
             if was == drained {
                 return Ok(Changed::nothing(shown));
             }

@@ -1,10 +1,12 @@
 //! What is served: models, engines and metrics. An engine's URL and key are not told, not even here.
 
-use crate::admin_api::{DeploymentView, EngineView, List, ModelView, PriceView};
+use crate::admin_api::{DeploymentView, EngineView, List, ModelView, PriceView, TtftView};
+use crate::app::watch::Moment;
 use crate::engines::client::Engine;
 use crate::engines::health::Standing;
 use crate::engines::registry::ServedModel;
 use crate::http::admin::change::Admin;
+use crate::telemetry::tally::Ttft;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, header};
@@ -21,20 +23,23 @@ pub async fn metrics(State(admin): State<Admin>) -> ([(HeaderName, &'static str)
 
 /// `GET /admin/v1/engines`
 pub async fn engines(State(admin): State<Admin>) -> Json<List<EngineView>> {
-    let data = admin.app.registry.engines().iter().map(engine_view).collect();
+    let last = admin.app.seen.last();
+    let engines = admin.app.registry.engines().iter();
+    let data = engines.map(|engine| engine_view(engine, &last)).collect();
     Json(List { data })
 }
 
 /// `GET /admin/v1/models`
 pub async fn models(State(admin): State<Admin>) -> Json<List<ModelView>> {
     let now_ms = admin.app.clock.unix_ms();
+    let last = admin.app.seen.last();
     let models = admin.app.registry.models().iter();
-    let data = models.map(|served| model_view(served, now_ms)).collect();
+    let data = models.map(|served| model_view(served, now_ms, &last)).collect();
     Json(List { data })
 }
 
 /// An engine as it is shown.
-pub fn engine_view(engine: &Arc<Engine>) -> EngineView {
+pub fn engine_view(engine: &Arc<Engine>, last: &Moment) -> EngineView {
     let status = match engine.health.standing() {
         Standing::Unknown => "unknown",
         Standing::Up => "up",
@@ -49,10 +54,11 @@ pub fn engine_view(engine: &Arc<Engine>) -> EngineView {
         max_concurrent: engine.max_concurrent,
         drained: engine.is_drained(),
         errors: engine.errors(),
+        ttft_ms: ttft_view(last.all.ttft.engines.get(&engine.name)),
     }
 }
 
-fn model_view(served: &Arc<ServedModel>, now_ms: u64) -> ModelView {
+fn model_view(served: &Arc<ServedModel>, now_ms: u64, last: &Moment) -> ModelView {
     let model = &served.model;
     let deployments = model.deployments.iter().map(|deployment| DeploymentView {
         engine: deployment.engine.clone(),
@@ -73,5 +79,16 @@ fn model_view(served: &Arc<ServedModel>, now_ms: u64) -> ModelView {
         usable_engines: u32::try_from(usable.count()).unwrap_or(u32::MAX),
         prompt_tokens,
         cached_tokens,
+        ttft_ms: ttft_view(last.all.ttft.models.get(&model.id)),
+    }
+}
+
+/// Times to the first token, where there are any.
+pub fn ttft_view(ttft: Option<&Ttft>) -> TtftView {
+    let percentile = |percent| ttft.and_then(|ttft| ttft.percentile(percent));
+    TtftView {
+        p50: percentile(50),
+        p90: percentile(90),
+        p99: percentile(99),
     }
 }

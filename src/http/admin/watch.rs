@@ -2,7 +2,6 @@
 
 use crate::admin_api::watch::{
     LiveAccount, LiveEngine, LiveEvent, LiveModel, LiveOverview, ReplicaView, SeriesPoint, SeriesView,
-    TtftView,
 };
 use crate::admin_api::{List, Money, when};
 use crate::app::App;
@@ -11,6 +10,7 @@ use crate::http::admin::auth::staff_of;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::AdminError;
 use crate::http::admin::read::Params;
+use crate::http::admin::serving::ttft_view;
 use crate::telemetry::tally::Counted;
 use axum::Json;
 use axum::extract::State;
@@ -206,7 +206,6 @@ async fn counted_since(app: &App, kept: Step, from_ms: u64) -> Result<BTreeMap<u
 
 fn point(at_ms: u64, counted: Option<&Counted>) -> SeriesPoint {
     let counted = counted.cloned().unwrap_or_default();
-    let [p50, p90, p99] = [50, 90, 99].map(|percent| counted.ttft.percentile(percent));
     SeriesPoint {
         at: when::show(at_ms),
         requests: counted.requests,
@@ -215,7 +214,7 @@ fn point(at_ms: u64, counted: Option<&Counted>) -> SeriesPoint {
         cached_tokens: counted.cached_tokens,
         completion_tokens: counted.completion_tokens,
         cost: Money(counted.cost),
-        ttft_ms: TtftView { p50, p90, p99 },
+        ttft_ms: ttft_view(Some(&counted.ttft)),
         in_flight: counted.in_flight,
     }
 }

@@ -306,7 +306,12 @@ async fn engines_models_and_metrics_are_shown_without_urls() {
           "kind": "vllm",
           "max_concurrent": 64,
           "name": "vllm-a",
-          "status": "down"
+          "status": "down",
+          "ttft_ms": {
+            "p50": null,
+            "p90": null,
+            "p99": null
+          }
         }
       ]
     }
@@ -337,6 +342,11 @@ async fn engines_models_and_metrics_are_shown_without_urls() {
           "prompt_tokens": 0,
           "routing": "least_loaded",
           "task": "chat",
+          "ttft_ms": {
+            "p50": null,
+            "p90": null,
+            "p99": null
+          },
           "usable_engines": 0
         },
         {
@@ -359,6 +369,11 @@ async fn engines_models_and_metrics_are_shown_without_urls() {
           "prompt_tokens": 0,
           "routing": "least_loaded",
           "task": "embedding",
+          "ttft_ms": {
+            "p50": null,
+            "p90": null,
+            "p99": null
+          },
           "usable_engines": 0
         }
       ]

@@ -12,24 +12,24 @@ use tokio::task::JoinSet;
 
 /// What they saw.
 #[derive(Default)]
-pub(super) struct Seen {
-    pub(super) answered: AtomicUsize,
+pub(crate) struct Seen {
+    pub(crate) answered: AtomicUsize,
     /// What refusals said, and how often.
-    pub(super) refused: Mutex<BTreeMap<String, usize>>,
+    pub(crate) refused: Mutex<BTreeMap<String, usize>>,
     /// Everything else, of which there should be nothing.
-    pub(super) broken: Mutex<Vec<String>>,
+    pub(crate) broken: Mutex<Vec<String>>,
     stop: AtomicBool,
 }
 
-pub(super) struct Load {
-    pub(super) seen: Arc<Seen>,
+pub(crate) struct Load {
+    pub(crate) seen: Arc<Seen>,
     clients: JoinSet<()>,
 }
 
 impl Load {
     /// So many clients ask one replica after the other, with pauses of so long and up to nine times that after a
     /// refusal, until [`Load::end`].
-    pub(super) fn begin(replicas: &[Arc<Gateway>], clients: usize, tokens: u64, pause_ms: u64) -> Self {
+    pub(crate) fn begin(replicas: &[Arc<Gateway>], clients: usize, tokens: u64, pause_ms: u64) -> Self {
         let seen = Arc::new(Seen::default());
         let mut running = JoinSet::new();
         for number in 0..clients {
@@ -54,7 +54,7 @@ impl Load {
     }
 
     /// Waits for so many answers more.
-    pub(super) async fn until_answered(&self, more: usize) {
+    pub(crate) async fn until_answered(&self, more: usize) {
         let from = self.seen.answered.load(Ordering::SeqCst);
         let (begun, seen) = (std::time::Instant::now(), &self.seen);
         while seen.answered.load(Ordering::SeqCst) < from + more {
@@ -68,7 +68,7 @@ impl Load {
     }
 
     /// Ends it, once each has its last answer.
-    pub(super) async fn end(mut self) -> Arc<Seen> {
+    pub(crate) async fn end(mut self) -> Arc<Seen> {
         self.seen.stop.store(true, Ordering::SeqCst);
         while let Some(ended) = self.clients.join_next().await {
             ended.unwrap();

@@ -1,7 +1,7 @@
 //! Places and rates over replicas, counted by a real Valkey or Redis.
 
-mod server;
-mod load;
+pub(crate) mod server;
+pub(crate) mod load;
 mod scripts;
 mod cap;
 mod dead;
@@ -17,7 +17,12 @@ use server::Server;
 use std::sync::Arc;
 
 /// So many replicas on a database and a Valkey, which they have reached.
-async fn replicas(models: &str, database: &Database, valkey: &Server, count: usize) -> Vec<Arc<Gateway>> {
+pub(crate) async fn replicas(
+    models: &str,
+    database: &Database,
+    valkey: &Server,
+    count: usize,
+) -> Vec<Arc<Gateway>> {
     let mut replicas = Vec::new();
     for seed in 0..count {
         let data = tempfile::tempdir().unwrap();

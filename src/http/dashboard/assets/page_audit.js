@@ -98,7 +98,8 @@ function pre(value) {
           .map(([name, one]) => `${name}: ${inline(one)}`)
           .join('\n')
       : inline(value);
-  return el('pre', {}, text || '–');
+  // It may be wider than its cell, and is scrolled by the keyboard too.
+  return el('pre', { tabindex: 0, role: 'group', 'aria-label': 'Values' }, text || '–');
 }
 
 /** Money is shown as money. */
