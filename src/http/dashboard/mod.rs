@@ -72,43 +72,32 @@ async fn put_policy(mut response: Response) -> Response {
 
 /// Lets a request through whose cookie holds; a page that is not signed in becomes the one to sign in.
 async fn require_session(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let session = match session_of(&app, request.headers()).await {
-        Ok(session) => session,
-        Err(fault) => return fault,
-    };
-    let who = session.and_then(|session| Some((session.who(&app)?, session)));
-    let Some((who, session)) = who else {
-        return if request.uri().path() == HOME {
-            Redirect::to(LOGIN).into_response()
-        } else {
-            not_signed_in()
-        };
-    };
-    if !session.is_asked_by_its_page(request.method(), request.headers()) {
-        return not_by_a_page();
+    match current(&app, request.headers()).await {
+        Err(fault) => fault,
+        Ok(None) if request.uri().path() == HOME => Redirect::to(LOGIN).into_response(),
+        Ok(None) => not_signed_in(),
+        Ok(Some(current)) if !current.asks_by_a_page(&request) => not_by_a_page(),
+        Ok(Some(current)) => {
+            request.extensions_mut().insert(Arc::new(current));
+            next.run(request).await
+        }
     }
-    request
-        .extensions_mut()
-        .insert(Arc::new(Current { who, session }));
-    next.run(request).await
 }
 
 /// The same for the owner's routes: who administers has no account that would pay.
 async fn require_owner(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let session = match session_of(&app, request.headers()).await {
-        Ok(session) => session,
+    let current = match current(&app, request.headers()).await {
+        Ok(current) => current,
         Err(fault) => return fault,
     };
-    let Some(session) = session else {
+    let Some((SignedIn::Owner(key), current)) = current.as_ref().map(|current| (&current.who, current))
+    else {
         return not_signed_in();
     };
-    let Some(SignedIn::Owner(key)) = session.who(&app) else {
-        return not_signed_in();
-    };
-    if !session.is_asked_by_its_page(request.method(), request.headers()) {
+    if !current.asks_by_a_page(&request) {
         return not_by_a_page();
     }
-    request.extensions_mut().insert(OwnersKey(key));
+    request.extensions_mut().insert(OwnersKey(Arc::clone(key)));
     next.run(request).await
 }
 
@@ -118,11 +107,23 @@ struct Current {
     session: Session,
 }
 
-async fn session_of(app: &App, headers: &HeaderMap) -> Result<Option<Session>, Response> {
-    Session::of(app, headers).await.map_err(|fault| {
+impl Current {
+    fn asks_by_a_page(&self, request: &Request) -> bool {
+        self.session
+            .is_asked_by_its_page(request.method(), request.headers())
+    }
+}
+
+/// Whoever a request's cookie stands for now; nobody without one that holds.
+async fn current(app: &App, headers: &HeaderMap) -> Result<Option<Current>, Response> {
+    let session = Session::of(app, headers).await.map_err(|fault| {
         log::admin_failed(&fault);
         response_of(&Refusal::Internal("the log has the cause".into())).into_response()
-    })
+    })?;
+    Ok(session.and_then(|session| {
+        let who = session.who(app)?;
+        Some(Current { who, session })
+    }))
 }
 
 fn not_signed_in() -> Response {

@@ -4,7 +4,7 @@ import { admin } from './api.js';
 import { field } from './dialog.js';
 import { badge, el } from './dom.js';
 import { count, duration, usd } from './format.js';
-import { accountLink, accountNames, accountOptions, head, id, receiptLink, sheet } from './parts.js';
+import { accountField, accountLink, accountNames, head, id, receiptLink, sheet } from './parts.js';
 import { table } from './table.js';
 
 /** More rows than this are not drawn every second: the oldest are those to look at. */
@@ -17,13 +17,7 @@ export const inFlight = {
   async show({ root, every, search, signal }) {
     const names = await accountNames();
     if (signal.aborted) return;
-    const account = field({
-      name: 'account',
-      label: 'Account',
-      type: 'select',
-      options: accountOptions(names, 'all accounts'),
-      value: search.get('account') ?? '',
-    });
+    const account = accountField(names, search);
     const engine = field({ name: 'engine', label: 'Engine', value: search.get('engine') ?? '' });
     const total = el('p', { class: 'quiet', data: { field: 'total' } });
     const list = liveTable(names);

@@ -6,7 +6,7 @@ import { button, el } from './dom.js';
 import { usd } from './format.js';
 import { changeKey, makeKey, revokeKey, rotateKey } from './key_forms.js';
 import { keyTable } from './key_table.js';
-import { accountNames, accountOptions, head, sheet } from './parts.js';
+import { accountField, accountNames, accountOptions, head, sheet } from './parts.js';
 
 export const keys = {
   name: 'keys',
@@ -15,13 +15,7 @@ export const keys = {
   async show({ root, can, every, search, signal }) {
     const names = await accountNames();
     if (signal.aborted) return;
-    const account = field({
-      name: 'account',
-      label: 'Account',
-      type: 'select',
-      options: accountOptions(names, 'all accounts'),
-      value: search.get('account') ?? '',
-    });
+    const account = accountField(names, search);
     const status = field({
       name: 'status',
       label: 'State',

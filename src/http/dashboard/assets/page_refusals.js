@@ -4,7 +4,7 @@ import { admin } from './api.js';
 import { field } from './dialog.js';
 import { badge, el, replace } from './dom.js';
 import { count, time } from './format.js';
-import { accountLink, accountNames, accountOptions, head, id, sheet } from './parts.js';
+import { accountField, accountLink, accountNames, head, id, sheet } from './parts.js';
 import { table } from './table.js';
 
 export const refusals = {
@@ -14,13 +14,7 @@ export const refusals = {
   async show({ root, every, search, signal }) {
     const names = await accountNames();
     if (signal.aborted) return;
-    const account = field({
-      name: 'account',
-      label: 'Account',
-      type: 'select',
-      options: accountOptions(names, 'all accounts'),
-      value: search.get('account') ?? '',
-    });
+    const account = accountField(names, search);
     const wantedCode = search.get('code') ?? '';
     const code = field({
       name: 'code',

@@ -5,7 +5,7 @@ import { chart, ranking } from './chart.js';
 import { field, showFault } from './dialog.js';
 import { el } from './dom.js';
 import { count, dearestFirst, percent, usd, usdNumber, usdShort } from './format.js';
-import { accountLink, accountNames, accountOptions, head, id, sheet } from './parts.js';
+import { accountField, accountLink, accountNames, head, id, sheet } from './parts.js';
 import { table } from './table.js';
 
 const GROUPS = [
@@ -46,13 +46,7 @@ export const usage = {
       field({ name: 'since', label: 'Since', type: 'select', options: since, value: given }),
       field({ name: 'from', label: 'or from the day (UTC)', type: 'date' }),
       field({ name: 'until', label: 'Until before the day (UTC)', type: 'date' }),
-      field({
-        name: 'account',
-        label: 'Account',
-        type: 'select',
-        options: accountOptions(names, 'all accounts'),
-        value: search.get('account') ?? '',
-      }),
+      accountField(names, search),
     ];
     const csv = el('a', { class: 'button', download: true, data: { action: 'csv' } }, 'CSV');
     const shown = el('div', { class: 'page-part' });

@@ -1,6 +1,7 @@
 // What several pages are made of.
 
 import { admin, part } from './api.js';
+import { field } from './dialog.js';
 import { badge, bar, button, el, link, put } from './dom.js';
 import { count } from './format.js';
 
@@ -68,6 +69,16 @@ export const accountOptions = (names, all) => [
   ...(all ? [['', all]] : []),
   ...[...names].sort((one, other) => one[1].localeCompare(other[1])),
 ];
+
+/** The choice of one account or all, as the page's address has it. */
+export const accountField = (names, search) =>
+  field({
+    name: 'account',
+    label: 'Account',
+    type: 'select',
+    options: accountOptions(names, 'all accounts'),
+    value: search.get('account') ?? '',
+  });
 
 /** Goes to a page of the dashboard. */
 export function go(hash) {
