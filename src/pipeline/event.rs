@@ -89,12 +89,16 @@ pub fn usage_field(data: &[u8]) -> Option<UsageField> {
             value: start..object_end(data, start)?,
             is_object: true,
         }),
-        b'n' => Some(UsageField {
-            value: start..start + 4,
+        _ => Some(UsageField {
+            value: null_at(data, start)?,
             is_object: false,
         }),
-        _ => None,
     }
+}
+
+/// The `null` that begins at `start`; a value that only begins like one is none.
+fn null_at(data: &[u8], start: usize) -> Option<Range<usize>> {
+    data[start..].starts_with(b"null").then_some(start..start + 4)
 }
 
 /// The field with its key and one comma: what must go so that the object still holds.
@@ -183,8 +187,7 @@ pub fn service_tier_value(data: &[u8]) -> Option<Range<usize>> {
     let start = find(&SERVICE_TIER, data)?;
     match data.get(start)? {
         b'"' => Some(start..string_end(data, start + 1)),
-        b'n' => Some(start..start + 4),
-        _ => None,
+        _ => null_at(data, start),
     }
 }
 
@@ -264,17 +267,48 @@ mod tests {
         assert_eq!(model_named(br#"{"model":null}"#, b"served"), None);
     }
 
+    #[test]
+    fn a_value_that_only_begins_like_null_is_none() {
+        for cut in [r#"{"usage":n}"#, r#"{"usage":nul"#, r#"{"usage":never}"#] {
+            assert_eq!(usage_field(cut.as_bytes()), None, "{cut}");
+        }
+        assert_eq!(service_tier_value(br#"{"service_tier":n}"#), None);
+    }
+
+    const KEYS: [&str; 10] = [
+        "usage",
+        "finish_reason",
+        "choices",
+        "content",
+        "text",
+        "model",
+        "service_tier",
+        "error",
+        "object",
+        "x",
+    ];
+
+    /// Any bytes, or bytes of which JSON is made: the second finds what stands at the edge of a value.
+    fn after_a_key() -> impl Strategy<Value = Vec<u8>> {
+        let of_json = prop::sample::select(br#"{}[]",:\nul 1"#.to_vec());
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..64),
+            prop::collection::vec(of_json, 0..12),
+        ]
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
         #[test]
-        fn no_bytes_make_it_panic(data in prop::collection::vec(any::<u8>(), 0..64), key in 0..9usize) {
-            let keys = ["usage", "finish_reason", "choices", "content", "text", "model", "error", "object", "x"];
-            let mut text = format!("{{\"{}\":", keys[key]).into_bytes();
+        fn no_bytes_make_it_panic(data in after_a_key(), key in prop::sample::select(KEYS.to_vec())) {
+            let mut text = format!("{{\"{key}\":").into_bytes();
             text.extend_from_slice(&data);
             let _ = kind_of(&text);
             let _ = finished_choices(&text);
             let _ = brings_token(&text);
             let _ = has_no_choices(&text);
             let _ = model_named(&text, b"m");
+            let _ = service_tier_value(&text).map(|range| text[range].len());
             if let Some(field) = usage_field(&text) {
                 let _ = with_key_and_comma(&text, &field.value);
             }

@@ -473,15 +473,16 @@ mod tests {
         /// What is let in is JSON, and what an engine is sent is too; whatever is cut out of it is refused or holds.
         #[test]
         fn what_is_let_in_stays_json(body in body(), cut in any::<prop::sample::Index>(), kind in 0..7usize) {
-            // Half a surrogate pair is JSON, and passes as it came; what reads it here does not take it.
-            prop_assume!(!body.contains("ud800"));
+            // Fields are left as they are: a number past any float and half a surrogate pair are JSON, and pass as they came.
+            type Fields = std::collections::HashMap<String, Box<serde_json::value::RawValue>>;
             for endpoint in Endpoint::ALL {
                 if let Ok(request) = read(endpoint, &body) {
                     let sent = request.body_for("another \"name\"", EngineKind::ALL[kind]);
-                    let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
-                    prop_assert_eq!(&sent["model"], "another \"name\"");
+                    let sent: Fields = serde_json::from_slice(&sent).unwrap();
+                    prop_assert_eq!(sent["model"].get(), r#""another \"name\"""#);
                     if request.stream {
-                        prop_assert_eq!(&sent["stream_options"]["include_usage"], true);
+                        let options: serde_json::Value = serde_json::from_str(sent["stream_options"].get()).unwrap();
+                        prop_assert_eq!(&options["include_usage"], true);
                     }
                 }
                 let mut broken = body.clone().into_bytes();
