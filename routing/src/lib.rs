@@ -1,0 +1,29 @@
+//! Routing that knows where the cache is.
+//!
+//! A prompt's prefill is what it costs, and a prefix that an engine still holds costs nothing. So a request goes where it is
+//! estimated to be served first, with what it would make the others wait counted in:
+//!
+//! 1. a [`Prompt`] is cut into blocks, each named by everything before it;
+//! 2. the [`PrefixIndex`] tells how many leading blocks each engine holds: its [`CacheView`] is modelled from what was sent
+//!    there, or told by the engine's own events;
+//! 3. an [`Estimate`] for each engine, in microseconds: the prefill that is left, the queue ahead of it, the decode load,
+//!    at the [`Rates`] that were observed;
+//! 4. whoever is chosen is [`dispatched`](EngineLoad::dispatch) to, and what it answers corrects the view, the rates and the
+//!    [`Trust`] in the prediction.
+//!
+//! Architecture Invariant: there is no clock, no task, no socket and no randomness here. Time is an argument, so that a
+//! simulation runs the same code in virtual time.
+
+mod prompt;
+mod index;
+mod load;
+mod rates;
+mod trust;
+mod estimate;
+
+pub use estimate::{Estimate, Facts, estimate};
+pub use index::{CacheView, Held, PrefixIndex, Sent, TooManyEngines};
+pub use load::{Dispatched, EngineLoad};
+pub use prompt::{Block, Prompt, namespace};
+pub use rates::{Rates, Speed};
+pub use trust::Trust;

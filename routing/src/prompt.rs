@@ -1,0 +1,165 @@
+//! A prompt as a chain of blocks, each named by its content and by everything before it.
+
+use kv_index::{ContentHash, SequenceHash, StoredBlock, chain_prefix_hash};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// One block of a prompt: by its content, and by its content with all that is before it.
+pub type Block = StoredBlock;
+
+/// Bytes of text that make a block where no tokenizer is at hand: some 50 to 60 tokens of English.
+const TEXT_BLOCK_BYTES: usize = 256;
+
+/// What a prompt's prefix may be shared with: prompts of the same namespace alone. A LoRA adapter and a cache salt each make
+/// one of their own, as they do in the engines. An empty name is none.
+pub fn namespace(lora: Option<&str>, cache_salt: Option<&str>) -> u64 {
+    kv_index::salt::namespace_seed(lora, cache_salt)
+}
+
+/// A prompt, as routing sees it.
+#[derive(Debug, Clone, Default)]
+pub struct Prompt {
+    blocks: Vec<Block>,
+    /// Bytes or tokens in a block, and in all of the prompt: also in what is left over at the end and makes no block.
+    block_units: u64,
+    units: u64,
+    /// Its tokens, counted or estimated.
+    tokens: u64,
+}
+
+impl Prompt {
+    /// Of token ids, in an engine's blocks of `block_size`. What does not fill a block is no block: engines cache whole ones.
+    pub fn of_tokens(namespace: u64, tokens: &[u32], block_size: usize) -> Self {
+        let contents = kv_index::salt::request_content_hashes_with_seed(tokens, block_size, namespace);
+        Self::of_contents(contents, block_size, tokens.len(), len(tokens.len()))
+    }
+
+    /// Of text, in the order in which engines read it; `tokens` is an estimate or a count of all of it.
+    pub fn of_text<'a>(namespace: u64, parts: impl IntoIterator<Item = &'a [u8]>, tokens: u64) -> Self {
+        let mut seed = namespace;
+        let (mut contents, mut units) = (Vec::new(), 0_usize);
+        let mut parts = parts.into_iter().peekable();
+        while let Some(part) = parts.next() {
+            units += part.len();
+            if parts.peek().is_some() {
+                // What comes before the text is there whole or not at all.
+                seed = xxh3_64_with_seed(part, seed);
+            } else {
+                let blocks = part.chunks_exact(TEXT_BLOCK_BYTES);
+                contents.extend(blocks.map(|block| ContentHash(xxh3_64_with_seed(block, seed))));
+            }
+        }
+        Self::of_contents(contents, TEXT_BLOCK_BYTES, units, tokens)
+    }
+
+    /// Of blocks that are named already, such as those of a trace: each stands for `block_size` tokens.
+    pub fn of_names(names: impl IntoIterator<Item = u64>, block_size: usize, tokens: usize) -> Self {
+        Self::of_contents(
+            names.into_iter().map(ContentHash).collect(),
+            block_size,
+            tokens,
+            len(tokens),
+        )
+    }
+
+    fn of_contents(contents: Vec<ContentHash>, block_units: usize, units: usize, tokens: u64) -> Self {
+        let mut before = None;
+        let blocks = contents.into_iter().map(|content_hash| {
+            let seq_hash = before.map_or(SequenceHash(content_hash.0), |before| {
+                chain_prefix_hash(before, content_hash)
+            });
+            before = Some(seq_hash);
+            Block {
+                seq_hash,
+                content_hash,
+            }
+        });
+        Self {
+            blocks: blocks.collect(),
+            block_units: len(block_units),
+            units: len(units),
+            tokens,
+        }
+    }
+
+    /// Its whole blocks.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Its tokens, counted or estimated.
+    pub const fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// The tokens of so many leading blocks.
+    pub fn tokens_of(&self, blocks: usize) -> u64 {
+        let units = len(blocks).saturating_mul(self.block_units).min(self.units);
+        match u128::from(self.tokens)
+            .saturating_mul(u128::from(units))
+            .checked_div(u128::from(self.units))
+        {
+            Some(tokens) => u64::try_from(tokens).unwrap_or(u64::MAX),
+            None => 0,
+        }
+    }
+
+    /// The leading blocks that so many tokens fill, to the nearest.
+    pub fn blocks_of(&self, tokens: u64) -> usize {
+        if self.tokens == 0 || self.block_units == 0 {
+            return 0;
+        }
+        let units = u128::from(tokens.min(self.tokens)) * u128::from(self.units) / u128::from(self.tokens);
+        let block = u128::from(self.block_units);
+        usize::try_from((units + block / 2) / block)
+            .unwrap_or(usize::MAX)
+            .min(self.blocks.len())
+    }
+}
+
+fn len(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_beginning_is_shared_blocks_and_nothing_after_it_is() {
+        let names =
+            |prompt: &Prompt| -> Vec<u64> { prompt.blocks().iter().map(|block| block.seq_hash.0).collect() };
+        let one = names(&Prompt::of_tokens(1, &[1, 2, 3, 4, 5, 6, 7], 2));
+        let other = names(&Prompt::of_tokens(1, &[1, 2, 9, 9, 5, 6], 2));
+        assert_eq!(one.len(), 3, "the seventh token fills no block");
+        assert_eq!(one[0], other[0]);
+        assert!(
+            one[1] != other[1] && one[2] != other[2],
+            "the third has the same content after another second"
+        );
+        assert_ne!(names(&Prompt::of_tokens(2, &[1, 2], 2))[0], one[0]);
+    }
+
+    #[test]
+    fn what_comes_before_the_text_is_part_of_each_of_its_blocks() {
+        let text = [7_u8; 2 * TEXT_BLOCK_BYTES + 3];
+        let with = |tools: &'static [u8]| Prompt::of_text(0, [tools, &text], 100);
+        assert_eq!(with(b"a").blocks().len(), 2);
+        assert_ne!(with(b"a").blocks()[0].seq_hash, with(b"b").blocks()[0].seq_hash);
+    }
+
+    #[test]
+    fn tokens_and_blocks_are_each_others_share() {
+        let prompt = Prompt::of_names([1, 2, 3], 512, 1_400);
+        assert_eq!((prompt.tokens_of(2), prompt.tokens_of(3)), (1_024, 1_400));
+        assert_eq!(
+            (
+                prompt.blocks_of(1_024),
+                prompt.blocks_of(1_000),
+                prompt.blocks_of(9_999)
+            ),
+            (2, 2, 3)
+        );
+        assert_eq!(Prompt::default().tokens_of(1), 0);
+        assert_eq!(Prompt::default().blocks_of(1), 0);
+    }
+}
