@@ -44,17 +44,20 @@ pub enum Routing {
     LeastLoaded,
     /// Each in turn.
     RoundRobin,
+    /// The engine at which the request is estimated to cost least, with what its cache holds of the prompt counted in.
+    Prefix,
 }
 
 impl Routing {
     /// Every routing.
-    pub const ALL: [Self; 2] = [Self::LeastLoaded, Self::RoundRobin];
+    pub const ALL: [Self; 3] = [Self::LeastLoaded, Self::RoundRobin, Self::Prefix];
 
     /// Its name in models.yaml.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::LeastLoaded => "least_loaded",
             Self::RoundRobin => "round_robin",
+            Self::Prefix => "prefix",
         }
     }
 }

@@ -11,6 +11,8 @@ pub struct Candidate {
     pub max_concurrent: Option<u32>,
     /// Not ejected, and not tried in vain by this request.
     pub usable: bool,
+    /// What the request is estimated to cost there, in microseconds; zero where nobody estimates.
+    pub estimated_us: u64,
 }
 
 impl Candidate {
@@ -49,6 +51,8 @@ pub fn choose(
     let chosen = match routing {
         Routing::LeastLoaded => open.min_by_key(|&(index, candidate)| (candidate.in_flight, distance(index))),
         Routing::RoundRobin => open.min_by_key(|&(index, _)| distance(index)),
+        Routing::Prefix => open
+            .min_by_key(|&(index, candidate)| (candidate.estimated_us, candidate.in_flight, distance(index))),
     };
     chosen.map_or(Choice::AllFull, |(index, _)| Choice::Engine(index))
 }
@@ -62,6 +66,7 @@ mod tests {
             in_flight,
             max_concurrent: Some(4),
             usable,
+            estimated_us: 0,
         }
     }
 
@@ -84,6 +89,22 @@ mod tests {
         assert_eq!(least(&[engine(4, true), engine(0, false)], 0), Choice::AllFull);
         assert_eq!(least(&[engine(0, false)], 0), Choice::NoneUsable);
         assert_eq!(least(&[], 0), Choice::NoneUsable);
+    }
+
+    #[test]
+    fn the_least_estimate_wins_and_what_nobody_estimated_goes_by_load() {
+        let estimated = |estimated_us, in_flight| Candidate {
+            estimated_us,
+            ..engine(in_flight, true)
+        };
+        let prefix = |candidates: &[Candidate]| choose(Routing::Prefix, candidates.iter().copied(), 0);
+        assert_eq!(prefix(&[estimated(900, 0), estimated(20, 3)]), Choice::Engine(1));
+        assert_eq!(
+            prefix(&[estimated(900, 0), estimated(20, 4)]),
+            Choice::Engine(0),
+            "the best is full"
+        );
+        assert_eq!(prefix(&[estimated(0, 2), estimated(0, 1)]), Choice::Engine(1));
     }
 
     #[test]

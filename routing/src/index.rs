@@ -42,13 +42,13 @@ impl fmt::Debug for PrefixIndex {
 
 /// How many leading blocks each engine holds of one prompt.
 #[derive(Debug, Clone, Default)]
-pub struct Held(Vec<(u32, u32)>);
+pub struct Held(Vec<u32>);
 
 impl Held {
     /// By this engine.
     pub fn by(&self, view: &CacheView) -> usize {
-        let found = self.0.iter().find(|(worker, _)| *worker == view.worker);
-        found.map_or(0, |&(_, blocks)| usize::try_from(blocks).unwrap_or(usize::MAX))
+        let blocks = self.0.get(slot(view.worker)).copied().unwrap_or(0);
+        usize::try_from(blocks).unwrap_or(usize::MAX)
     }
 }
 
@@ -67,7 +67,12 @@ impl PrefixIndex {
             prompt.blocks(),
             |block| block.content_hash.0,
             false,
-            |worker, blocks| held.push((worker, blocks)),
+            |worker, blocks| {
+                if held.len() <= slot(worker) {
+                    held.resize(slot(worker) + 1, 0);
+                }
+                held[slot(worker)] = blocks;
+            },
         );
         Held(held)
     }
@@ -106,6 +111,10 @@ impl PrefixIndex {
             state: Mutex::new(state),
         })
     }
+}
+
+fn slot(worker: u32) -> usize {
+    usize::try_from(worker).unwrap_or(usize::MAX)
 }
 
 /// What one engine is thought to hold. Forgotten with all its blocks when it is dropped.

@@ -8,8 +8,8 @@
 //!    there, or told by the engine's own events;
 //! 3. an [`Estimate`] for each engine, in microseconds: the prefill that is left, the queue ahead of it, the decode load,
 //!    at the [`Rates`] that were observed;
-//! 4. whoever is chosen is [`dispatched`](EngineLoad::dispatch) to, and what it answers corrects the view, the rates and the
-//!    [`Trust`] in the prediction.
+//! 4. the [`ModelRouter`] puts these together; whoever is chosen is [`dispatched`](ModelRouter::dispatch) to, and its
+//!    answer corrects the view, the rates and the [`Trust`] in the prediction.
 //!
 //! Architecture Invariant: there is no clock, no task, no socket and no randomness here. Time is an argument, so that a
 //! simulation runs the same code in virtual time.
@@ -20,10 +20,14 @@ mod load;
 mod rates;
 mod trust;
 mod estimate;
+mod dispatched;
+mod router;
 
-pub use estimate::{Estimate, Facts, estimate};
+pub use dispatched::{Answered, Dispatched};
+pub use estimate::{Estimate, Facts, ONE, estimate};
 pub use index::{CacheView, Held, PrefixIndex, Sent, TooManyEngines};
-pub use load::{Dispatched, EngineLoad};
-pub use prompt::{Block, Prompt, namespace};
+pub use load::EngineLoad;
+pub use prompt::{Block, Cut, Prompt, namespace};
 pub use rates::{Rates, Speed};
+pub use router::{ModelRouter, Score, Seat};
 pub use trust::Trust;

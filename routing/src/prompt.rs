@@ -19,11 +19,19 @@ pub fn namespace(lora: Option<&str>, cache_salt: Option<&str>) -> u64 {
 #[derive(Debug, Clone, Default)]
 pub struct Prompt {
     blocks: Vec<Block>,
+    cut: Cut,
+}
+
+/// How a prompt was cut into blocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cut {
+    pub(crate) blocks: usize,
     /// Bytes or tokens in a block, and in all of the prompt: also in what is left over at the end and makes no block.
-    block_units: u64,
-    units: u64,
+    pub(crate) block_units: u64,
+    /// Bytes or tokens of all of it.
+    pub units: u64,
     /// Its tokens, counted or estimated.
-    tokens: u64,
+    pub tokens: u64,
 }
 
 impl Prompt {
@@ -73,12 +81,14 @@ impl Prompt {
                 content_hash,
             }
         });
-        Self {
-            blocks: blocks.collect(),
+        let blocks: Vec<Block> = blocks.collect();
+        let cut = Cut {
+            blocks: blocks.len(),
             block_units: len(block_units),
             units: len(units),
             tokens,
-        }
+        };
+        Self { blocks, cut }
     }
 
     /// Its whole blocks.
@@ -86,34 +96,31 @@ impl Prompt {
         &self.blocks
     }
 
-    /// Its tokens, counted or estimated.
-    pub const fn tokens(&self) -> u64 {
-        self.tokens
+    /// How it was cut.
+    pub const fn cut(&self) -> Cut {
+        self.cut
     }
+}
 
+impl Cut {
     /// The tokens of so many leading blocks.
     pub fn tokens_of(&self, blocks: usize) -> u64 {
         let units = len(blocks).saturating_mul(self.block_units).min(self.units);
-        match u128::from(self.tokens)
-            .saturating_mul(u128::from(units))
-            .checked_div(u128::from(self.units))
-        {
-            Some(tokens) => u64::try_from(tokens).unwrap_or(u64::MAX),
-            None => 0,
-        }
+        share(self.tokens, units, self.units)
     }
 
     /// The leading blocks that so many tokens fill, to the nearest.
     pub fn blocks_of(&self, tokens: u64) -> usize {
-        if self.tokens == 0 || self.block_units == 0 {
-            return 0;
-        }
-        let units = u128::from(tokens.min(self.tokens)) * u128::from(self.units) / u128::from(self.tokens);
-        let block = u128::from(self.block_units);
-        usize::try_from((units + block / 2) / block)
-            .unwrap_or(usize::MAX)
-            .min(self.blocks.len())
+        let units = share(self.units, tokens.min(self.tokens), self.tokens);
+        let blocks = (units + self.block_units / 2).checked_div(self.block_units);
+        usize::try_from(blocks.unwrap_or(0)).map_or(self.blocks, |blocks| blocks.min(self.blocks))
     }
+}
+
+/// `part` of `all` of this; nothing of nothing.
+pub(crate) fn share(of: u64, part: u64, all: u64) -> u64 {
+    let share = (u128::from(of) * u128::from(part)).checked_div(u128::from(all));
+    u64::try_from(share.unwrap_or(0)).unwrap_or(u64::MAX)
 }
 
 fn len(count: usize) -> u64 {
@@ -149,17 +156,12 @@ mod tests {
 
     #[test]
     fn tokens_and_blocks_are_each_others_share() {
-        let prompt = Prompt::of_names([1, 2, 3], 512, 1_400);
-        assert_eq!((prompt.tokens_of(2), prompt.tokens_of(3)), (1_024, 1_400));
+        let cut = Prompt::of_names([1, 2, 3], 512, 1_400).cut();
+        assert_eq!((cut.tokens_of(2), cut.tokens_of(3)), (1_024, 1_400));
         assert_eq!(
-            (
-                prompt.blocks_of(1_024),
-                prompt.blocks_of(1_000),
-                prompt.blocks_of(9_999)
-            ),
+            (cut.blocks_of(1_024), cut.blocks_of(1_000), cut.blocks_of(9_999)),
             (2, 2, 3)
         );
-        assert_eq!(Prompt::default().tokens_of(1), 0);
-        assert_eq!(Prompt::default().blocks_of(1), 0);
+        assert_eq!((Cut::default().tokens_of(1), Cut::default().blocks_of(1)), (0, 0));
     }
 }

@@ -1,0 +1,112 @@
+//! A request on its way: what it adds to its engine's load, and what its answer teaches.
+
+use crate::index::Sent;
+use crate::prompt::Cut;
+use crate::rates::Rates;
+use crate::router::Seat;
+use std::sync::Arc;
+
+/// A request that is at an engine: it counts there until it is dropped, whatever becomes of it.
+#[derive(Debug)]
+pub struct Dispatched {
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) model_rates: Arc<Rates>,
+    pub(crate) cut: Cut,
+    pub(crate) sent: Sent,
+    /// Tokens that the engine was thought to hold.
+    pub predicted_tokens: u64,
+    pub(crate) prefill_tokens: u64,
+    /// With what was ahead of it.
+    pub(crate) work_tokens: u64,
+    pub(crate) sent_at_us: u64,
+    pub(crate) first_token_at_us: Option<u64>,
+}
+
+/// What an engine said at a request's end.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    /// `prompt_tokens`.
+    pub prompt_tokens: u64,
+    /// `cached_tokens`, where it says it.
+    pub cached_tokens: Option<u64>,
+    /// `completion_tokens`.
+    pub output_tokens: u64,
+}
+
+impl Dispatched {
+    /// Its first token came. A second call changes nothing.
+    pub fn first_token(&mut self, now_us: u64) {
+        if self.first_token_at_us.is_some() {
+            return;
+        }
+        self.first_token_at_us = Some(now_us);
+        self.seat.load.prefilled(self.prefill_tokens);
+        self.seat.load.stream_began();
+        let took = now_us.saturating_sub(self.sent_at_us);
+        for rates in [&self.seat.load.rates, &*self.model_rates] {
+            rates.first_token(self.work_tokens, took, now_us);
+        }
+    }
+
+    /// It came to its end.
+    pub fn ended(&self, answered: Answered, now_us: u64) {
+        if let Some(first) = self.first_token_at_us {
+            let took = now_us.saturating_sub(first);
+            let after = answered.output_tokens.saturating_sub(1);
+            for rates in [&self.seat.load.rates, &*self.model_rates] {
+                rates.streamed(after, took, self.seat.load.streams());
+            }
+        }
+        if let Some(cached) = answered.cached_tokens {
+            // The prompt's tokens were an estimate, and are known now.
+            let tokens = answered.prompt_tokens;
+            let cut = Cut { tokens, ..self.cut };
+            self.seat.view.reported(self.sent, cut.blocks_of(cached));
+            self.seat
+                .load
+                .trust
+                .answered(cut.tokens_of(self.sent.held), cached);
+        }
+    }
+}
+
+impl Drop for Dispatched {
+    fn drop(&mut self) {
+        if self.first_token_at_us.is_some() {
+            self.seat.load.stream_ended();
+        } else {
+            self.seat.load.prefilled(self.prefill_tokens);
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
+mod tests {
+    use crate::{ModelRouter, Prompt};
+    use std::sync::Arc;
+
+    #[test]
+    fn whatever_becomes_of_a_request_its_load_goes_with_it() {
+        let router = ModelRouter::default();
+        let view = router.index().model("a", 100).unwrap();
+        let seat = Arc::new(router.seat(view, Arc::default()));
+        let counts = || {
+            (
+                seat.load.prefill_tokens(),
+                seat.load.waiting(),
+                seat.load.streams(),
+            )
+        };
+        let prompt = |name| Prompt::of_names([name], 512, 600);
+        let gone = router.dispatch(Arc::clone(&seat), &prompt(1), 0);
+        let mut served = router.dispatch(Arc::clone(&seat), &prompt(2), 0);
+        assert_eq!(counts(), (1_200, 2, 0));
+        drop(gone);
+        served.first_token(9);
+        served.first_token(10);
+        assert_eq!(counts(), (0, 0, 1));
+        drop(served);
+        assert_eq!(counts(), (0, 0, 0));
+    }
+}

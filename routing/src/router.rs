@@ -1,0 +1,173 @@
+//! One model's routing: what a request would cost at each of its engines, and what came of the choice.
+
+use crate::dispatched::Dispatched;
+use crate::estimate::{Estimate, Facts, ONE, estimate};
+use crate::index::{CacheView, PrefixIndex};
+use crate::load::EngineLoad;
+use crate::prompt::{Prompt, share};
+use crate::rates::{Rates, Speed};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Half of what an engine was given to prefill is forgotten when the model's engines were given so many tokens each.
+const REMEMBERED_TOKENS: u64 = 1 << 20;
+/// Added to what an engine was given, so that the first requests are not judged by each other.
+const SPARE_TOKENS: u64 = 4_096;
+
+/// One model's routing.
+#[derive(Debug)]
+pub struct ModelRouter {
+    index: Arc<PrefixIndex>,
+    /// How fast its engines are together: what is assumed of one that has not answered yet.
+    rates: Arc<Rates>,
+    /// Tokens that its engines were given to prefill since the start.
+    given: AtomicU64,
+    /// After how many of them half is forgotten.
+    half: AtomicU64,
+}
+
+/// An engine in its part as one that serves the model.
+#[derive(Debug)]
+pub struct Seat {
+    /// What it is thought to hold of the model's prompts.
+    pub view: CacheView,
+    /// What it has to do, for all of its models.
+    pub load: Arc<EngineLoad>,
+    recent: Mutex<Recent>,
+}
+
+/// Tokens that an engine was given to prefill; they fade as the others are given theirs.
+#[derive(Debug, Default)]
+struct Recent {
+    tokens: u64,
+    /// The model's `given` at that moment.
+    at: u64,
+}
+
+impl Recent {
+    fn at(&self, given: u64, half: u64) -> u64 {
+        let passed = given.saturating_sub(self.at);
+        let halves = u32::try_from(passed / half).unwrap_or(u32::MAX);
+        let whole = self.tokens.checked_shr(halves).unwrap_or(0);
+        // Between two halves it falls in a straight line.
+        whole - share(whole / 2, passed % half, half)
+    }
+
+    fn add(&mut self, tokens: u64, given: u64, half: u64) {
+        self.tokens = self.at(given, half).saturating_add(tokens);
+        self.at = given;
+    }
+}
+
+/// What is thought of one engine for one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Score {
+    /// The prompt's tokens that the engine is thought to hold, believed in full.
+    pub predicted_tokens: u64,
+    /// The same, as far as it is believed.
+    pub cached_tokens: u64,
+    /// What it would cost.
+    pub estimate: Estimate,
+}
+
+impl Default for ModelRouter {
+    fn default() -> Self {
+        Self {
+            index: PrefixIndex::new(),
+            rates: Arc::default(),
+            given: AtomicU64::new(0),
+            half: AtomicU64::new(REMEMBERED_TOKENS),
+        }
+    }
+}
+
+impl ModelRouter {
+    /// Who holds which prefix.
+    pub fn index(&self) -> &Arc<PrefixIndex> {
+        &self.index
+    }
+
+    /// An engine, with what it is thought to hold and with its load.
+    pub fn seat(&self, view: CacheView, load: Arc<EngineLoad>) -> Seat {
+        Seat {
+            view,
+            load,
+            recent: Mutex::default(),
+        }
+    }
+
+    /// What a prompt would cost at each of these engines, in their order.
+    pub fn scores<'a>(
+        &self,
+        prompt: &Prompt,
+        seats: impl ExactSizeIterator<Item = &'a Seat> + Clone,
+        now_us: u64,
+    ) -> Vec<Score> {
+        let held = self.index.held(prompt);
+        let others = self.rates.speed(Speed::default(), now_us);
+        let engines = as_u64(seats.len()).max(1);
+        let (given, half) = (
+            self.given.load(Ordering::Relaxed),
+            REMEMBERED_TOKENS.saturating_mul(engines),
+        );
+        self.half.store(half, Ordering::Relaxed);
+        let (mut waiting, mut all) = (0_u64, 0_u64);
+        let each: Vec<(&Seat, Speed, u64)> = seats
+            .map(|seat| {
+                let speed = seat.load.rates.speed(others, now_us);
+                let recent = seat.recent.lock().at(given, half).saturating_add(SPARE_TOKENS);
+                waiting = waiting.saturating_add(seat.load.waiting());
+                all = all.saturating_add(recent);
+                (seat, speed, recent)
+            })
+            .collect();
+        let crowd = waiting.saturating_mul(ONE) / engines;
+        let score = |(seat, speed, recent): (&Seat, Speed, u64)| {
+            let predicted_tokens = prompt.cut().tokens_of(held.by(&seat.view));
+            let cached_tokens = seat.load.trust.expected(predicted_tokens);
+            let facts = Facts {
+                prompt_tokens: prompt.cut().tokens,
+                cached_tokens,
+                ahead_tokens: seat.load.prefill_tokens(),
+                streams: seat.load.streams(),
+                pressure: share(ONE, recent, all / engines),
+            };
+            Score {
+                predicted_tokens,
+                cached_tokens,
+                estimate: estimate(facts, speed, crowd),
+            }
+        };
+        each.into_iter().map(score).collect()
+    }
+
+    /// A prompt goes to this engine.
+    pub fn dispatch(&self, seat: Arc<Seat>, prompt: &Prompt, now_us: u64) -> Dispatched {
+        let sent = seat.view.sent(prompt);
+        let cut = prompt.cut();
+        let predicted_tokens = cut.tokens_of(sent.held);
+        let cached_tokens = seat.load.trust.expected(predicted_tokens);
+        let prefill_tokens = cut.tokens.saturating_sub(cached_tokens).max(1);
+        let given = self.given.fetch_add(prefill_tokens, Ordering::Relaxed);
+        seat.recent
+            .lock()
+            .add(prefill_tokens, given, self.half.load(Ordering::Relaxed));
+        let ahead = seat.load.sent(prefill_tokens);
+        Dispatched {
+            seat,
+            model_rates: Arc::clone(&self.rates),
+            cut,
+            sent,
+            predicted_tokens,
+            prefill_tokens,
+            work_tokens: ahead.saturating_add(prefill_tokens),
+            sent_at_us: now_us,
+            first_token_at_us: None,
+        }
+    }
+}
+
+fn as_u64(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
