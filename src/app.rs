@@ -18,6 +18,7 @@ use crate::admission::wallet::Payer;
 use crate::clock::Clock;
 use crate::config::{Faults, Settings};
 use crate::engines::client::{Engine, EngineFault};
+use crate::engines::prefix::PrefixRouting;
 use crate::engines::prompt::{self, PromptCounters};
 use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel};
 use crate::engines::waiting::WaitingRoom;
@@ -37,7 +38,7 @@ use crate::telemetry::log;
 use crate::telemetry::metrics::{MetricFault, Metrics};
 use crate::telemetry::refusals::Refusals;
 use crate::telemetry::request_log::{RequestLog, Style};
-use farebox_domain::catalog::Model;
+use farebox_domain::catalog::{Model, Routing};
 use farebox_domain::month::Month;
 use farebox_domain::price::PriceSchedule;
 use std::path::Path;
@@ -481,6 +482,10 @@ impl App {
                 let waiting = i64::try_from(served.room.waiting()).unwrap_or(i64::MAX);
                 let name = [served.model.id.as_str()];
                 gauges.queue_waiting.with_label_values(&name).set(waiting);
+                if let Some(prefix) = &served.prefix {
+                    let blocks = i64::try_from(prefix.blocks()).unwrap_or(i64::MAX);
+                    gauges.prefix_blocks.with_label_values(&name).set(blocks);
+                }
             }
             let queued = i64::try_from(self.pipeline.settler.queued()).unwrap_or(i64::MAX);
             gauges.ledger_queued.with_label_values(&["sqlite"]).set(queued);
@@ -568,12 +573,13 @@ async fn join_registry(
             .await?;
         let schedule = PriceSchedule::new(store.prices(&model.id).await?)
             .ok_or(StoreFault::Unreadable("a model's prices"))?;
-        let deployments = deployments_of(model, &engines);
+        let prefix = (model.routing == Routing::Prefix).then(|| PrefixRouting::new(clock.clone()));
+        let deployments = deployments_of(model, &engines, prefix.as_ref());
         models.push(Arc::new(ServedModel::new(
             Arc::clone(model),
             Prices::new(schedule),
             deployments,
-            counters.get(&model.id).cloned(),
+            (counters.get(&model.id).cloned(), prefix),
             metrics.of_model(&model.id),
             WaitingRoom::new(usize::try_from(settings.queue.size).unwrap_or(usize::MAX)),
         )));
@@ -581,12 +587,17 @@ async fn join_registry(
     Ok(Registry::new(models, engines))
 }
 
-fn deployments_of(model: &Model, engines: &[Arc<Engine>]) -> Vec<ServedDeployment> {
+fn deployments_of(
+    model: &Model,
+    engines: &[Arc<Engine>],
+    prefix: Option<&PrefixRouting>,
+) -> Vec<ServedDeployment> {
     let joined = model.deployments.iter().filter_map(|deployment| {
         let engine = engines.iter().find(|engine| engine.name == deployment.engine)?;
         Some(ServedDeployment {
             engine: Arc::clone(engine),
             serves: deployment.serves.clone(),
+            seat: prefix.and_then(|prefix| prefix.seat(engine).ok()),
         })
     });
     joined.collect()

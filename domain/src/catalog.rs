@@ -62,6 +62,18 @@ impl Routing {
     }
 }
 
+/// Whose prompts may find each other in an engine's cache. Whoever shares one can tell by the time of an answer what another
+/// has asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheSharing {
+    /// Everybody's.
+    #[default]
+    Everybody,
+    /// One account's alone: `isolate_cache: account`.
+    Account,
+}
+
 /// What an engine is, and so what it understands. The facts are FACTS.md's and REAL.md's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -134,6 +146,11 @@ impl EngineKind {
         matches!(self, Self::Openai)
     }
 
+    /// Whether a request's `cache_salt` keeps its prompt apart in the cache from those of other salts.
+    pub const fn takes_cache_salt(self) -> bool {
+        matches!(self, Self::Vllm | Self::Sglang)
+    }
+
     /// The path, under the engine's URL, that answers 200 when it can serve. Ollama and an unknown OpenAI
     /// server have no health route of their own: their model list stands for it.
     pub const fn health_path(self) -> &'static str {
@@ -159,6 +176,8 @@ pub struct EngineSpec {
     pub api_key_env: Option<String>,
     /// Requests that it is given at once; `None` is without a limit.
     pub max_concurrent: Option<u32>,
+    /// Tokens that its KV cache holds, where the operator says it.
+    pub cache_tokens: Option<u32>,
 }
 
 /// One engine that serves a model, and the name by which the model goes there.
@@ -198,6 +217,8 @@ pub struct Model {
     pub deployments: Vec<Deployment>,
     /// How one of them is chosen.
     pub routing: Routing,
+    /// Whose prompts may find each other in an engine's cache.
+    pub cache_sharing: CacheSharing,
     /// What its prompts are counted with, where the operator gives it.
     pub prompt: Option<PromptFiles>,
 }
@@ -245,6 +266,16 @@ pub enum CatalogFault {
         /// The index among its engines.
         deployment: usize,
         /// The name.
+        name: EngineName,
+    },
+    /// Accounts are to be kept apart in a cache that cannot keep them apart.
+    #[error("isolate_cache needs an engine that takes a cache_salt (vllm, sglang); `{name}` is none")]
+    CacheNotIsolated {
+        /// The model's index.
+        model: usize,
+        /// The index among its engines.
+        deployment: usize,
+        /// The engine's name.
         name: EngineName,
     },
     /// More output than context.
@@ -348,7 +379,17 @@ fn model_faults(index: usize, model: &Model, engines: &[EngineSpec]) -> Vec<Cata
     }
     for (deployment, served) in model.deployments.iter().enumerate() {
         let name = served.engine.clone();
-        if !engines.iter().any(|engine| engine.name == name) {
+        let spec = engines.iter().find(|engine| engine.name == name);
+        if model.cache_sharing == CacheSharing::Account
+            && spec.is_some_and(|spec| !spec.kind.takes_cache_salt())
+        {
+            faults.push(CatalogFault::CacheNotIsolated {
+                model: index,
+                deployment,
+                name: name.clone(),
+            });
+        }
+        if spec.is_none() {
             faults.push(CatalogFault::UnknownEngine {
                 model: index,
                 deployment,
@@ -388,6 +429,7 @@ mod tests {
                 serves: id.into(),
             }],
             routing: Routing::LeastLoaded,
+            cache_sharing: CacheSharing::Everybody,
             prompt: None,
         }
     }
@@ -399,6 +441,7 @@ mod tests {
             url: "http://127.0.0.1:1".into(),
             api_key_env: None,
             max_concurrent: None,
+            cache_tokens: None,
         }
     }
 

@@ -16,7 +16,8 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    fn is_full(&self) -> bool {
+    /// Whether it has as many requests as it may be given.
+    pub fn is_full(&self) -> bool {
         self.max_concurrent.is_some_and(|most| self.in_flight >= most)
     }
 }

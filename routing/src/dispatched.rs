@@ -1,6 +1,7 @@
 //! A request on its way: what it adds to its engine's load, and what its answer teaches.
 
 use crate::index::Sent;
+use crate::lengths::Lengths;
 use crate::prompt::Cut;
 use crate::rates::Rates;
 use crate::router::Seat;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 pub struct Dispatched {
     pub(crate) seat: Arc<Seat>,
     pub(crate) model_rates: Arc<Rates>,
+    pub(crate) lengths: Arc<Lengths>,
     pub(crate) cut: Cut,
     pub(crate) sent: Sent,
     /// Tokens that the engine was thought to hold.
@@ -27,10 +29,19 @@ pub struct Dispatched {
 pub struct Answered {
     /// `prompt_tokens`.
     pub prompt_tokens: u64,
-    /// `cached_tokens`, where it says it.
+    /// `cached_tokens`, as it says it.
     pub cached_tokens: Option<u64>,
     /// `completion_tokens`.
     pub output_tokens: u64,
+}
+
+/// What was foretold of an answer, and what came true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Foretold {
+    /// Cached tokens that were predicted.
+    pub predicted_tokens: u64,
+    /// Cached tokens that the engine reported; `None` where it does not say.
+    pub cached_tokens: Option<u64>,
 }
 
 impl Dispatched {
@@ -42,30 +53,37 @@ impl Dispatched {
         self.first_token_at_us = Some(now_us);
         self.seat.load.prefilled(self.prefill_tokens);
         self.seat.load.stream_began();
-        let took = now_us.saturating_sub(self.sent_at_us);
-        for rates in [&self.seat.load.rates, &*self.model_rates] {
-            rates.first_token(self.work_tokens, took, now_us);
+        let took = now_us.saturating_sub(self.sent_at_us).saturating_mul(1_000);
+        // What was expected before this answer taught anything.
+        let expected = self.model_rates.speed().first_token_ns(self.work_tokens);
+        if self.model_rates.can_judge() {
+            self.seat.load.pace.answered(expected, took, now_us);
         }
+        self.model_rates.first_token(self.work_tokens, took);
     }
 
     /// It came to its end.
-    pub fn ended(&self, answered: Answered, now_us: u64) {
+    pub fn ended(&self, answered: Answered, now_us: u64) -> Foretold {
+        let cached_tokens = self.seat.load.cached_of(answered.cached_tokens);
         if let Some(first) = self.first_token_at_us {
-            let took = now_us.saturating_sub(first);
+            let took = now_us.saturating_sub(first).saturating_mul(1_000);
             let after = answered.output_tokens.saturating_sub(1);
-            for rates in [&self.seat.load.rates, &*self.model_rates] {
-                rates.streamed(after, took, self.seat.load.streams());
-            }
+            self.model_rates.streamed(after, took, self.seat.load.streams());
         }
-        if let Some(cached) = answered.cached_tokens {
-            // The prompt's tokens were an estimate, and are known now.
-            let tokens = answered.prompt_tokens;
-            let cut = Cut { tokens, ..self.cut };
+        // The prompt's tokens were an estimate, and are known now.
+        let cut = Cut {
+            tokens: answered.prompt_tokens,
+            ..self.cut
+        };
+        self.lengths.answered(cut);
+        let predicted_tokens = cut.tokens_of(self.sent.held);
+        if let Some(cached) = cached_tokens {
             self.seat.view.reported(self.sent, cut.blocks_of(cached));
-            self.seat
-                .load
-                .trust
-                .answered(cut.tokens_of(self.sent.held), cached);
+            self.seat.load.trust.answered(predicted_tokens, cached);
+        }
+        Foretold {
+            predicted_tokens,
+            cached_tokens,
         }
     }
 }

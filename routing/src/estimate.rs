@@ -4,10 +4,13 @@ use crate::rates::Speed;
 
 /// One, in the fixed point of [`Facts::pressure`] and of the crowd.
 pub const ONE: u64 = 256;
-/// What a token that is prefilled costs others at an engine of average pressure, in prefills: it takes the place of what they
-/// would have found there. Simulated (docs/adr/0015): less gives up hits that the engines had room for, more lets requests
-/// wait for a cache longer than it spares them.
+/// What a token that is prefilled costs others at an engine of average pressure while nobody waits, in prefills: it takes the
+/// place of what they would have found there. Simulated (docs/adr/0015): less gives up hits that the engines had room for, more
+/// lets requests wait for a cache longer than it spares them.
 const PRESSURE_WEIGHT: u64 = 6;
+/// How much more it costs for each request that waits on average at each engine: the more there is to do, the more is lost by
+/// doing it twice.
+const CROWD_WEIGHT: u64 = 4;
 
 /// What is known of an engine when a request is to be placed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,8 +21,12 @@ pub struct Facts {
     pub cached_tokens: u64,
     /// Tokens of prefill that it has still to do.
     pub ahead_tokens: u64,
+    /// Requests that wait there for their first token.
+    pub waiting: u64,
     /// Streams that run there.
     pub streams: u64,
+    /// Requests that wait on average at each of the model's engines, in [`ONE`]ths.
+    pub crowd: u64,
     /// How much it was given to prefill of late, of the mean, in [`ONE`]ths.
     pub pressure: u64,
 }
@@ -47,16 +54,20 @@ impl Estimate {
     }
 }
 
-/// What a request would cost at an engine of this speed. `crowd` is how many requests wait on average at each of the model's
-/// engines, in [`ONE`]ths: as many will wait behind this one, wherever it goes, and so its prefill is paid by them too.
-pub fn estimate(facts: Facts, speed: Speed, crowd: u64) -> Estimate {
+/// What a request would cost at an engine of this speed.
+pub fn estimate(facts: Facts, speed: Speed) -> Estimate {
     let left = facts.prompt_tokens.saturating_sub(facts.cached_tokens).max(1);
     let us = |tokens: u64| tokens.saturating_mul(speed.prefill_ns_per_token) / 1_000;
     // Squared: an engine that is given twice as much as others forgets twice as fast, and makes twice as many wait.
     let pressure = facts.pressure.saturating_mul(facts.pressure) / ONE;
-    let weight = crowd.saturating_add(pressure.saturating_mul(PRESSURE_WEIGHT));
+    let spared = (PRESSURE_WEIGHT * ONE).saturating_add(facts.crowd.saturating_mul(CROWD_WEIGHT));
+    // And as many as wait there now are likely to wait behind this one.
+    let weight = facts
+        .waiting
+        .saturating_mul(ONE)
+        .saturating_add(pressure.saturating_mul(spared) / ONE);
     Estimate {
-        prefill_us: us(left),
+        prefill_us: speed.first_token_ns(left) / 1_000,
         queue_us: us(facts.ahead_tokens),
         decode_us: facts.streams.saturating_mul(speed.decode_ns_per_stream) / 1_000,
         others_us: us(left).saturating_mul(weight) / ONE,
@@ -72,13 +83,15 @@ mod tests {
             prompt_tokens: 10_000,
             cached_tokens,
             ahead_tokens,
+            waiting: 0,
             streams: 0,
+            crowd: 0,
             pressure: ONE,
         }
     }
 
     fn total(facts: Facts) -> u64 {
-        estimate(facts, Speed::default(), 0).total_us()
+        estimate(facts, Speed::default()).total_us()
     }
 
     #[test]
@@ -104,10 +117,13 @@ mod tests {
             ..facts(0, 0)
         };
         assert!(total(busy) > total(facts(0, 0)));
+        let crowded = Facts {
+            waiting: 4,
+            ..facts(0, 0)
+        };
         assert!(
-            estimate(facts(0, 0), Speed::default(), 4 * ONE).others_us
-                > estimate(facts(0, 0), Speed::default(), 0).others_us,
-            "the more wait, the more a prefill costs"
+            total(crowded) > total(facts(0, 0)),
+            "whoever comes after it waits for it"
         );
     }
 }

@@ -160,6 +160,11 @@ pub struct Sent {
 }
 
 impl CacheView {
+    /// Its number among the index's engines.
+    pub(crate) fn number(&self) -> u32 {
+        self.worker
+    }
+
     /// Blocks that the engine is thought to hold.
     pub fn blocks(&self) -> usize {
         self.index.chains.worker_block_count(self.worker)

@@ -16,6 +16,7 @@
 
 mod prompt;
 mod index;
+mod lengths;
 mod load;
 mod rates;
 mod trust;
@@ -23,11 +24,12 @@ mod estimate;
 mod dispatched;
 mod router;
 
-pub use dispatched::{Answered, Dispatched};
+pub use dispatched::{Answered, Dispatched, Foretold};
 pub use estimate::{Estimate, Facts, ONE, estimate};
 pub use index::{CacheView, Held, PrefixIndex, Sent, TooManyEngines};
+pub use lengths::Lengths;
 pub use load::EngineLoad;
 pub use prompt::{Block, Cut, Prompt, namespace};
-pub use rates::{Rates, Speed};
+pub use rates::{Pace, Rates, Speed};
 pub use router::{ModelRouter, Score, Seat};
 pub use trust::Trust;

@@ -1,8 +1,8 @@
 //! What an engine has to do: prefill that was sent there and has not come back as a first token, and running streams.
 
-use crate::rates::Rates;
+use crate::rates::Pace;
 use crate::trust::Trust;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One engine's load from here, and what was learned of it.
 #[derive(Debug, Default)]
@@ -10,8 +10,9 @@ pub struct EngineLoad {
     prefill_tokens: AtomicU64,
     waiting: AtomicU64,
     streams: AtomicU64,
-    /// How fast it is.
-    pub rates: Rates,
+    reports_cached: AtomicBool,
+    /// How fast it is among its like.
+    pub pace: Pace,
     /// How far a prediction of its cached tokens is believed.
     pub trust: Trust,
 }
@@ -30,6 +31,15 @@ impl EngineLoad {
     /// Streams from here that run.
     pub fn streams(&self) -> u64 {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    /// What an answer said that was cached. An engine that has said it once leaves it out where it is zero (vLLM); one that
+    /// never has does not say.
+    pub(crate) fn cached_of(&self, said: Option<u64>) -> Option<u64> {
+        if said.is_some_and(|tokens| tokens > 0) {
+            self.reports_cached.store(true, Ordering::Relaxed);
+        }
+        said.or_else(|| self.reports_cached.load(Ordering::Relaxed).then_some(0))
     }
 
     /// A request with so much to prefill goes there. Returns what there was before it.

@@ -1,5 +1,6 @@
 //! A prompt as a chain of blocks, each named by its content and by everything before it.
 
+use crate::lengths::Lengths;
 use kv_index::{ContentHash, SequenceHash, StoredBlock, chain_prefix_hash};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -20,6 +21,7 @@ pub fn namespace(lora: Option<&str>, cache_salt: Option<&str>) -> u64 {
 pub struct Prompt {
     blocks: Vec<Block>,
     cut: Cut,
+    affinity: Option<u64>,
 }
 
 /// How a prompt was cut into blocks.
@@ -32,6 +34,8 @@ pub struct Cut {
     pub units: u64,
     /// Its tokens, counted or estimated.
     pub tokens: u64,
+    /// Whether it was cut as text, and not as tokens.
+    pub(crate) is_text: bool,
 }
 
 impl Prompt {
@@ -56,7 +60,15 @@ impl Prompt {
                 contents.extend(blocks.map(|block| ContentHash(xxh3_64_with_seed(block, seed))));
             }
         }
-        Self::of_contents(contents, TEXT_BLOCK_BYTES, units, tokens)
+        let mut prompt = Self::of_contents(contents, TEXT_BLOCK_BYTES, units, tokens);
+        prompt.cut.is_text = true;
+        prompt
+    }
+
+    /// The blocks of text that so many tokens are likely to fill.
+    pub fn text_blocks(tokens: u64) -> usize {
+        let bytes = Lengths::default().bytes_of(tokens);
+        usize::try_from(bytes / len(TEXT_BLOCK_BYTES)).unwrap_or(usize::MAX)
     }
 
     /// Of blocks that are named already, such as those of a trace: each stands for `block_size` tokens.
@@ -87,8 +99,27 @@ impl Prompt {
             block_units: len(block_units),
             units: len(units),
             tokens,
+            is_text: false,
         };
-        Self { blocks, cut }
+        Self {
+            blocks,
+            cut,
+            affinity: None,
+        }
+    }
+
+    /// With a hint that prompts of the same key belong together: OpenAI's `prompt_cache_key`.
+    #[must_use]
+    pub fn with_cache_key(mut self, key: &[u8]) -> Self {
+        self.affinity = Some(xxh3_64_with_seed(key, 0));
+        self
+    }
+
+    /// How much an engine is preferred by the hint: the most preferred is the same for all prompts of a key, and changes for
+    /// few of them when engines come and go.
+    pub(crate) fn preference(&self, engine: u32) -> Option<u64> {
+        let key = self.affinity?;
+        Some(xxh3_64_with_seed(&engine.to_le_bytes(), key))
     }
 
     /// Its whole blocks.

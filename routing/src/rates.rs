@@ -1,42 +1,84 @@
-//! How fast an engine is, learned from its answers.
+//! How fast a model's engines are, learned from their answers, and how fast each of them is among these.
 
+use crate::estimate::ONE;
+use crate::prompt::share;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is assumed before anything was observed: 20,000 tokens of prefill a second.
 const PRIOR_NS_PER_PREFILL_TOKEN: u64 = 50_000;
-/// And half a millisecond of everybody's time for each token of a stream's.
-const PRIOR_NS_PER_DECODE_TOKEN: u64 = 500_000;
-const PRIOR_OUTPUT_TOKENS: u64 = 256;
+/// And for a stream that runs, two milliseconds of everybody's time before it ends.
+const PRIOR_NS_PER_STREAM: u64 = 2_000_000;
 /// One thirty-second of what was seen is forgotten with each answer.
 const FORGET: u64 = 32;
-/// After this long without an answer half of what was learned is doubted: an engine that was slow may have recovered, and
-/// only a request can tell.
+/// Each answer's weight in the sums, so that there is something to forget of it.
+const WEIGHT: u64 = 1 << 10;
+/// Streams that a step has room for at no cost: what a step takes besides them is as much as so many would.
+const FREE_STREAMS: u64 = 32;
+/// After this long without an answer half of what was learned of an engine is doubted: it may have recovered, and only a
+/// request can tell.
 const DOUBT_AFTER_US: u64 = 30_000_000;
+/// Added to what an engine took and to what it was expected to take: a few milliseconds more or less are no pace.
+const SPARE_NS: u64 = 100_000_000;
+/// Answers before which the engines together are not known well enough to judge one of them by.
+const ANSWERS_TO_JUDGE: u64 = 16;
 
-/// Costs of an engine, or of a model's engines together.
+/// What work costs at an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Speed {
+    /// Nanoseconds to a first token, however short the prompt.
+    pub base_ns: u64,
     /// Nanoseconds for a token of prefill.
     pub prefill_ns_per_token: u64,
     /// Nanoseconds that a running stream still takes of the engine: its tokens to come, each at what it adds to a step.
     pub decode_ns_per_stream: u64,
 }
 
-/// What was learned of one engine, or of a model's engines together. Reading takes no lock.
+impl Default for Speed {
+    /// What is assumed before anything was observed.
+    fn default() -> Self {
+        Self {
+            base_ns: 0,
+            prefill_ns_per_token: PRIOR_NS_PER_PREFILL_TOKEN,
+            decode_ns_per_stream: PRIOR_NS_PER_STREAM,
+        }
+    }
+}
+
+impl Speed {
+    /// The time to a first token with so many tokens of prefill to do, its own and those ahead of it.
+    pub fn first_token_ns(self, prefill_tokens: u64) -> u64 {
+        let prefill = self.prefill_ns_per_token.saturating_mul(prefill_tokens);
+        self.base_ns.saturating_add(prefill)
+    }
+
+    /// The same work at an engine that takes so many [`ONE`]ths of the time.
+    #[must_use]
+    pub fn paced(self, pace: u64) -> Self {
+        let paced = |ns: u64| ns.saturating_mul(pace) / ONE;
+        Self {
+            base_ns: paced(self.base_ns),
+            prefill_ns_per_token: paced(self.prefill_ns_per_token).max(1),
+            decode_ns_per_stream: paced(self.decode_ns_per_stream),
+        }
+    }
+}
+
+/// What was learned of a model's engines together: a line through the times to the first token. Reading takes no lock.
 #[derive(Debug)]
 pub struct Rates {
+    base_ns: AtomicU64,
     prefill_ns_per_token: AtomicU64,
     decode_ns_per_stream: AtomicU64,
-    observed_at_us: AtomicU64,
+    answers: AtomicU64,
     sums: Mutex<Sums>,
 }
 
 /// Sums that fade. Each is about as large as what some thirty answers bring.
 #[derive(Debug, Default)]
 struct Sums {
-    prefill_ns: u64,
-    prefill_tokens: u64,
+    /// Of times to the first token: how many, their tokens, their nanoseconds, and the products that a line needs.
+    first: [u128; 5],
     /// Time between tokens, and the streams that shared it.
     decode_ns: u64,
     decode_streams: u64,
@@ -46,113 +88,183 @@ struct Sums {
 
 impl Default for Rates {
     fn default() -> Self {
+        let prior = Speed::default();
         Self {
-            prefill_ns_per_token: AtomicU64::new(0),
-            decode_ns_per_stream: AtomicU64::new(0),
-            observed_at_us: AtomicU64::new(0),
+            base_ns: AtomicU64::new(prior.base_ns),
+            prefill_ns_per_token: AtomicU64::new(prior.prefill_ns_per_token),
+            decode_ns_per_stream: AtomicU64::new(prior.decode_ns_per_stream),
+            answers: AtomicU64::new(0),
             sums: Mutex::default(),
         }
     }
 }
 
-/// Streams that a step has room for at no cost: what a step takes besides them is as much as so many would.
-const FREE_STREAMS: u64 = 32;
-
 impl Rates {
-    /// A first token came after `after_us`, with so many tokens of prefill to do at the engine when it was sent: its own and
-    /// those before it.
-    pub fn first_token(&self, prefill_tokens: u64, after_us: u64, now_us: u64) {
+    /// Whether an engine can be judged by what the engines together take.
+    pub fn can_judge(&self) -> bool {
+        self.answers.load(Ordering::Relaxed) >= ANSWERS_TO_JUDGE
+    }
+
+    /// How fast the engines are thought to be.
+    pub fn speed(&self) -> Speed {
+        Speed {
+            base_ns: self.base_ns.load(Ordering::Relaxed),
+            prefill_ns_per_token: self.prefill_ns_per_token.load(Ordering::Relaxed),
+            decode_ns_per_stream: self.decode_ns_per_stream.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A first token came after `took_ns`, with so many tokens of prefill to do at the engine when it was sent.
+    pub fn first_token(&self, prefill_tokens: u64, took_ns: u64) {
+        let (x, y) = (u128::from(prefill_tokens), u128::from(took_ns));
         let mut sums = self.sums.lock();
-        fade(&mut sums.prefill_ns, after_us.saturating_mul(1_000));
-        fade(&mut sums.prefill_tokens, prefill_tokens.max(1));
-        let rate = sums.prefill_ns / sums.prefill_tokens.max(1);
-        self.prefill_ns_per_token.store(rate.max(1), Ordering::Relaxed);
-        self.observed_at_us.store(now_us, Ordering::Relaxed);
+        let seen = [1, x, y, x * x, x * y];
+        for (sum, more) in sums.first.iter_mut().zip(seen) {
+            let more = more.saturating_mul(u128::from(WEIGHT));
+            *sum = (*sum - *sum / u128::from(FORGET)).saturating_add(more);
+        }
+        let (slope, base) = line(sums.first);
+        drop(sums);
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.prefill_ns_per_token.store(slope.max(1), Ordering::Relaxed);
+        self.base_ns.store(base, Ordering::Relaxed);
     }
 
     /// A stream ended: so many tokens after its first, over so long, with so many streams beside it.
-    pub fn streamed(&self, tokens: u64, took_us: u64, streams: u64) {
+    pub fn streamed(&self, tokens: u64, took_ns: u64, streams: u64) {
         if tokens == 0 {
             return;
         }
         let mut sums = self.sums.lock();
-        fade(&mut sums.decode_ns, took_us.saturating_mul(1_000) / tokens);
+        fade(&mut sums.decode_ns, took_ns / tokens);
         fade(&mut sums.decode_streams, streams.saturating_add(FREE_STREAMS));
-        fade(&mut sums.output_tokens, tokens);
-        fade(&mut sums.outputs, 1 << 10);
+        fade(&mut sums.output_tokens, tokens.saturating_mul(WEIGHT));
+        fade(&mut sums.outputs, WEIGHT);
         let per_token = sums.decode_ns / sums.decode_streams.max(1);
         // On average a stream that runs is half done.
-        let left = (sums.output_tokens << 10) / sums.outputs.max(1) / 2;
+        let left = sums.output_tokens / sums.outputs.max(1) / 2;
+        drop(sums);
         let rate = per_token.saturating_mul(left);
         self.decode_ns_per_stream.store(rate.max(1), Ordering::Relaxed);
     }
-
-    /// How fast this is thought to be now; `others` is for what is not known, and for what was known too long ago.
-    pub fn speed(&self, others: Speed, now_us: u64) -> Speed {
-        let age = now_us.saturating_sub(self.observed_at_us.load(Ordering::Relaxed));
-        // Of 256: how much of the answer is the others'.
-        let doubt = (age.saturating_mul(256) / (age.saturating_add(DOUBT_AFTER_US))).min(256);
-        let mix = |own: u64, others: u64| match own {
-            0 => others,
-            own => {
-                (own.saturating_mul(256 - doubt)
-                    .saturating_add(others.saturating_mul(doubt)))
-                    / 256
-            }
-        };
-        Speed {
-            prefill_ns_per_token: mix(
-                self.prefill_ns_per_token.load(Ordering::Relaxed),
-                others.prefill_ns_per_token,
-            ),
-            decode_ns_per_stream: mix(
-                self.decode_ns_per_stream.load(Ordering::Relaxed),
-                others.decode_ns_per_stream,
-            ),
-        }
-    }
 }
 
-impl Default for Speed {
-    /// What is assumed before anything was observed.
-    fn default() -> Self {
-        Self {
-            prefill_ns_per_token: PRIOR_NS_PER_PREFILL_TOKEN,
-            decode_ns_per_stream: PRIOR_NS_PER_DECODE_TOKEN / FREE_STREAMS * PRIOR_OUTPUT_TOKENS / 2,
-        }
-    }
+/// Slope and height of the line through what was seen; through the origin where all of it has the same length.
+fn line([n, x, y, xx, xy]: [u128; 5]) -> (u64, u64) {
+    let most = y.checked_div(x).unwrap_or(0);
+    let spread = n.saturating_mul(xx).saturating_sub(x.saturating_mul(x));
+    let rise = n.saturating_mul(xy).saturating_sub(x.saturating_mul(y));
+    // A spread below a tenth of the mean's square says nothing of a slope.
+    let told = spread > x.saturating_mul(x) / 10;
+    let slope = if told {
+        (rise / spread.max(1)).min(most)
+    } else {
+        most
+    };
+    let base = y.saturating_sub(slope.saturating_mul(x)).checked_div(n);
+    let fit = |ns: u128| u64::try_from(ns).unwrap_or(u64::MAX);
+    (fit(slope), fit(base.unwrap_or(0)))
 }
 
 fn fade(sum: &mut u64, more: u64) {
     *sum = (*sum - *sum / FORGET).saturating_add(more);
 }
 
+/// How long one engine takes for what its model's engines take on average. Whether it was given long or short prompts makes no
+/// difference to it.
+#[derive(Debug)]
+pub struct Pace {
+    expected_ns: AtomicU64,
+    took_ns: AtomicU64,
+    answered_at_us: AtomicU64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            expected_ns: AtomicU64::new(1),
+            took_ns: AtomicU64::new(1),
+            answered_at_us: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Pace {
+    /// A first token came after `took_ns`, and the engines together would have had it come after `expected_ns`. The two sums
+    /// need not agree to the answer.
+    pub fn answered(&self, expected_ns: u64, took_ns: u64, now_us: u64) {
+        for (sum, more) in [(&self.expected_ns, expected_ns), (&self.took_ns, took_ns)] {
+            let before = sum.load(Ordering::Relaxed);
+            sum.store(
+                (before - before / FORGET).saturating_add(more).max(1),
+                Ordering::Relaxed,
+            );
+        }
+        self.answered_at_us.store(now_us, Ordering::Relaxed);
+    }
+
+    /// In [`ONE`]ths of the average: more is slower.
+    pub fn factor(&self, now_us: u64) -> u64 {
+        let with_spare = |sum: &AtomicU64| sum.load(Ordering::Relaxed).saturating_add(SPARE_NS);
+        let own = share(ONE, with_spare(&self.took_ns), with_spare(&self.expected_ns));
+        let own = own.clamp(ONE / 16, ONE * 256);
+        let age = now_us.saturating_sub(self.answered_at_us.load(Ordering::Relaxed));
+        let doubt = share(ONE, age, age.saturating_add(DOUBT_AFTER_US));
+        (own.saturating_mul(ONE - doubt) + ONE * doubt) / ONE
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn near(is: u64, expected: u64) -> bool {
+        is.abs_diff(expected) <= expected / 10
+    }
+
     #[test]
-    fn an_engine_is_as_fast_as_it_was_seen_to_be_and_doubted_with_time() {
+    fn what_is_long_anyway_is_told_from_what_a_token_takes() {
         let rates = Rates::default();
-        assert_eq!(rates.speed(Speed::default(), 0), Speed::default());
-        for _ in 0..200 {
-            rates.first_token(1_000, 100_000, 0);
-            rates.streamed(100, 2_000_000, 8);
+        assert_eq!(rates.speed(), Speed::default());
+        for turn in 0..200 {
+            let tokens = 100 + 1_900 * (turn % 2);
+            rates.first_token(tokens, 5_000_000 + tokens * 40_000);
+            rates.streamed(100, 2_000_000_000, 8);
         }
-        let speed = rates.speed(Speed::default(), 0);
+        let speed = rates.speed();
         assert!(
-            (95_000..=105_000).contains(&speed.prefill_ns_per_token),
+            near(speed.prefill_ns_per_token, 40_000) && near(speed.base_ns, 5_000_000),
             "{speed:?}"
         );
         // 20 ms a step among 8 + 32, for 50 tokens to come.
+        assert!(near(speed.decode_ns_per_stream, 25_000_000), "{speed:?}");
+    }
+
+    #[test]
+    fn prompts_of_one_length_tell_a_rate_all_the_same() {
+        let rates = Rates::default();
+        for _ in 0..50 {
+            rates.first_token(1_000, 100_000_000);
+        }
         assert!(
-            (24_000_000..=26_000_000).contains(&speed.decode_ns_per_stream),
-            "{speed:?}"
+            near(rates.speed().prefill_ns_per_token, 100_000),
+            "{:?}",
+            rates.speed()
         );
-        let later = rates.speed(Speed::default(), DOUBT_AFTER_US);
+    }
+
+    #[test]
+    fn an_engine_is_as_slow_as_it_was_seen_to_be_and_doubted_with_time() {
+        let pace = Pace::default();
+        assert_eq!(pace.factor(0), ONE);
+        for _ in 0..200 {
+            pace.answered(200_000_000, 2_000_000_000, 0);
+        }
+        assert!(near(pace.factor(0), 10 * ONE), "{}", pace.factor(0));
         assert!(
-            (70_000..=80_000).contains(&later.prefill_ns_per_token),
-            "{later:?}"
+            near(pace.factor(DOUBT_AFTER_US), 11 * ONE / 2),
+            "{}",
+            pace.factor(DOUBT_AFTER_US)
         );
     }
 }

@@ -3,6 +3,7 @@
 use crate::dispatched::Dispatched;
 use crate::estimate::{Estimate, Facts, ONE, estimate};
 use crate::index::{CacheView, PrefixIndex};
+use crate::lengths::Lengths;
 use crate::load::EngineLoad;
 use crate::prompt::{Prompt, share};
 use crate::rates::{Rates, Speed};
@@ -19,10 +20,12 @@ const SPARE_TOKENS: u64 = 4_096;
 #[derive(Debug)]
 pub struct ModelRouter {
     index: Arc<PrefixIndex>,
-    /// How fast its engines are together: what is assumed of one that has not answered yet.
+    /// How fast its engines are together.
     rates: Arc<Rates>,
     /// Tokens that its engines were given to prefill since the start.
     given: AtomicU64,
+    /// How long a token of text is.
+    lengths: Arc<Lengths>,
     /// After how many of them half is forgotten.
     half: AtomicU64,
 }
@@ -77,6 +80,7 @@ impl Default for ModelRouter {
             index: PrefixIndex::new(),
             rates: Arc::default(),
             given: AtomicU64::new(0),
+            lengths: Arc::default(),
             half: AtomicU64::new(REMEMBERED_TOKENS),
         }
     }
@@ -86,6 +90,11 @@ impl ModelRouter {
     /// Who holds which prefix.
     pub fn index(&self) -> &Arc<PrefixIndex> {
         &self.index
+    }
+
+    /// How long a token of text is.
+    pub fn lengths(&self) -> &Lengths {
+        &self.lengths
     }
 
     /// An engine, with what it is thought to hold and with its load.
@@ -105,7 +114,7 @@ impl ModelRouter {
         now_us: u64,
     ) -> Vec<Score> {
         let held = self.index.held(prompt);
-        let others = self.rates.speed(Speed::default(), now_us);
+        let speed = self.rates.speed();
         let engines = as_u64(seats.len()).max(1);
         let (given, half) = (
             self.given.load(Ordering::Relaxed),
@@ -115,14 +124,17 @@ impl ModelRouter {
         let (mut waiting, mut all) = (0_u64, 0_u64);
         let each: Vec<(&Seat, Speed, u64)> = seats
             .map(|seat| {
-                let speed = seat.load.rates.speed(others, now_us);
+                let speed = speed.paced(seat.load.pace.factor(now_us));
                 let recent = seat.recent.lock().at(given, half).saturating_add(SPARE_TOKENS);
                 waiting = waiting.saturating_add(seat.load.waiting());
                 all = all.saturating_add(recent);
                 (seat, speed, recent)
             })
             .collect();
-        let crowd = waiting.saturating_mul(ONE) / engines;
+        let preferred = each
+            .iter()
+            .filter_map(|(seat, ..)| Some((prompt.preference(seat.view.number())?, seat.view.number())))
+            .max();
         let score = |(seat, speed, recent): (&Seat, Speed, u64)| {
             let predicted_tokens = prompt.cut().tokens_of(held.by(&seat.view));
             let cached_tokens = seat.load.trust.expected(predicted_tokens);
@@ -130,13 +142,21 @@ impl ModelRouter {
                 prompt_tokens: prompt.cut().tokens,
                 cached_tokens,
                 ahead_tokens: seat.load.prefill_tokens(),
+                waiting: seat.load.waiting(),
                 streams: seat.load.streams(),
-                pressure: share(ONE, recent, all / engines),
+                crowd: waiting.saturating_mul(ONE) / engines,
+                // A hint is worth as much as half of the pressure, and no queue.
+                pressure: match preferred {
+                    Some((_, number)) if number == seat.view.number() => {
+                        share(ONE, recent, all / engines) / 2
+                    }
+                    _ => share(ONE, recent, all / engines),
+                },
             };
             Score {
                 predicted_tokens,
                 cached_tokens,
-                estimate: estimate(facts, speed, crowd),
+                estimate: estimate(facts, speed),
             }
         };
         each.into_iter().map(score).collect()
@@ -157,6 +177,7 @@ impl ModelRouter {
         Dispatched {
             seat,
             model_rates: Arc::clone(&self.rates),
+            lengths: Arc::clone(&self.lengths),
             cut,
             sent,
             predicted_tokens,

@@ -20,6 +20,7 @@ pub mod staff;
 pub mod requests;
 pub mod live;
 pub mod watch;
+mod route;
 
 pub use corrections::{NewRefund, NewRerate, RefundView, RerateRow, RerateView};
 pub use keys::{KeyChange, KeyRotation, NewOwnKey};
@@ -30,6 +31,7 @@ use farebox_domain::ids::{AccountId, EngineName, KeyId, ModelId};
 use farebox_domain::key::{ModelGlob, Scopes};
 pub use live::{LiveView, RefusedView, StaffReceiptView};
 pub use requests::{ApproveRequest, DeclineRequest, LimitRequestView, NewLimitRequest};
+pub use route::{EngineScoreView, EstimateView, ExplainRoute, RouteView};
 pub use staff::{AuditListView, AuditView, CreatedToken, NewToken, StaffView, TokenView};
 pub use watch::TtftView;
 

@@ -25,6 +25,7 @@ pub mod ledger;
 pub mod reconcile;
 pub mod export;
 pub mod engine;
+pub mod route;
 pub mod admin_token;
 pub mod audit;
 pub mod watch;
@@ -88,6 +89,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Show the engines.
     Engine(engine::EngineArgs),
+    /// Show why a request goes to the engine that it goes to.
+    Route(route::RouteArgs),
     /// Make, list and revoke the tokens of those who administer.
     AdminToken(admin_token::AdminTokenArgs),
     /// Show who changed what.
@@ -146,6 +149,7 @@ impl Command {
             Self::Ledger(args) => args.admin.json,
             Self::Export(args) => args.admin.json,
             Self::Engine(args) => args.admin.json,
+            Self::Route(args) => args.admin.json,
             Self::AdminToken(args) => args.admin.json,
             Self::Audit(args) => args.admin.json,
             Self::InFlight(args) | Self::Refusals(args) => args.admin.json,
@@ -196,6 +200,9 @@ impl Command {
             }),
             Self::Engine(args) => ask(args.admin.clone(), async |client| {
                 engine::run(args, client, out).await
+            }),
+            Self::Route(args) => ask(args.admin.clone(), async |client| {
+                route::run(args, client, out).await
             }),
             Self::AdminToken(args) => ask(args.admin.clone(), async |client| {
                 admin_token::run(args, client, out).await

@@ -101,7 +101,14 @@ fn read_engines(document: &Fields<'_>, faults: &mut Collector) -> Engines {
 }
 
 fn read_engine(item: &Item<'_>, faults: &mut Collector) -> Option<(EngineSpec, Place)> {
-    const KEYS: [&str; 5] = ["name", "kind", "url", "api_key_env", "max_concurrent"];
+    const KEYS: [&str; 6] = [
+        "name",
+        "kind",
+        "url",
+        "api_key_env",
+        "max_concurrent",
+        "cache_tokens",
+    ];
     let fields = item.mapping(&KEYS, faults)?;
     let name_item = fields.required("name", "what `models` call it by", faults);
     let place = name_item.map_or_else(|| fields.place.clone(), |name| name.place.clone());
@@ -130,6 +137,9 @@ fn read_engine(item: &Item<'_>, faults: &mut Collector) -> Option<(EngineSpec, P
         max_concurrent: fields
             .optional("max_concurrent")
             .and_then(|most| most.integer_u32(1..=CONCURRENT_AT_MOST, faults)),
+        cache_tokens: fields
+            .optional("cache_tokens")
+            .and_then(|tokens| tokens.integer_u32(1..=u32::MAX, faults)),
     };
     Some((spec, place))
 }
@@ -261,6 +271,9 @@ impl Sources {
                     }
                 }
                 CatalogFault::DeploymentTwice {
+                    model, deployment, ..
+                }
+                | CatalogFault::CacheNotIsolated {
                     model, deployment, ..
                 } => {
                     refuse(self.deployment(*model, *deployment), fault.to_string(), faults);

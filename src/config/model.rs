@@ -6,14 +6,13 @@ use super::names;
 use super::prompt;
 use super::reader::{Fields, Item, Place};
 use super::suggest::did_you_mean;
-use farebox_domain::catalog::{Deployment, Model, Routing, Task};
+use farebox_domain::catalog::{CacheSharing, Deployment, Model, Routing, Task};
 use farebox_domain::price::{Price, TokenPrice};
 
 const ALIASES_AT_MOST: usize = 1000;
 const DEPLOYMENTS_AT_MOST: usize = 1000;
 /// What a later version does, so that it is not taken for a slip.
 const LATER_TASKS: [&str; 6] = ["rerank", "classify", "transcription", "speech", "image", "video"];
-const LATER_ROUTINGS: [&str; 1] = ["prefix"];
 
 /// Where a model's parts stand.
 pub(super) struct Places {
@@ -31,7 +30,7 @@ pub(super) struct Places {
 
 /// Reads a model; nothing if it is not a mapping.
 pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Places)> {
-    const KEYS: [&str; 10] = [
+    const KEYS: [&str; 11] = [
         "id",
         "aliases",
         "task",
@@ -40,6 +39,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         "price",
         "engines",
         "routing",
+        "isolate_cache",
         "tokenizer",
         "chat_template",
     ];
@@ -60,6 +60,10 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
     let routing = fields
         .optional("routing")
         .and_then(|routing| routing.checked(read_routing, faults));
+    let cache_sharing = fields
+        .optional("isolate_cache")
+        .and_then(|isolate| isolate.checked(read_isolation, faults))
+        .unwrap_or_default();
     let (prompt, prompt_places) = prompt::read(&fields, task, faults);
     let place_of = |key| fields.optional(key).map_or(&fields.place, |item| &item.place);
     let places = Places {
@@ -79,6 +83,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         price: price.unwrap_or(unread),
         deployments,
         routing: routing.unwrap_or_default(),
+        cache_sharing,
         prompt,
     };
     Some((model, places))
@@ -119,7 +124,17 @@ fn read_routing(text: &str) -> Result<Routing, String> {
     Routing::ALL
         .into_iter()
         .find(|routing| routing.as_str() == text)
-        .ok_or_else(|| unknown_choice(text, &known, &LATER_ROUTINGS))
+        .ok_or_else(|| unknown_choice(text, &known, &[]))
+}
+
+fn read_isolation(text: &str) -> Result<CacheSharing, String> {
+    match text {
+        "account" => Ok(CacheSharing::Account),
+        _ => Err(format!(
+            "expected account (no account's prompts find another's in an engine's cache), found {}",
+            quoted(text)
+        )),
+    }
 }
 
 fn unknown_choice(text: &str, known: &[&str], later: &[&str]) -> String {

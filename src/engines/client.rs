@@ -3,13 +3,14 @@
 use crate::clock::Clock;
 use crate::engines::counters::{self, Counters};
 use crate::engines::health::Health;
-use crate::engines::registry::ServedModel;
+use crate::engines::registry::{ServedDeployment, ServedModel};
 use bytes::Bytes;
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::catalog::{EngineKind, EngineSpec};
 use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::route::Candidate;
+use farebox_routing::EngineLoad;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -69,6 +70,10 @@ pub struct Engine {
     pub kind: EngineKind,
     /// Requests that it is given at once.
     pub max_concurrent: Option<u32>,
+    /// Tokens that its KV cache holds, where the operator says it.
+    pub cache_tokens: Option<u32>,
+    /// What it has to do for requests from here, and how fast it does it.
+    pub load: Arc<EngineLoad>,
     /// Whether it is up.
     pub health: Health,
     client: reqwest::Client,
@@ -119,6 +124,8 @@ impl Engine {
             name: spec.name.clone(),
             kind: spec.kind,
             max_concurrent: spec.max_concurrent,
+            cache_tokens: spec.cache_tokens,
+            load: Arc::default(),
             health: Health::new(clock),
             client,
             chat_completions: url("/v1/chat/completions")?,
@@ -146,6 +153,7 @@ impl Engine {
             in_flight: self.in_flight(),
             max_concurrent: self.max_concurrent,
             usable: self.health.is_usable() && !self.is_drained(),
+            estimated_us: 0,
         }
     }
 
@@ -246,7 +254,7 @@ impl Engine {
     }
 
     /// Asks it whether it can serve, and remembers the answer. Returns whether that is news.
-    pub async fn probe(&self) -> bool {
+    pub async fn probe(self: &Arc<Self>) -> bool {
         let mut request = self.client.get(self.health_url.clone()).timeout(PROBE_TIMEOUT);
         if let Some(key) = &self.authorization {
             request = request.header(AUTHORIZATION, key.clone());
@@ -255,7 +263,27 @@ impl Engine {
             .send()
             .await
             .is_ok_and(|response| response.status().is_success());
-        self.health.probed(up)
+        let changed = self.health.probed(up);
+        if changed && !up {
+            // What comes up again is a process that has begun anew.
+            self.forget_cache();
+        }
+        changed
+    }
+
+    /// What it was thought to hold of prompts is forgotten.
+    fn forget_cache(self: &Arc<Self>) {
+        for model in self.models() {
+            let own = |deployment: &&ServedDeployment| Arc::ptr_eq(&deployment.engine, self);
+            for seat in model
+                .deployments
+                .iter()
+                .filter(own)
+                .filter_map(|one| one.seat.as_ref())
+            {
+                seat.view.cleared();
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The upstream side: engines as they are now.
 //!
 //! - [`registry`]: what models.yaml sells, joined to the engines that serve it;
+//! - [`prefix`]: which of them holds what of a prompt, and what it would cost there;
 //! - [`waiting`]: where requests wait while every engine of their model is full;
 //! - [`prompt`]: how many tokens a model's prompts have, counted before an engine has seen them;
 //! - [`client`]: one engine's HTTP client and its count of requests in flight;
@@ -9,6 +10,7 @@
 //! - [`sse`]: its streams, cut into events without copying them.
 
 pub mod registry;
+pub mod prefix;
 pub mod waiting;
 pub mod prompt;
 pub mod client;

@@ -1,13 +1,15 @@
 //! What is sold, joined to the engines that serve it now.
 
 use crate::engines::client::Engine;
+use crate::engines::prefix::PrefixRouting;
 use crate::engines::prompt::PromptCounter;
 use crate::engines::waiting::{NoPlace, Place, WaitingRoom};
 use crate::telemetry::metrics::ModelMetrics;
 use farebox_domain::catalog::Model;
 use farebox_domain::ids::EngineName;
 use farebox_domain::price::{PriceSchedule, VersionedPrice};
-use farebox_domain::route::{Choice, choose};
+use farebox_domain::route::{Candidate, Choice, choose};
+use farebox_routing::{Prompt, Score, Seat};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ pub struct ServedDeployment {
     pub engine: Arc<Engine>,
     /// What the engine calls the model.
     pub serves: String,
+    /// What it is thought to hold of the model's prompts, where the model is routed by that.
+    pub seat: Option<Arc<Seat>>,
 }
 
 /// A model's prices, which an administrator may change while requests are served.
@@ -54,6 +58,8 @@ pub struct ServedModel {
     pub deployments: Vec<ServedDeployment>,
     /// Counts its prompts, where the operator gives its tokenizer.
     pub prompt: Option<Arc<PromptCounter>>,
+    /// Routing by what the engines' caches hold, where the operator asks for it.
+    pub prefix: Option<PrefixRouting>,
     /// Its metrics.
     pub metrics: ModelMetrics,
     /// Those that wait for it.
@@ -67,7 +73,7 @@ impl ServedModel {
         model: Arc<Model>,
         prices: Prices,
         deployments: Vec<ServedDeployment>,
-        prompt: Option<Arc<PromptCounter>>,
+        (prompt, prefix): (Option<Arc<PromptCounter>>, Option<PrefixRouting>),
         metrics: ModelMetrics,
         room: WaitingRoom,
     ) -> Self {
@@ -76,16 +82,22 @@ impl ServedModel {
             prices,
             deployments,
             prompt,
+            prefix,
             metrics,
             room,
             turn: AtomicUsize::new(0),
         }
     }
 
-    /// A place at one of the deployments for which `may_use` holds.
-    pub fn try_place(&self, may_use: impl Fn(usize) -> bool + Clone) -> Result<Place, NoPlace> {
+    /// A place for a prompt at one of the deployments for which `may_use` holds.
+    pub fn try_place(
+        &self,
+        prompt: Option<&Prompt>,
+        may_use: impl Fn(usize) -> bool + Clone,
+    ) -> Result<Place, NoPlace> {
+        let scores = self.scores(prompt);
         loop {
-            match self.choose(may_use.clone()) {
+            match self.choose(&scores, may_use.clone()) {
                 Choice::Engine(deployment) => {
                     // Another request may have taken the last place since it was seen; then the choice is made anew.
                     if let Some(guard) = self.deployments[deployment].engine.try_enter() {
@@ -104,15 +116,44 @@ impl ServedModel {
         engines.any(|engine| engine.as_candidate().usable)
     }
 
+    /// What a prompt would cost at each deployment; nothing where the model is not routed by it.
+    pub fn scores(&self, prompt: Option<&Prompt>) -> Vec<Score> {
+        match (&self.prefix, prompt) {
+            (Some(prefix), Some(prompt)) => prefix.scores(prompt, &self.deployments),
+            _ => Vec::new(),
+        }
+    }
+
     /// Chooses a deployment for which `may_use` holds.
-    fn choose(&self, may_use: impl Fn(usize) -> bool + Clone) -> Choice {
+    fn choose(&self, scores: &[Score], may_use: impl Fn(usize) -> bool + Clone) -> Choice {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let candidates = self.deployments.iter().enumerate().map(|(index, deployment)| {
-            let mut candidate = deployment.engine.as_candidate();
+            let mut candidate = candidate(deployment, scores.get(index));
             candidate.usable &= may_use(index);
             candidate
         });
         choose(self.model.routing, candidates, turn)
+    }
+
+    /// What is known of each deployment, with what the prompt would cost there.
+    pub fn candidates(&self, scores: &[Score]) -> Vec<Candidate> {
+        let deployments = self.deployments.iter().enumerate();
+        deployments
+            .map(|(index, deployment)| candidate(deployment, scores.get(index)))
+            .collect()
+    }
+
+    /// Which of these candidates would be chosen now; nobody's turn passes.
+    pub fn chosen_of(&self, candidates: &[Candidate]) -> Choice {
+        let turn = self.turn.load(Ordering::Relaxed);
+        choose(self.model.routing, candidates.iter().copied(), turn)
+    }
+}
+
+fn candidate(deployment: &ServedDeployment, score: Option<&Score>) -> Candidate {
+    Candidate {
+        estimated_us: score.map_or(0, |score| score.estimate.total_us()),
+        ..deployment.engine.as_candidate()
     }
 }
 

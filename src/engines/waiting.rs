@@ -10,6 +10,7 @@ use super::registry::ServedModel;
 use farebox_domain::ids::AccountId;
 use farebox_domain::queue::{FairQueue, Ticket, turn};
 use farebox_domain::units::ServiceTier;
+use farebox_routing::Prompt;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -54,6 +55,8 @@ pub struct Asks<'a> {
     pub may_wait: bool,
     /// Since when it waits.
     pub since: Instant,
+    /// With what prompt, where that decides where it goes.
+    pub prompt: Option<&'a Arc<Prompt>>,
 }
 
 /// Those that wait for one model.
@@ -68,6 +71,7 @@ pub struct WaitingRoom {
 #[derive(Debug)]
 struct Waiter {
     rank: Rank,
+    prompt: Option<Arc<Prompt>>,
     give: oneshot::Sender<Place>,
 }
 
@@ -130,7 +134,7 @@ impl ServedModel {
     /// A place now, or a turn. Nobody overtakes those that wait.
     pub fn enter(self: &Arc<Self>, asks: Asks<'_>) -> Result<Entered, NoPlace> {
         if self.room.waiting() == 0 {
-            match self.try_place(|_| true) {
+            match self.try_place(asks.prompt.map(|prompt| &**prompt), |_| true) {
                 Ok(place) => return Ok(Entered::Place(place)),
                 Err(NoPlace::Full) if asks.may_wait => {}
                 Err(none) => return Err(none),
@@ -147,6 +151,7 @@ impl ServedModel {
         let (give, place) = oneshot::channel();
         let waiter = Waiter {
             rank: (turn(asks.tier), asks.since),
+            prompt: asks.prompt.cloned(),
             give,
         };
         let ticket = line.push(asks.tier, asks.account, waiter);
@@ -177,10 +182,13 @@ impl ServedModel {
         while !line.is_empty() {
             let place = match spare.take() {
                 Some(place) => place,
-                None => match self.try_place(|_| true) {
-                    Ok(place) => place,
-                    Err(_) => break,
-                },
+                None => {
+                    let prompt = line.peek().and_then(|next| next.prompt.as_deref());
+                    match self.try_place(prompt, |_| true) {
+                        Ok(place) => place,
+                        Err(_) => break,
+                    }
+                }
             };
             if let Some(waiter) = line.pop() {
                 // Whoever left meanwhile has let go of the other end.

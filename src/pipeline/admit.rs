@@ -11,12 +11,13 @@ use crate::pipeline::hold::{Bounds, Held, Terms, hold};
 use crate::pipeline::in_flight::{Live, NewRequest};
 use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::shared::take_shared;
-use crate::pipeline::{Arrival, Pipeline, units};
+use crate::pipeline::{Arrival, Pipeline, prefix, units};
 use farebox_domain::catalog::Task;
 use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::month::Month;
 use farebox_domain::refusal::Refusal;
+use farebox_routing::Prompt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ const LEDGER_RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct Admitted {
     /// What was asked for.
     pub request: InferenceRequest,
+    /// Its prompt, where that decides which engine serves it.
+    pub(in crate::pipeline) prompt: Option<Arc<Prompt>>,
     pub(in crate::pipeline) ticket: Ticket,
     pub(in crate::pipeline) permit: ConcurrencyPermit,
 }
@@ -135,6 +138,8 @@ pub async fn admit(
     };
     let held = hold(pipeline.leases.as_deref(), account, terms).await?;
     let held = hold_of_token(pipeline, caller, held, admitted_at_ms)?;
+    request.cache_salt = prefix::salt_of(served, &account.id, &request);
+    let prompt = prefix::prompt_of(served, &request, counted);
     request.output_cap = held.tell.then_some(held.output_tokens);
     let new = NewRequest {
         id: arrival.id,
@@ -165,6 +170,7 @@ pub async fn admit(
     Ok((
         Admitted {
             request,
+            prompt,
             ticket,
             permit,
         },

@@ -12,6 +12,7 @@ use crate::pipeline::settle::{Receipt, Settling};
 use crate::pipeline::shown::{error_event, ledger_error_event, usage_json};
 use crate::telemetry::log;
 use bytes::Bytes;
+use farebox_domain::ids::EngineName;
 use farebox_domain::ledger::EntryState;
 use http_body::{Body, Frame, SizeHint};
 use std::convert::Infallible;
@@ -92,6 +93,12 @@ impl MeteredBody {
                 upstream: Source { body, _guard: guard },
             },
         }
+    }
+
+    /// Which engine it is from.
+    pub(in crate::pipeline) fn engine(&self) -> Option<EngineName> {
+        let progress = self.live.progress.lock();
+        progress.engine.as_ref().map(|(name, _)| name.clone())
     }
 
     /// Reads on until there is something to show, or the stream has ended. Returns what there is to show.
@@ -215,14 +222,7 @@ impl MeteredBody {
             return;
         };
         admitted.pipeline().metrics.stream_broke(fault.as_str());
-        let engine = self
-            .live
-            .progress
-            .lock()
-            .engine
-            .as_ref()
-            .map(|(name, _)| name.clone());
-        log::stream_broke(admitted.id(), engine.as_ref(), fault.as_str());
+        log::stream_broke(admitted.id(), self.engine().as_ref(), fault.as_str());
         self.settle(EntryState::Interrupted, move |_, _| error_event(fault));
     }
 

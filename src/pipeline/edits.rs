@@ -1,7 +1,7 @@
-//! What an engine is sent: the client's bytes with at most five edits, made in place.
+//! What an engine is sent: the client's bytes with at most six edits, made in place.
 //!
 //! docs/API.md lists them: `model` renamed to what the engine calls it, the usage of a stream turned on,
-//! `fail_fast` taken out, `max_tokens` where the client gave none and the model's limit or the account's money is less than the context, and
+//! `fail_fast` taken out, the account's `cache_salt` where the model's cache is each account's own, `max_tokens` where the client gave none and the model's limit or the account's money is less than the context, and
 //! `service_tier` where the engine would refuse it, or would sell another tier than is billed.
 
 use crate::pipeline::event;
@@ -54,6 +54,13 @@ impl InferenceRequest {
             edits.extend(self.usage_turned_on(kind));
         }
         edits.extend(self.output_cap.map(|cap| self.output_capped(cap, kind)));
+        edits.extend(self.cache_salt.as_ref().map(|salt| {
+            let salt = format!("\"{salt}\"");
+            match self.cache_salt_range.clone() {
+                Some(range) => (range, Cow::Owned(salt.into_bytes())),
+                None => self.first_field(format!("\"cache_salt\":{salt},")),
+            }
+        }));
         // Last: where it is the first field, what was put before it goes before it.
         edits.extend(self.service_tier_told(kind));
         apply(&self.body, edits)

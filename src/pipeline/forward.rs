@@ -79,7 +79,7 @@ pub async fn forward(admitted: &Admitted, served: &ServedModel, first: Route) ->
             return Err(refusal_of(fault, served));
         }
         // An engine that was not tried comes first, at once.
-        if let Ok(fresh) = route_again(served, |index| tried[index].is_none()) {
+        if let Ok(fresh) = route_again(admitted, served, |index| tried[index].is_none()) {
             next = fresh;
             continue;
         }
@@ -89,7 +89,7 @@ pub async fn forward(admitted: &Admitted, served: &ServedModel, first: Route) ->
             .ok_or_else(|| refusal_of(fault, served))?;
         tokio::time::sleep(wait).await;
         let again = |index: usize| tried[index].is_none_or(AttemptFault::may_repeat);
-        next = route_again(served, again).map_err(|_| refusal_of(fault, served))?;
+        next = route_again(admitted, served, again).map_err(|_| refusal_of(fault, served))?;
     }
 }
 
@@ -101,6 +101,7 @@ fn note_fault(
     fault: AttemptFault,
 ) {
     let engine = &served.deployments[deployment].engine;
+    admitted.live().progress.lock().dispatched = None;
     pipeline.metrics.attempt_failed(engine.name.as_str(), fault);
     log::attempt_failed(admitted.id(), &engine.name, fault);
     engine.attempt_failed();
@@ -127,12 +128,19 @@ fn refusal_of(fault: AttemptFault, served: &ServedModel) -> Refusal {
 
 async fn attempt(admitted: &Admitted, served: &ServedModel, route: Route) -> Result<Upstream, Failed> {
     let pipeline = admitted.pipeline();
-    let serves = served.deployments[route.deployment].serves.clone();
+    let deployment = &served.deployments[route.deployment];
+    let serves = deployment.serves.clone();
     let engine = route.guard.engine();
+    let dispatched = served
+        .prefix
+        .as_ref()
+        .zip(admitted.prompt.as_deref())
+        .and_then(|(prefix, prompt)| prefix.dispatch(prompt, deployment));
     {
         let mut progress = admitted.live().progress.lock();
         progress.engine = Some((engine.name.clone(), engine.kind));
         progress.called_at = Some(pipeline.clock.now());
+        progress.dispatched = dispatched;
     }
     let body = admitted.request.body_for(&serves, engine.kind);
     let patience = patience(pipeline.timeouts, admitted.request.stream);
@@ -147,7 +155,13 @@ async fn attempt(admitted: &Admitted, served: &ServedModel, route: Route) -> Res
         .await
         .unwrap_or(Err(Failed::Fault(AttemptFault::Silent)))?;
     engine.health.succeeded();
-    admitted.live().progress.lock().first_event_at = Some(pipeline.clock.now());
+    {
+        let mut progress = admitted.live().progress.lock();
+        progress.first_event_at = Some(pipeline.clock.now());
+        if let (Some(dispatched), Some(prefix)) = (&mut progress.dispatched, &served.prefix) {
+            dispatched.first_token(prefix.now_us());
+        }
+    }
     Ok(match begun {
         Begun::Stream { begun, body } => Upstream::Stream {
             guard: route.guard,

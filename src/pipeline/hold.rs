@@ -259,7 +259,7 @@ fn refused(could_cost: Picodollars, left: Left) -> Refusal {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use farebox_domain::catalog::{Deployment, Routing, Task};
+    use farebox_domain::catalog::{CacheSharing, Deployment, Routing, Task};
     use farebox_domain::ids::KeyId;
     use farebox_domain::month::Month;
     use farebox_domain::price::TokenPrice;
@@ -277,6 +277,7 @@ mod tests {
                 serves: "m".into(),
             }],
             routing: Routing::LeastLoaded,
+            cache_sharing: CacheSharing::Everybody,
             prompt: None,
         }
     }

@@ -13,6 +13,7 @@ use farebox_domain::ids::{AccountId, EngineName, KeyId, RequestId};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::price::VersionedPrice;
 use farebox_domain::units::ServiceTier;
+use farebox_routing::Dispatched;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -85,6 +86,8 @@ pub struct Progress {
     pub deltas: u64,
     /// What it took of the rates that hold for it; gone once it is settled.
     pub rates: Option<RateHold>,
+    /// What it adds to its engine's load, where its model is routed by its engines' caches; gone once it is settled.
+    pub dispatched: Option<Dispatched>,
 }
 
 /// What a request is, before it is anything more.

@@ -5,16 +5,18 @@
 //!         -meter-> (the same bytes, Usage) -settle-> Receipt
 //! ```
 //!
-//! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it; `units`: what of it is no token
+//! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it; `units`: what of it is no token; `prefix`: as routing
+//!   sees it
 //! - [`mod@authenticate`], [`hold`], [`leases`], `shared`, [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
 //! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
 //! - [`usage`], [`settle`], [`in_flight`], [`checkpoint`]: what it comes to
-//! - `engine_error`, `shown`: what a client is told; [`watch`]: what an operator sees of it meanwhile
+//! - `engine_error`, `shown`: what a client is told; [`watch`], [`explain`]: what an operator sees of it
 
 pub mod request;
 mod fields;
 mod edits;
 mod units;
+mod prefix;
 pub mod authenticate;
 pub mod hold;
 pub mod leases;
@@ -33,6 +35,7 @@ pub mod in_flight;
 pub mod checkpoint;
 mod shown;
 pub mod watch;
+pub mod explain;
 
 use crate::admission::directory::Directory;
 use crate::admission::shared::Shared;
@@ -56,7 +59,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_log::RequestLog;
 use bytes::Bytes;
 use farebox_domain::attempt::RetryBudget;
-use farebox_domain::ids::RequestId;
+use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::ledger::EntryState;
 use farebox_domain::limits::Limits;
 use farebox_domain::refusal::Refusal;
@@ -112,6 +115,16 @@ pub enum Answer {
     Stream(Box<MeteredBody>),
     /// One JSON body, already in the ledger.
     Whole(Bytes, Receipt),
+}
+
+impl Answer {
+    /// Which engine it is from.
+    pub fn engine(&self) -> Option<EngineName> {
+        match self {
+            Self::Stream(body) => body.engine(),
+            Self::Whole(_, receipt) => receipt.engine.clone(),
+        }
+    }
 }
 
 /// Serves a request whose caller is known and whose body has been read.

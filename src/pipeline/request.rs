@@ -57,6 +57,16 @@ pub struct InferenceRequest {
     pub fail_fast: bool,
     /// `encoding_format: base64`, for embeddings.
     pub wants_base64: bool,
+    /// The salt that an engine is to keep this prompt apart by in its cache, where farebox keeps accounts apart.
+    pub cache_salt: Option<String>,
+    /// Where the prompt stands: `messages`, `prompt` or `input`.
+    pub(in crate::pipeline) prompt_range: Range<usize>,
+    /// What is part of the prompt besides: tools, and what its template is given.
+    pub(in crate::pipeline) head_ranges: Vec<Range<usize>>,
+    /// Where `cache_salt`'s value stands, if it is there.
+    pub(in crate::pipeline) cache_salt_range: Option<Range<usize>>,
+    /// Where `prompt_cache_key`'s value stands, if it is there.
+    pub(in crate::pipeline) cache_key_range: Option<Range<usize>>,
     /// Where `model`'s value stands in the body.
     pub(in crate::pipeline) model_range: Range<usize>,
     /// Where `max_tokens`' value stands, if it is there and null.
@@ -109,6 +119,11 @@ impl InferenceRequest {
             service_tier_range: None,
             fail_fast: false,
             wants_base64: false,
+            cache_salt: None,
+            prompt_range: 0..0,
+            head_ranges: Vec::new(),
+            cache_salt_range: None,
+            cache_key_range: None,
             model_range: 0..0,
             stream_options_range: None,
         };
@@ -144,11 +159,18 @@ impl InferenceRequest {
                 ("messages", Endpoint::ChatCompletions) => {
                     let messages = fields::messages(value)?;
                     (read.messages, read.is_text) = (messages.count, messages.are_text);
+                    read.prompt_range = range_in(text, value);
                     prompts = Some(1);
                 }
                 ("tools" | "functions", Endpoint::ChatCompletions) => {
                     read.has_tools = value.get() != "null";
+                    read.head_ranges.push(range_in(text, value));
                 }
+                ("chat_template_kwargs" | "documents", Endpoint::ChatCompletions) => {
+                    read.head_ranges.push(range_in(text, value));
+                }
+                ("cache_salt", _) => read.cache_salt_range = Some(range_in(text, value)),
+                ("prompt_cache_key", _) => read.cache_key_range = Some(range_in(text, value)),
                 ("service_tier", _) => {
                     let asked = fields::service_tier(value)?;
                     read.service_tier = asked.unwrap_or_default();
@@ -156,8 +178,14 @@ impl InferenceRequest {
                     read.service_tier_range = Some(range_in(text, value));
                 }
                 ("fail_fast", _) => fail_fast = Some((value.get() == "true", range_in(text, value))),
-                ("prompt", Endpoint::Completions) => prompts = Some(fields::inputs("prompt", value)?),
-                ("input", Endpoint::Embeddings) => prompts = Some(fields::inputs("input", value)?),
+                ("prompt", Endpoint::Completions) => {
+                    prompts = Some(fields::inputs("prompt", value)?);
+                    read.prompt_range = range_in(text, value);
+                }
+                ("input", Endpoint::Embeddings) => {
+                    prompts = Some(fields::inputs("input", value)?);
+                    read.prompt_range = range_in(text, value);
+                }
                 ("encoding_format", Endpoint::Embeddings) => {
                     read.wants_base64 = fields::encoding_format(value)?;
                 }

@@ -26,6 +26,7 @@ pub async fn route(admitted: &Admitted, served: &Arc<ServedModel>) -> Result<Rou
         tier: live.service_tier,
         may_wait: !admitted.request.fail_fast,
         since: pipeline.clock.now(),
+        prompt: admitted.prompt.as_ref(),
     };
     let waits = match served.enter(asks) {
         Ok(Entered::Place(place)) => return Ok(place),
@@ -57,8 +58,12 @@ pub async fn route(admitted: &Admitted, served: &Arc<ServedModel>) -> Result<Rou
 }
 
 /// Chooses among the deployments for which `may_use` holds, for a request that has been at an engine: it does not wait again.
-pub fn route_again(served: &ServedModel, may_use: impl Fn(usize) -> bool + Clone) -> Result<Route, NoPlace> {
-    served.try_place(may_use)
+pub fn route_again(
+    admitted: &Admitted,
+    served: &ServedModel,
+    may_use: impl Fn(usize) -> bool + Clone,
+) -> Result<Route, NoPlace> {
+    served.try_place(admitted.prompt.as_deref(), may_use)
 }
 
 async fn wait(waits: Waits, patience: Duration) -> Option<Place> {

@@ -6,12 +6,14 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::admit::Admitted;
 use crate::pipeline::in_flight::{Live, Progress};
 use crate::pipeline::units;
-use crate::pipeline::usage::usage_of;
+use crate::pipeline::usage::{reported_cached_tokens, usage_of};
 use crate::telemetry::log;
+use farebox_domain::ids::EngineName;
 use farebox_domain::ledger::{Entry, EntryState, Leased, Settlement, Timings, cost_of, is_answered};
 use farebox_domain::money::Picodollars;
 use farebox_domain::tokens::{Usage, UsageSource};
 use farebox_domain::units::Units;
+use farebox_routing::{Answered, Dispatched};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -25,6 +27,8 @@ pub struct Receipt {
     pub usage_source: UsageSource,
     /// What it costs.
     pub cost: Picodollars,
+    /// Which engine served it.
+    pub engine: Option<EngineName>,
     _permit: ConcurrencyPermit,
 }
 
@@ -59,6 +63,7 @@ impl Admitted {
             usage: entry.usage,
             usage_source: entry.usage_source,
             cost: entry.cost,
+            engine: entry.engine.clone(),
             _permit: self.permit,
         };
         let done = pipeline.settler.settle(settled);
@@ -107,11 +112,40 @@ fn settlement_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Settlem
         let usage = entry.usage;
         rates.settle(usage.prompt_tokens.saturating_add(usage.completion_tokens));
     }
+    if let Some(dispatched) = progress.dispatched.take() {
+        learn(pipeline, live, &progress, &dispatched, &entry);
+    }
     drop(progress);
     live.model.metrics.settled(&entry);
     pipeline.metrics.tally.settled(&entry);
     pipeline.request_log.settled(pipeline.clock.unix_ms(), &entry);
     Settlement { entry, leased }
+}
+
+/// Tells routing what the engine said of its cache, and how long its answer took.
+fn learn(pipeline: &Pipeline, live: &Live, progress: &Progress, dispatched: &Dispatched, entry: &Entry) {
+    // Without a prompt's tokens an engine has said nothing, or not yet.
+    let (Some(prefix), Some(text)) = (&live.model.prefix, progress.usage.as_deref()) else {
+        return;
+    };
+    if entry.usage.prompt_tokens == 0 || !(progress.usage_is_final || progress.whole) {
+        return;
+    }
+    let answered = Answered {
+        prompt_tokens: entry.usage.prompt_tokens,
+        cached_tokens: reported_cached_tokens(text),
+        output_tokens: if progress.whole {
+            0
+        } else {
+            entry.usage.completion_tokens
+        },
+    };
+    let foretold = dispatched.ended(answered, prefix.now_us());
+    if let (Some(cached), Some((engine, _))) = (foretold.cached_tokens, &progress.engine) {
+        pipeline
+            .metrics
+            .cache_foretold(engine.as_str(), foretold.predicted_tokens, cached);
+    }
 }
 
 /// What the request would be booked as if it ended now. Changes nothing.

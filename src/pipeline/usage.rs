@@ -42,6 +42,12 @@ pub fn read_usage(text: &[u8]) -> Option<Usage> {
     Some(usage.with_reasoning(reasoning.unwrap_or(0)))
 }
 
+/// The cached tokens that a usage object names; `None` where it does not name them.
+pub fn reported_cached_tokens(text: &[u8]) -> Option<u64> {
+    let read: EngineUsage = serde_json::from_slice(text).ok()?;
+    read.prompt_tokens_details?.cached_tokens
+}
+
 /// What a request used, by the best that is known of it. Of a stream that was ended at its ceiling, no more than the
 /// ceiling: what went beyond it was not shown.
 pub fn usage_of(progress: &Progress, live: &Live, completed: bool) -> (Usage, UsageSource) {

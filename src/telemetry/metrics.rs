@@ -40,6 +40,7 @@ pub struct Metrics {
     tokens: IntCounterVec,
     cost: IntCounterVec,
     attempt_faults: IntCounterVec,
+    cache_tokens: IntCounterVec,
     sse_faults: IntCounterVec,
     queue_wait: HistogramVec,
     /// Requests that were admitted and ended without a settlement of their own: clients that left, mostly.
@@ -77,6 +78,8 @@ pub struct Gauges {
     pub engine_usable: IntGaugeVec,
     /// Requests that wait for a place at an engine, by model.
     pub queue_waiting: IntGaugeVec,
+    /// Blocks of prompts in a model's prefix index.
+    pub prefix_blocks: IntGaugeVec,
     /// Entries that wait to be committed.
     pub ledger_queued: IntGaugeVec,
     /// Settlements in a replica's outbox: those that wait, and those that the ledger refused.
@@ -197,6 +200,11 @@ impl Metrics {
                 "What the ledger's entries come to; 1e12 picodollars are a dollar.",
                 &["model"],
             )?,
+            cache_tokens: counters(
+                "farebox_prefix_cached_tokens_total",
+                "Cached tokens of prompts: `predicted` by the prefix index, `reported` by the engine",
+                &["engine", "said"],
+            )?,
             attempt_faults: counters(
                 "farebox_attempt_faults_total",
                 "Tries at an engine that failed before a first event.",
@@ -284,6 +292,11 @@ impl Metrics {
                     "1 where requests may go to the engine, 0 where it is down or ejected.",
                     &["engine"],
                 )?,
+                prefix_blocks: gauges(
+                    "farebox_prefix_index_blocks",
+                    "Blocks of prompts that engines are thought to hold, each once for each engine",
+                    &["model"],
+                )?,
                 queue_waiting: gauges(
                     "farebox_queue_waiting_requests",
                     "Requests that wait, as every engine of the model is full.",
@@ -343,6 +356,15 @@ impl Metrics {
         self.attempt_faults
             .with_label_values(&[engine, fault.as_str()])
             .inc();
+    }
+
+    /// An engine reported what it had cached of a prompt, and this is what had been predicted.
+    pub fn cache_foretold(&self, engine: &str, predicted: u64, reported: u64) {
+        for (said, tokens) in [("predicted", predicted), ("reported", reported)] {
+            self.cache_tokens
+                .with_label_values(&[engine, said])
+                .inc_by(tokens);
+        }
     }
 
     /// A request has waited so long for a place.

@@ -35,6 +35,7 @@ pub mod audit;
 pub mod requests;
 pub mod live;
 pub mod watch;
+pub mod route;
 pub mod openapi;
 
 use crate::admin_api::money::{
@@ -48,6 +49,7 @@ use crate::admin_api::{
     NewRerate, NewToken, PriceSet, PriceVersionView, RatesChange, RatesView, Reconcile, ReconcileView,
     RefundView, RefusedView, RerateView, StaffReceiptView, StaffView, TokenView, VerifyView,
 };
+use crate::admin_api::{ExplainRoute, RouteView};
 use crate::app::App;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::AdminError;
@@ -279,6 +281,9 @@ pub fn routes() -> Vec<Route> {
             .query(&["span"])
             .gives::<SeriesView>(),
         viewer("GET", "/admin/v1/replicas", get(watch::replicas)).gives::<List<ReplicaView>>(),
+        operator("POST", "/admin/v1/route/explain", post(route::explain_route))
+            .takes::<ExplainRoute>()
+            .gives::<RouteView>(),
         viewer("GET", "/admin/v1/openapi.json", get(openapi::show)),
     ]
 }

@@ -36,6 +36,8 @@ static RATE_TOKENS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-remaining-tokens"),
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
+/// Which engine answered: told to a key with the scope `admin` alone.
+static ENGINE: HeaderName = HeaderName::from_static("x-farebox-engine");
 static PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
 
 /// Who sent a request and what for, as far as it is known.
@@ -57,7 +59,18 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
         Err(refusal) => Err(refusal),
     };
     let mut response = match answered {
-        Ok(answer) => response_of(answer),
+        Ok(answer) => {
+            let engine = sender
+                .key
+                .as_ref()
+                .filter(|key| key.rights.scopes.has(Scope::Admin))
+                .and_then(|_| answer.engine());
+            let mut response = response_of(answer);
+            if let Some(name) = engine.and_then(|name| HeaderValue::try_from(name.as_str()).ok()) {
+                response.headers_mut().insert(ENGINE.clone(), name);
+            }
+            response
+        }
         Err(refusal) => {
             // Who was too slow already is not waited for again.
             if !matches!(refusal, Refusal::RequestTimeout(_)) {

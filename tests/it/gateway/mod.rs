@@ -4,6 +4,7 @@ mod bad_input;
 mod cap;
 mod rates;
 mod queue;
+mod prefix;
 mod conservation;
 mod drain;
 mod edge;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-const OTHER: &str = "acct_other";
-const OTHER_SECRET: &str = "fb_9876543210987654321098765432109876543210987";
+pub(super) const OTHER: &str = "acct_other";
+pub(super) const OTHER_SECRET: &str = "fb_9876543210987654321098765432109876543210987";
 
 /// A gateway in front of one engine that takes one request at a time, and that request lasts until its client leaves.
 async fn narrow(more: &str) -> (Arc<Gateway>, Listening) {
@@ -56,7 +56,7 @@ fn send(
     })
 }
 
-async fn add_other_account(gateway: &Gateway) {
+pub(super) async fn add_other_account(gateway: &Gateway) {
     let app = &gateway.app;
     let account = AccountRow::new(OTHER.into(), "other".into(), 1);
     app.store.create_account(&account).await.unwrap();

@@ -1,0 +1,70 @@
+//! Routing by what the engines' caches hold, for a model whose operator asks for it: `routing: prefix`.
+
+use crate::clock::Clock;
+use crate::engines::client::Engine;
+use crate::engines::registry::ServedDeployment;
+use farebox_routing::{Dispatched, ModelRouter, Prompt, Score, Seat, TooManyEngines};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Tokens that an engine's cache is thought to hold where nobody says it; its answers correct it downwards.
+const CACHE_TOKENS: u32 = 4 << 20;
+
+/// One model's routing, with the clock.
+#[derive(Debug)]
+pub struct PrefixRouting {
+    router: ModelRouter,
+    clock: Clock,
+    since: Instant,
+}
+
+impl PrefixRouting {
+    /// One that knows of no engine yet.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            router: ModelRouter::default(),
+            since: clock.now(),
+            clock,
+        }
+    }
+
+    /// An engine in its part as one that serves the model.
+    pub fn seat(&self, engine: &Engine) -> Result<Arc<Seat>, TooManyEngines> {
+        let tokens = engine.cache_tokens.unwrap_or(CACHE_TOKENS);
+        let blocks = Prompt::text_blocks(u64::from(tokens));
+        let view = self.router.index().model(engine.name.as_str(), blocks)?;
+        Ok(Arc::new(self.router.seat(view, Arc::clone(&engine.load))))
+    }
+
+    /// Microseconds since it began: the time that its engines' rates are learned in.
+    pub fn now_us(&self) -> u64 {
+        let passed = self.clock.now().saturating_duration_since(self.since);
+        u64::try_from(passed.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The tokens that a prompt of so many bytes is likely to have.
+    pub fn tokens_of(&self, bytes: usize) -> u64 {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.router.lengths().tokens_of(bytes)
+    }
+
+    /// What a prompt would cost at each deployment; one without a seat costs nothing, so that it is not left out.
+    pub fn scores(&self, prompt: &Prompt, deployments: &[ServedDeployment]) -> Vec<Score> {
+        let seats: Vec<&Seat> = deployments.iter().filter_map(|one| one.seat.as_deref()).collect();
+        if seats.len() < deployments.len() {
+            return vec![Score::default(); deployments.len()];
+        }
+        self.router.scores(prompt, seats.into_iter(), self.now_us())
+    }
+
+    /// A prompt goes to this deployment.
+    pub fn dispatch(&self, prompt: &Prompt, deployment: &ServedDeployment) -> Option<Dispatched> {
+        let seat = Arc::clone(deployment.seat.as_ref()?);
+        Some(self.router.dispatch(seat, prompt, self.now_us()))
+    }
+
+    /// Blocks of prompts that the engines are thought to hold.
+    pub fn blocks(&self) -> usize {
+        self.router.index().blocks()
+    }
+}

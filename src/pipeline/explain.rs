@@ -1,0 +1,59 @@
+//! Why a request goes where it goes: what routing would do with it now. Nothing is sent, kept or counted.
+
+use crate::engines::registry::ServedModel;
+use crate::pipeline::request::InferenceRequest;
+use crate::pipeline::{Pipeline, prefix};
+use bytes::Bytes;
+use farebox_domain::ids::AccountId;
+use farebox_domain::ledger::Endpoint;
+use farebox_domain::refusal::Refusal;
+use farebox_domain::route::{Candidate, Choice};
+use farebox_routing::Score;
+use std::sync::Arc;
+
+/// What routing thinks of a request.
+#[derive(Debug)]
+pub struct Explained {
+    /// The model that it asks for.
+    pub model: Arc<ServedModel>,
+    /// Its prompt's tokens, estimated; `None` where the model is not routed by its prompt.
+    pub prompt_tokens: Option<u64>,
+    /// What is known of each deployment, in the model's order; the score where the model is routed by it.
+    pub candidates: Vec<(Candidate, Option<Score>)>,
+    /// Who would be chosen.
+    pub chosen: Choice,
+}
+
+/// Reads a request as if `account` had sent it, and scores the engines of its model.
+pub fn explain(
+    pipeline: &Pipeline,
+    account: &AccountId,
+    endpoint: Endpoint,
+    body: Bytes,
+) -> Result<Explained, Refusal> {
+    let mut request = InferenceRequest::read(endpoint, body)?;
+    let model = pipeline
+        .registry
+        .find(&request.model)
+        .ok_or_else(|| Refusal::no_such_model(&request.model))?;
+    request.cache_salt = prefix::salt_of(model, account, &request);
+    let counted = model
+        .prompt
+        .as_ref()
+        .filter(|_| model.prefix.is_some())
+        .and_then(|counter| counter.count(endpoint, &request.body));
+    let prompt = prefix::prompt_of(model, &request, counted);
+    let scores = model.scores(prompt.as_deref());
+    let candidates = model.candidates(&scores);
+    let chosen = model.chosen_of(&candidates);
+    Ok(Explained {
+        model: Arc::clone(model),
+        prompt_tokens: prompt.map(|prompt| prompt.cut().tokens),
+        candidates: candidates
+            .into_iter()
+            .enumerate()
+            .map(|(index, candidate)| (candidate, scores.get(index).copied()))
+            .collect(),
+        chosen,
+    })
+}

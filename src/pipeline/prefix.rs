@@ -1,0 +1,77 @@
+//! A request's prompt as routing sees it, and whom it may share a cache with.
+
+use crate::engines::registry::ServedModel;
+use crate::pipeline::request::InferenceRequest;
+use farebox_domain::catalog::{CacheSharing, Task};
+use farebox_domain::ids::AccountId;
+use farebox_routing::{Prompt, namespace};
+use sha2::{Digest as _, Sha256};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// Bytes of the salt's hash that an engine is sent.
+const SALT_BYTES: usize = 16;
+
+/// The prompt, where the model is routed by it. `counted` are its tokens, where they have been counted.
+pub(in crate::pipeline) fn prompt_of(
+    served: &ServedModel,
+    request: &InferenceRequest,
+    counted: Option<u64>,
+) -> Option<Arc<Prompt>> {
+    let prefix = served.prefix.as_ref()?;
+    let text = &request.body[request.prompt_range.clone()];
+    let tokens = counted.unwrap_or_else(|| prefix.tokens_of(text.len()));
+    let salt = match &request.cache_salt {
+        Some(salt) => Some(salt.as_str()),
+        None => request
+            .cache_salt_range
+            .clone()
+            .and_then(|range| text_at(request, range)),
+    };
+    let namespace = namespace(None, salt);
+    // What an embedding's engine has read it does not keep.
+    let kept = if served.model.task == Task::Embedding {
+        &text[..0]
+    } else {
+        text
+    };
+    let heads = request
+        .head_ranges
+        .iter()
+        .map(|range| &request.body[range.clone()]);
+    let mut prompt = Prompt::of_text(namespace, heads.chain([kept]), tokens);
+    if let Some(key) = request.cache_key_range.clone() {
+        prompt = prompt.with_cache_key(&request.body[key]);
+    }
+    Some(Arc::new(prompt))
+}
+
+/// The salt that keeps an account's prompts apart in an engine's cache; the client's own is mixed in. `None` where the model's
+/// cache is everybody's.
+pub(in crate::pipeline) fn salt_of(
+    served: &ServedModel,
+    account: &AccountId,
+    request: &InferenceRequest,
+) -> Option<String> {
+    if served.model.cache_sharing == CacheSharing::Everybody {
+        return None;
+    }
+    let own = request
+        .cache_salt_range
+        .clone()
+        .and_then(|range| text_at(request, range));
+    let mut hash = Sha256::new();
+    for part in [account.as_str(), own.unwrap_or_default()] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let mut salt = String::with_capacity(2 * SALT_BYTES);
+    for byte in hash.finalize().iter().take(SALT_BYTES) {
+        let _ = write!(salt, "{byte:02x}");
+    }
+    Some(salt)
+}
+
+fn text_at(request: &InferenceRequest, range: std::ops::Range<usize>) -> Option<&str> {
+    std::str::from_utf8(request.body.get(range)?).ok()
+}
