@@ -29,7 +29,7 @@ pub use estimate::{Estimate, Facts, ONE, estimate};
 pub use index::{CacheView, Held, PrefixIndex, Sent, TooManyEngines};
 pub use lengths::Lengths;
 pub use load::EngineLoad;
-pub use prompt::{Block, Cut, Prompt, namespace};
+pub use prompt::{Block, Cut, Prompt, SequenceHash, block_after, namespace};
 pub use rates::{Pace, Rates, Speed};
 pub use router::{ModelRouter, Score, Seat};
 pub use trust::Trust;

@@ -1,11 +1,14 @@
 //! A prompt as a chain of blocks, each named by its content and by everything before it.
 
 use crate::lengths::Lengths;
-use kv_index::{ContentHash, SequenceHash, StoredBlock, chain_prefix_hash};
+use kv_index::{ContentHash, StoredBlock, chain_prefix_hash};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// One block of a prompt: by its content, and by its content with all that is before it.
 pub type Block = StoredBlock;
+
+/// A block's name: its content and everything before it.
+pub use kv_index::SequenceHash;
 
 /// Bytes of text that make a block where no tokenizer is at hand: some 50 to 60 tokens of English.
 const TEXT_BLOCK_BYTES: usize = 256;
@@ -14,6 +17,21 @@ const TEXT_BLOCK_BYTES: usize = 256;
 /// one of their own, as they do in the engines. An empty name is none.
 pub fn namespace(lora: Option<&str>, cache_salt: Option<&str>) -> u64 {
     kv_index::salt::namespace_seed(lora, cache_salt)
+}
+
+/// The block of these tokens after `before`: what [`Prompt::of_tokens`] makes of them there.
+pub fn block_after(before: Option<SequenceHash>, namespace: u64, tokens: &[u32]) -> Block {
+    chained(before, kv_index::salt::content_hash_with_seed(tokens, namespace))
+}
+
+fn chained(before: Option<SequenceHash>, content_hash: ContentHash) -> Block {
+    let seq_hash = before.map_or(SequenceHash(content_hash.0), |before| {
+        chain_prefix_hash(before, content_hash)
+    });
+    Block {
+        seq_hash,
+        content_hash,
+    }
 }
 
 /// A prompt, as routing sees it.
@@ -84,14 +102,9 @@ impl Prompt {
     fn of_contents(contents: Vec<ContentHash>, block_units: usize, units: usize, tokens: u64) -> Self {
         let mut before = None;
         let blocks = contents.into_iter().map(|content_hash| {
-            let seq_hash = before.map_or(SequenceHash(content_hash.0), |before| {
-                chain_prefix_hash(before, content_hash)
-            });
-            before = Some(seq_hash);
-            Block {
-                seq_hash,
-                content_hash,
-            }
+            let block = chained(before, content_hash);
+            before = Some(block.seq_hash);
+            block
         });
         let blocks: Vec<Block> = blocks.collect();
         let cut = Cut {
@@ -175,6 +188,15 @@ mod tests {
             "the third has the same content after another second"
         );
         assert_ne!(names(&Prompt::of_tokens(2, &[1, 2], 2))[0], one[0]);
+    }
+
+    #[test]
+    fn a_block_after_another_is_named_as_the_prompt_names_it() {
+        let prompt = Prompt::of_tokens(1, &[1, 2, 3, 4], 2);
+        let first = block_after(None, 1, &[1, 2]);
+        let second = block_after(Some(first.seq_hash), 1, &[3, 4]);
+        let names: Vec<_> = prompt.blocks().iter().map(|block| block.seq_hash).collect();
+        assert_eq!(names, [first.seq_hash, second.seq_hash]);
     }
 
     #[test]
