@@ -4,7 +4,7 @@
 //! with every fault at once.
 
 use crate::ids::{EngineName, ModelId};
-use crate::limits::Limits;
+use crate::limits::{Limits, RateLimits};
 use crate::price::Price;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -195,6 +195,8 @@ pub struct Model {
     pub deployments: Vec<Deployment>,
     /// How one of them is chosen.
     pub routing: Routing,
+    /// What each account may do with it in a minute, besides what it may do with all models together.
+    pub limits: RateLimits,
     /// What its prompts are counted with, where the operator gives it.
     pub prompt: Option<PromptFiles>,
 }
@@ -385,6 +387,7 @@ mod tests {
                 serves: id.into(),
             }],
             routing: Routing::LeastLoaded,
+            limits: RateLimits::default(),
             prompt: None,
         }
     }

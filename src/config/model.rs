@@ -1,6 +1,6 @@
 //! One item of `models` -> a `Model`, with the places of whatever the catalog's own rules may find wrong later.
 
-use super::catalog::{known_even_if_wrong, one_of, unread_name};
+use super::catalog::{known_even_if_wrong, one_of, read_rates, unread_name};
 use super::fault::{Collector, quoted};
 use super::names;
 use super::prompt;
@@ -31,7 +31,7 @@ pub(super) struct Places {
 
 /// Reads a model; nothing if it is not a mapping.
 pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Places)> {
-    const KEYS: [&str; 10] = [
+    const KEYS: [&str; 11] = [
         "id",
         "aliases",
         "task",
@@ -40,6 +40,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         "price",
         "engines",
         "routing",
+        "limits",
         "tokenizer",
         "chat_template",
     ];
@@ -60,6 +61,10 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
     let routing = fields
         .optional("routing")
         .and_then(|routing| routing.checked(read_routing, faults));
+    let limits = fields
+        .optional("limits")
+        .and_then(|limits| limits.mapping(&["requests_per_minute", "tokens_per_minute"], faults))
+        .map(|limits| read_rates(&limits, faults));
     let (prompt, prompt_places) = prompt::read(&fields, task, faults);
     let place_of = |key| fields.optional(key).map_or(&fields.place, |item| &item.place);
     let places = Places {
@@ -79,6 +84,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         price: price.unwrap_or(unread),
         deployments,
         routing: routing.unwrap_or_default(),
+        limits: limits.unwrap_or_default(),
         prompt,
     };
     Some((model, places))

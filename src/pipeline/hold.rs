@@ -261,6 +261,7 @@ mod tests {
     use bytes::Bytes;
     use farebox_domain::catalog::{Deployment, Routing, Task};
     use farebox_domain::ids::KeyId;
+    use farebox_domain::limits::RateLimits;
     use farebox_domain::month::Month;
     use farebox_domain::price::TokenPrice;
 
@@ -277,6 +278,7 @@ mod tests {
                 serves: "m".into(),
             }],
             routing: Routing::LeastLoaded,
+            limits: RateLimits::default(),
             prompt: None,
         }
     }

@@ -2,7 +2,6 @@
 
 use crate::admin_api::{RateView, RatesChange, RatesView};
 use crate::admission::directory::Account;
-use crate::admission::rate::RateLimits;
 use crate::app::App;
 use crate::http::admin::auth::Who;
 use crate::http::admin::change::{Admin, Changed};
@@ -13,7 +12,7 @@ use crate::store::RateRow;
 use axum::Json;
 use axum::extract::{Path, State};
 use farebox_domain::ids::KeyId;
-use farebox_domain::limits::RATE_AT_MOST;
+use farebox_domain::limits::{RATE_AT_MOST, RateLimits};
 use farebox_domain::rate::Standing;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -165,7 +164,7 @@ fn audited(rates: RateLimits) -> Value {
 
 fn view(app: &App, of: Of) -> RatesView {
     let (default, own) = match of.key {
-        None => (RateLimits::of(app.pipeline.limits), own(&of)),
+        None => (app.pipeline.limits.rates, own(&of)),
         Some(_) => (RateLimits::default(), own(&of)),
     };
     let gate = match &of.key {

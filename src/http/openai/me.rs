@@ -1,6 +1,5 @@
 //! What an account may do, as DeepInfra shows it (FACTS.md).
 
-use crate::admission::rate::RateLimits;
 use crate::app::App;
 use crate::http::openai::edge;
 use crate::http::peer::Sender;
@@ -16,7 +15,7 @@ pub async fn rate_limit(State(app): State<Arc<App>>, sender: Sender) -> Response
     edge::answer(&app, &sender, |caller| {
         let (account, limits) = (&caller.key.account, app.pipeline.limits);
         let reading = account.gate.read(limits.concurrent_requests);
-        let rates = account.rates.own().or(RateLimits::of(limits));
+        let rates = account.rates.own().or(limits.rates);
         Ok(json!({
             "rate_limit": reading.limit,
             "tpm_rate_limit": rates.tokens,
