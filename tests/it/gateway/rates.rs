@@ -196,6 +196,16 @@ async fn an_account_s_rate_on_a_model_is_its_own_and_that_model_s() {
     assert!(left(&of_account["rates"]).as_u64() >= Some(18), "{of_account}");
     assert!(left(&of_key).as_u64() >= Some(8), "{of_key}");
     assert_eq!(gateway.in_flight(), (0, 0, 0));
+    let of_models = of_account["rates"]["models"].as_array().unwrap();
+    let shown = of_models
+        .iter()
+        .map(|of| (of["model"].as_str().unwrap(), left(of)));
+    assert!(shown.eq([("m", json!(0)), ("n", json!(0))]), "{of_models:?}");
+    assert_eq!(of_models[0]["requests"]["is_default"], json!(true));
+    let me = gateway.client.get(format!("{}/v1/me/rate_limit", gateway.url));
+    let me: Value = me.bearer_auth(SECRET).send().await.unwrap().json().await.unwrap();
+    let of_model = |model: &str| json!({ "model": model, "rpm_rate_limit": 1, "tpm_rate_limit": null });
+    assert_eq!(me["model_rates"], json!([of_model("m"), of_model("n")]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
