@@ -4,7 +4,7 @@
 //! with every fault at once.
 
 use crate::ids::{EngineName, ModelId};
-use crate::limits::Limits;
+use crate::limits::{Limits, RateLimits};
 use crate::price::Price;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -219,6 +219,8 @@ pub struct Model {
     pub routing: Routing,
     /// Whose prompts may find each other in an engine's cache.
     pub cache_sharing: CacheSharing,
+    /// What each account may do with it in a minute, besides what it may do with all models together.
+    pub limits: RateLimits,
     /// What its prompts are counted with, where the operator gives it.
     pub prompt: Option<PromptFiles>,
 }
@@ -430,6 +432,7 @@ mod tests {
             }],
             routing: Routing::LeastLoaded,
             cache_sharing: CacheSharing::Everybody,
+            limits: RateLimits::default(),
             prompt: None,
         }
     }

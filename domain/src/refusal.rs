@@ -1,6 +1,6 @@
 //! Every way to say no to a client. The status, the headers and the JSON are made of it in `http/error.rs`.
 
-use crate::ids::ModelId;
+use crate::ids::{KeyId, ModelId};
 use crate::key::Scope;
 use crate::money::Picodollars;
 use crate::month::Month;
@@ -20,6 +20,27 @@ pub enum RateUnit {
     Tokens,
 }
 
+/// Whose limit it is, as a message names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// The account's, over all models and keys.
+    Account,
+    /// The account's on this model.
+    Model(ModelId),
+    /// This key's.
+    Key(KeyId),
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account => f.write_str("this account"),
+            Self::Model(model) => write!(f, "this account on {model}"),
+            Self::Key(_) => f.write_str("this key"),
+        }
+    }
+}
+
 /// A rate that a request met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimited {
@@ -31,7 +52,7 @@ pub struct RateLimited {
     pub used: u64,
     /// What this request could use.
     pub asked: u64,
-    /// `this account`, `this key` or `the model <id>`.
+    /// A [`Whose`], in words.
     pub scope: String,
     /// When there will be enough.
     pub retry_after: Duration,
@@ -144,7 +165,7 @@ pub enum Refusal {
         in_flight: u32,
         /// How many are allowed.
         limit: u32,
-        /// `this account`, `this account on <model>` or `this key`.
+        /// A [`Whose`], in words.
         scope: String,
     },
     /// A minute's worth is used up.

@@ -25,7 +25,7 @@ mod route;
 pub use corrections::{NewRefund, NewRerate, RefundView, RerateRow, RerateView};
 pub use keys::{KeyChange, KeyRotation, NewOwnKey};
 pub use price::{ContextTierView, NewPrice, PriceSet, PriceStatus, PriceVersionView, PriceView};
-pub use rates::{RateView, RatesChange, RatesView};
+pub use rates::{ModelRatesView, RateView, RatesChange, RatesView};
 
 use farebox_domain::ids::{AccountId, EngineName, KeyId, ModelId};
 use farebox_domain::key::{ModelGlob, Scopes};
@@ -583,6 +583,12 @@ pub struct ModelView {
     pub price: PriceView,
     /// How an engine is chosen.
     pub routing: String,
+    /// Requests that each account may send it in a minute; `null` where they are not limited.
+    #[serde(default)]
+    pub requests_per_minute: Option<u64>,
+    /// Tokens of prompts and answers together, likewise.
+    #[serde(default)]
+    pub tokens_per_minute: Option<u64>,
     /// Who serves it, and under which name.
     pub engines: Vec<DeploymentView>,
     /// How many of them may be given requests now.

@@ -1,7 +1,7 @@
 //! Requests and tokens a minute, of accounts and keys.
 
 use super::keys::said;
-use farebox_domain::ids::{AccountId, KeyId};
+use farebox_domain::ids::{AccountId, KeyId, ModelId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,21 @@ pub struct RatesView {
     /// The key, if it is a key's.
     #[schemars(with = "Option<String>")]
     pub key: Option<KeyId>,
+    /// Requests; `null` where they are not limited.
+    pub requests: Option<RateView>,
+    /// Tokens of prompts and answers together; `null` where they are not limited.
+    pub tokens: Option<RateView>,
+    /// The account's on each model that has rates in models.yaml, which hold besides; none for a key.
+    #[serde(default)]
+    pub models: Vec<ModelRatesView>,
+}
+
+/// How an account's rates on one model stand.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ModelRatesView {
+    /// The model.
+    #[schemars(with = "String")]
+    pub model: ModelId,
     /// Requests; `null` where they are not limited.
     pub requests: Option<RateView>,
     /// Tokens of prompts and answers together; `null` where they are not limited.

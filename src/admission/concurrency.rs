@@ -5,7 +5,7 @@
 
 use crate::admission::shared::{InFlightOf, PlaceGuard};
 use farebox_domain::ids::{KeyId, ModelId};
-use farebox_domain::refusal::Refusal;
+use farebox_domain::refusal::{Refusal, Whose};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -189,20 +189,19 @@ impl Counts {
         let of_key = self.keys.get(wanted.key).copied().unwrap_or(0);
         let account_limit = self.limit.unwrap_or(wanted.default);
         let full = |in_flight: u32, limit: Option<u32>| limit.filter(|&limit| in_flight >= limit);
-        let (in_flight, limit, scope) = if let Some(limit) = full(self.in_flight, Some(account_limit)) {
-            (self.in_flight, limit, "this account".into())
+        let (in_flight, limit, whose) = if let Some(limit) = full(self.in_flight, Some(account_limit)) {
+            (self.in_flight, limit, Whose::Account)
         } else if let Some(limit) = full(of_model.in_flight, of_model.limit) {
-            let scope = format!("this account on {}", wanted.model);
-            (of_model.in_flight, limit, scope)
+            (of_model.in_flight, limit, Whose::Model(wanted.model.clone()))
         } else if let Some(limit) = full(of_key, wanted.key_limit) {
-            (of_key, limit, "this key".into())
+            (of_key, limit, Whose::Key(wanted.key.clone()))
         } else {
             return Ok(());
         };
         Err(Refusal::ConcurrencyLimit {
             in_flight,
             limit,
-            scope,
+            scope: whose.to_string(),
         })
     }
 }

@@ -6,17 +6,20 @@ use crate::admission::jwt::{ScopedToken, Unverified};
 pub use crate::admission::keys::ApiKey;
 use crate::admission::keys::{Keys, Signer};
 use crate::admission::purse::Purses;
-use crate::admission::rate::{RateGate, RateLimits};
+use crate::admission::rate::RateGate;
 use crate::admission::wallet::Wallet;
 use crate::secrets::KEY_PREFIX;
 use crate::store::{AccountRow, KeyRow, LimitRow, RateRow};
-use farebox_domain::ids::{AccountId, KeyId};
+use farebox_domain::catalog::Model;
+use farebox_domain::ids::{AccountId, KeyId, ModelId};
+use farebox_domain::limits::RateLimits;
 use farebox_domain::refusal::KeyFault;
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::time::Instant;
 
 /// The SHA-256 of a key's secret: all that is kept of it.
 pub type KeyHash = [u8; 32];
@@ -41,6 +44,8 @@ pub struct Account {
     pub rates: Arc<RateGate>,
     /// The same of each key that has rates of its own, or had.
     key_rates: RwLock<BTreeMap<KeyId, Arc<RateGate>>>,
+    /// The same of each model that has rates, while any of them is used.
+    model_rates: RwLock<BTreeMap<ModelId, Arc<RateGate>>>,
     /// Its money.
     pub wallet: Arc<Wallet>,
     closed: AtomicBool,
@@ -55,6 +60,22 @@ impl Account {
     /// What this key asked for in the last minute, if it has rates of its own.
     pub fn key_rates(&self, key: &KeyId) -> Option<Arc<RateGate>> {
         self.key_rates.read().get(key).cloned()
+    }
+
+    /// What the account asked for of this model in the last minute; nothing where the model has no rates.
+    pub fn model_rates(&self, model: &Model, now: Instant) -> Option<Arc<RateGate>> {
+        if model.limits.is_empty() {
+            return None;
+        }
+        let known = self.model_rates.read().get(&model.id).cloned();
+        let gate = known.unwrap_or_else(|| {
+            let mut all = self.model_rates.write();
+            // Whoever has one in hand may still take of it, or give back.
+            all.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle(now));
+            Arc::clone(all.entry(model.id.clone()).or_default())
+        });
+        gate.set_own(model.limits);
+        Some(gate)
     }
 
     /// Sets the account's own rates, or a key's. What was used stays used.
@@ -187,6 +208,7 @@ impl Directory {
             gate: Arc::default(),
             rates: Arc::default(),
             key_rates: RwLock::default(),
+            model_rates: RwLock::default(),
             wallet: Arc::default(),
             closed: AtomicBool::new(row.closed_at_ms.is_some()),
         });
@@ -278,4 +300,49 @@ impl Directory {
 fn sorted(mut keys: Vec<Arc<ApiKey>>) -> Vec<Arc<ApiKey>> {
     keys.sort_by(|a, b| (a.created_at_ms, &a.id).cmp(&(b.created_at_ms, &b.id)));
     keys
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
+mod tests {
+    use super::*;
+    use crate::admission::rate::{Limited, take};
+    use crate::clock::Clock;
+    use farebox_domain::refusal::Whose;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_s_rates_are_kept_while_any_of_them_is_used_or_held() {
+        let mut text = "engines: [{ name: e, kind: tei, url: \"http://e\" }]\nmodels:\n".to_owned();
+        for model in ["m0", "m1", "m2"] {
+            text += &format!(
+                r#"- {{ id: {model}, task: embedding, context_length: 1, price: {{ input: "0" }}, engines: [{{ engine: e }}], limits: {{ requests_per_minute: 2 }} }}"#
+            );
+            text += "\n";
+        }
+        let catalog = crate::config::parse(&text, "models.yaml").unwrap().catalog;
+        let account = Directory::default().add_account(AccountRow::new("acct_1".into(), "Acme".into(), 1));
+        let clock = Clock::standing_at(0);
+        let known = || {
+            let all = account.model_rates.read();
+            all.keys().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let gate = |n: usize| account.model_rates(&catalog.models()[n], clock.now()).unwrap();
+        let limited = Limited {
+            limits: gate(0).own(),
+            gate: gate(0),
+            whose: Whose::Model("m0".into()),
+        };
+        let held = take(vec![limited], 0, &clock).unwrap();
+        gate(1);
+        assert_eq!(known(), ["m0", "m1"]);
+        gate(2);
+        assert_eq!(known(), ["m0", "m2"], "of m1 nothing was used");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        gate(1);
+        assert_eq!(known(), ["m0", "m1"], "what leaked may be given back still");
+        held.settle(0);
+        gate(2);
+        assert_eq!(known(), ["m2"]);
+    }
 }

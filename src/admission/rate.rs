@@ -1,4 +1,4 @@
-//! Requests and tokens a minute, for whoever has such limits: an account, a key, a model.
+//! Requests and tokens a minute, for whoever has such limits: an account, a key, an account on a model.
 //!
 //! Invariant: a request takes from all of them or from none, and a refusal takes nothing. What was taken is owned by a
 //! [`RateHold`]: settled, it counts the tokens that were used; dropped before that, it gives everything back, since the
@@ -8,46 +8,13 @@
 
 use crate::admission::shared::{Levels, SharedRates};
 use crate::clock::Clock;
-use farebox_domain::limits::Limits;
+use farebox_domain::limits::RateLimits;
 use farebox_domain::rate::{Bucket, Standing};
-use farebox_domain::refusal::{RateLimited, RateUnit, Refusal};
+use farebox_domain::refusal::{RateLimited, RateUnit, Refusal, Whose};
 use parking_lot::{Mutex, MutexGuard};
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// What may be done in a minute; `None`: as much as one likes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RateLimits {
-    /// Requests.
-    pub requests: Option<u64>,
-    /// Tokens: prompt and answer together.
-    pub tokens: Option<u64>,
-}
-
-impl RateLimits {
-    /// What these limits of an account give it, each.
-    pub const fn of(limits: Limits) -> Self {
-        Self {
-            requests: limits.requests_per_minute,
-            tokens: limits.tokens_per_minute,
-        }
-    }
-
-    /// These, and each that is missing from `others`.
-    pub fn or(self, others: Self) -> Self {
-        Self {
-            requests: self.requests.or(others.requests),
-            tokens: self.tokens.or(others.tokens),
-        }
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(self) -> bool {
-        self.requests.is_none() && self.tokens.is_none()
-    }
-}
 
 /// How long whoever meets a rate of zero is told to wait: nothing but an administrator changes it.
 const NEVER: Duration = Duration::from_secs(60);
@@ -68,6 +35,16 @@ impl RateGate {
     /// Sets that. What was taken stays taken.
     pub fn set_own(&self, own: RateLimits) {
         *self.own.lock() = own;
+    }
+
+    /// Whether nothing of what was taken counts any more, so that a new one would be as this.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        let limits = self.own();
+        let mut taken = self.taken.lock();
+        let at = taken.nanoseconds(now);
+        let is_empty =
+            |limit: Option<u64>, bucket: &Bucket| limit.is_none_or(|limit| bucket.level_ms(limit, at) == 0);
+        is_empty(limits.requests, &taken.requests) && is_empty(limits.tokens, &taken.tokens)
     }
 
     /// How these limits stand.
@@ -118,8 +95,8 @@ pub struct Limited {
     pub gate: Arc<RateGate>,
     /// What it may.
     pub limits: RateLimits,
-    /// As a message names it: `this account`, `this key`, `the model <id>`.
-    pub scope: Cow<'static, str>,
+    /// Who it is.
+    pub whose: Whose,
 }
 
 /// The tightest limits that a request met, for its headers.
@@ -189,7 +166,7 @@ impl Limited {
                 limit,
                 used: limit - bucket.standing(limit, at).remaining,
                 asked: amount,
-                scope: self.scope.as_ref().into(),
+                scope: self.whose.to_string(),
                 retry_after: wait,
             })
         };
@@ -304,11 +281,11 @@ impl Drop for RateHold {
 mod tests {
     use super::*;
 
-    fn limited(scope: &'static str, requests: Option<u64>, tokens: Option<u64>) -> Limited {
+    fn limited(whose: Whose, requests: Option<u64>, tokens: Option<u64>) -> Limited {
         Limited {
             gate: Arc::default(),
             limits: RateLimits { requests, tokens },
-            scope: scope.into(),
+            whose,
         }
     }
 
@@ -321,8 +298,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_takes_nothing_and_names_the_limit_that_is_waited_for_the_longest() {
         let clock = Clock::standing_at(0);
-        let account = limited("this account", Some(10), Some(1_000));
-        let key = limited("this key", None, Some(100));
+        let account = limited(Whose::Account, Some(10), Some(1_000));
+        let key = limited(Whose::Key("k".into()), None, Some(100));
         let both = || vec![account.clone(), key.clone()];
         take(both(), 80, &clock).unwrap().settle(80);
         let refused = take(both(), 50, &clock).unwrap_err();
@@ -339,7 +316,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_not_used_returns_and_what_was_used_beyond_is_taken() {
         let clock = Clock::standing_at(0);
-        let account = limited("this account", Some(5), Some(1_000));
+        let account = limited(Whose::Account, Some(5), Some(1_000));
         let hold = take(vec![account.clone()], 600, &clock).unwrap();
         assert_eq!(left(&account, &clock), (Some(4), Some(400)));
         hold.settle(100);
@@ -351,7 +328,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_another_limit_refuses_gives_everything_back() {
         let clock = Clock::standing_at(0);
-        let account = limited("this account", Some(5), Some(1_000));
+        let account = limited(Whose::Account, Some(5), Some(1_000));
         drop(take(vec![account.clone()], 600, &clock).unwrap());
         assert_eq!(left(&account, &clock), (Some(5), Some(1_000)));
         // One that is larger than what may be used in a minute holds all of it, and no more is given back.
@@ -362,9 +339,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn headers_tell_of_the_tightest() {
         let clock = Clock::standing_at(0);
-        let account = limited("this account", Some(5), Some(1_000));
-        let model = limited("the model m", Some(3), None);
-        let unlimited = limited("this key", None, None);
+        let account = limited(Whose::Account, Some(5), Some(1_000));
+        let model = limited(Whose::Model("m".into()), Some(3), None);
+        let unlimited = limited(Whose::Key("k".into()), None, None);
         let hold = take(vec![account, unlimited, model], 10, &clock).unwrap();
         let standings = hold.standings();
         let of = |standing: Option<Standing>| standing.map(|standing| (standing.limit, standing.remaining));

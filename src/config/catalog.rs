@@ -11,7 +11,7 @@ use super::prompt::PromptKeys;
 use super::reader::{Fields, Item, Place};
 use super::suggest::did_you_mean;
 use farebox_domain::catalog::{Catalog, CatalogFault, EngineKind, EngineSpec, Model};
-use farebox_domain::limits::{Limits, RATE_AT_MOST};
+use farebox_domain::limits::{Limits, RATE_AT_MOST, RateLimits};
 use std::collections::BTreeMap;
 
 const MODELS_AT_MOST: usize = 10_000;
@@ -178,13 +178,20 @@ fn read_limits(document: &Fields<'_>, faults: &mut Collector) -> Limits {
         }
         None => {}
     }
+    limits.rates = read_rates(&fields, faults);
+    limits
+}
+
+/// `requests_per_minute` and `tokens_per_minute`, which are no limit where they are left out.
+pub(super) fn read_rates(fields: &Fields<'_>, faults: &mut Collector) -> RateLimits {
     let mut rate = |key| {
         let item = fields.optional(key)?;
         item.integer_u32(1..=RATE_AT_MOST, faults).map(u64::from)
     };
-    limits.requests_per_minute = rate("requests_per_minute");
-    limits.tokens_per_minute = rate("tokens_per_minute");
-    limits
+    RateLimits {
+        requests: rate("requests_per_minute"),
+        tokens: rate("tokens_per_minute"),
+    }
 }
 
 /// The items of a list that has to have one.

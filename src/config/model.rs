@@ -1,6 +1,6 @@
 //! One item of `models` -> a `Model`, with the places of whatever the catalog's own rules may find wrong later.
 
-use super::catalog::{known_even_if_wrong, one_of, unread_name};
+use super::catalog::{known_even_if_wrong, one_of, read_rates, unread_name};
 use super::fault::{Collector, quoted};
 use super::names;
 use super::prompt;
@@ -30,7 +30,7 @@ pub(super) struct Places {
 
 /// Reads a model; nothing if it is not a mapping.
 pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Places)> {
-    const KEYS: [&str; 11] = [
+    const KEYS: [&str; 12] = [
         "id",
         "aliases",
         "task",
@@ -40,6 +40,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         "engines",
         "routing",
         "isolate_cache",
+        "limits",
         "tokenizer",
         "chat_template",
     ];
@@ -64,6 +65,10 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         .optional("isolate_cache")
         .and_then(|isolate| isolate.checked(read_isolation, faults))
         .unwrap_or_default();
+    let limits = fields
+        .optional("limits")
+        .and_then(|limits| limits.mapping(&["requests_per_minute", "tokens_per_minute"], faults))
+        .map(|limits| read_rates(&limits, faults));
     let (prompt, prompt_places) = prompt::read(&fields, task, faults);
     let place_of = |key| fields.optional(key).map_or(&fields.place, |item| &item.place);
     let places = Places {
@@ -84,6 +89,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         deployments,
         routing: routing.unwrap_or_default(),
         cache_sharing,
+        limits: limits.unwrap_or_default(),
         prompt,
     };
     Some((model, places))

@@ -3,6 +3,7 @@
 
 use super::*;
 use farebox_domain::catalog::{EngineKind, Routing, Task};
+use farebox_domain::limits::RateLimits;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -303,9 +304,9 @@ fn every_rule_says_what_is_wrong_and_where() {
     routing: round_robin => Routing: round_robin
         12:5: models[0].Routing: there is no such key; did you mean `routing`?
     routing: round_robin => colour: red
-        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, tokenizer, chat_template
+        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, limits, tokenizer, chat_template
     routing: round_robin => \"a\\nb\": red
-        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, tokenizer, chat_template
+        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, limits, tokenizer, chat_template
     routing: round_robin => ? [a]\n    : b
         12:7: models[0]: a key is a text
     routing: round_robin => id: again
@@ -496,7 +497,7 @@ fn faults_between_parts_keep_the_places_of_the_file() {
         &format!("{engine},\n {engine}"),
     );
     insta::assert_snapshot!(said, @r#"
-    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, tokenizer, chat_template, found a number
+    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, limits, tokenizer, chat_template, found a number
     models.yaml:2:98: models[1].engines[0].engine: there is no engine `e` under `engines`
     models.yaml:3:8: models[2].id: `a` already names another model, on line 2
     models.yaml:3:98: models[2].engines[0].engine: there is no engine `e` under `engines`
@@ -506,6 +507,29 @@ fn faults_between_parts_keep_the_places_of_the_file() {
     insta::assert_snapshot!(of(model, &format!("8,\n {engine},\n {engine}")), @r#"
     models.yaml:2:11: engines[0]: expected a mapping with the keys name, kind, url, api_key_env, max_concurrent, found a number
     models.yaml:4:10: engines[2].name: the engine `f` is described twice; first on line 3
+    "#);
+}
+
+#[test]
+fn a_model_has_rates_besides_those_of_the_account() {
+    let with = |limits| GOOD.replace("routing: round_robin", limits);
+    let holds = with("limits: { requests_per_minute: 600, tokens_per_minute: null }");
+    let catalog = parse(&holds, "models.yaml").unwrap().catalog;
+    let of_model = RateLimits {
+        requests: Some(600),
+        tokens: None,
+    };
+    assert_eq!(catalog.find("a").unwrap().limits, of_model);
+    assert!(catalog.find("org/embedder").unwrap().limits.is_empty() && catalog.limits().rates.is_empty());
+    assert!(parse(&with("limits: null"), "models.yaml").is_ok());
+    let faults = with(
+        "limits:\n      requests_per_minute: 0\n      tokens_per_minute: \"9\"\n      concurrent_requests: 9",
+    );
+    insta::assert_snapshot!([faults_of(&faults), faults_of(&with("limits: 600"))].join("\n"), @r#"
+    models.yaml:13:28: models[0].limits.requests_per_minute: expected a whole number from 1 to 1000000000, found `0`
+    models.yaml:14:26: models[0].limits.tokens_per_minute: expected a whole number from 1 to 1000000000, found a text; leave out the quotes
+    models.yaml:15:7: models[0].limits.concurrent_requests: there is no such key here; the keys are requests_per_minute, tokens_per_minute
+    models.yaml:12:13: models[0].limits: expected a mapping with the keys requests_per_minute, tokens_per_minute, found a number
     "#);
 }
 

@@ -2,7 +2,7 @@
 
 use crate::admission::concurrency::{ConcurrencyPermit, Wanted};
 use crate::admission::directory::ApiKey;
-use crate::admission::rate::{self, Limited, RateHold, RateLimits, Standings};
+use crate::admission::rate::{self, Limited, RateGate, RateHold, Standings};
 use crate::admission::wallet::Payer;
 use crate::engines::prompt::QUICK_BYTES_AT_MOST;
 use crate::engines::registry::ServedModel;
@@ -12,11 +12,11 @@ use crate::pipeline::in_flight::{Live, NewRequest};
 use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::shared::take_shared;
 use crate::pipeline::{Arrival, Pipeline, prefix, units};
-use farebox_domain::catalog::Task;
+use farebox_domain::catalog::{Model, Task};
 use farebox_domain::ids::RequestId;
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::month::Month;
-use farebox_domain::refusal::Refusal;
+use farebox_domain::refusal::{Refusal, Whose};
 use farebox_routing::Prompt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,7 +128,7 @@ pub async fn admit(
         units: units::bound(&request, &price.price, pipeline.timeouts)?,
         ..Bounds::of(&request, &served.model, counted)
     };
-    let mut rates = take_rates(pipeline, caller, &bounds)?;
+    let mut rates = take_rates(pipeline, caller, &served.model, &bounds)?;
     take_shared(pipeline, &caller.key, wanted, &mut permit, &mut rates).await?;
     let terms = Terms {
         payer,
@@ -179,8 +179,13 @@ pub async fn admit(
 }
 
 /// Takes the request, and the tokens that it may come to, of the rates that hold for it.
-fn take_rates(pipeline: &Pipeline, caller: &Caller, bounds: &Bounds) -> Result<Option<RateHold>, Refusal> {
-    let limited = limited(pipeline, &caller.key);
+fn take_rates(
+    pipeline: &Pipeline,
+    caller: &Caller,
+    model: &Model,
+    bounds: &Bounds,
+) -> Result<Option<RateHold>, Refusal> {
+    let limited = limited(pipeline, &caller.key, Some(model));
     if limited.is_empty() {
         return Ok(None);
     }
@@ -189,26 +194,34 @@ fn take_rates(pipeline: &Pipeline, caller: &Caller, bounds: &Bounds) -> Result<O
     rate::take(limited, tokens, &pipeline.clock).map(Some)
 }
 
-/// The account and the key, each where it has a rate.
-fn limited(pipeline: &Pipeline, key: &ApiKey) -> Vec<Limited> {
+/// The account, the key, and the account on the model, each where it has a rate.
+fn limited(pipeline: &Pipeline, key: &ApiKey, model: Option<&Model>) -> Vec<Limited> {
     let account = &key.account;
     let of_account = Limited {
-        limits: account.rates.own().or(RateLimits::of(pipeline.limits)),
+        limits: account.rates.own().or(pipeline.limits.rates),
         gate: Arc::clone(&account.rates),
-        scope: "this account".into(),
+        whose: Whose::Account,
     };
-    let of_key = account.key_rates(&key.id).map(|gate| Limited {
+    let by_own = |gate: Arc<RateGate>, whose| Limited {
         limits: gate.own(),
         gate,
-        scope: "this key".into(),
+        whose,
+    };
+    let of_key = account
+        .key_rates(&key.id)
+        .map(|gate| by_own(gate, Whose::Key(key.id.clone())));
+    let of_model = model.and_then(|model| {
+        let gate = account.model_rates(model, pipeline.clock.now())?;
+        Some(by_own(gate, Whose::Model(model.id.clone())))
     });
-    let both = [Some(of_account), of_key].into_iter().flatten();
-    both.filter(|limited| !limited.limits.is_empty()).collect()
+    let all = [Some(of_account), of_key, of_model].into_iter().flatten();
+    all.filter(|limited| !limited.limits.is_empty()).collect()
 }
 
-/// How the rates of the account and the key stand, the tightest of each kind; nothing where neither has one.
-pub fn standings(pipeline: &Pipeline, key: &ApiKey) -> Standings {
-    rate::standings(&limited(pipeline, key), pipeline.clock.now())
+/// How the rates of the account, the key and the account on the model stand, the tightest of each kind; nothing where none
+/// has one.
+pub fn standings(pipeline: &Pipeline, key: &ApiKey, model: Option<&Model>) -> Standings {
+    rate::standings(&limited(pipeline, key, model), pipeline.clock.now())
 }
 
 /// Holds the same of the token that the caller came with, where that has a limit of its own.

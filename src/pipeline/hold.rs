@@ -261,6 +261,7 @@ mod tests {
     use bytes::Bytes;
     use farebox_domain::catalog::{CacheSharing, Deployment, Routing, Task};
     use farebox_domain::ids::KeyId;
+    use farebox_domain::limits::RateLimits;
     use farebox_domain::month::Month;
     use farebox_domain::price::TokenPrice;
 
@@ -278,6 +279,7 @@ mod tests {
             }],
             routing: Routing::LeastLoaded,
             cache_sharing: CacheSharing::Everybody,
+            limits: RateLimits::default(),
             prompt: None,
         }
     }

@@ -21,13 +21,10 @@ pub(in crate::pipeline) async fn take_shared(
     };
     let account = &key.account;
     let (limited, tokens) = rates.as_ref().map_or((&[][..], 0), RateHold::taken);
-    let asked = limited.iter().map(|limited| {
-        let is_account = Arc::ptr_eq(&limited.gate, &account.rates);
-        RateAsk {
-            bucket: RateAsk::bucket_of(&account.id, (!is_account).then_some(&key.id)),
-            limits: limited.limits,
-            scope: limited.scope.to_string(),
-        }
+    let asked = limited.iter().map(|limited| RateAsk {
+        bucket: RateAsk::bucket_of(&account.id, &limited.whose),
+        limits: limited.limits,
+        whose: limited.whose.clone(),
     });
     let place = Place {
         account: account.id.clone(),

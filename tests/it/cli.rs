@@ -173,6 +173,7 @@ async fn accounts_and_limits() {
       "rates": {
         "account": "acct_befba86ae9e0c207",
         "key": null,
+        "models": [],
         "requests": null,
         "tokens": null
       }

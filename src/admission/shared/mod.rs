@@ -17,9 +17,9 @@ mod table;
 pub use self::keeper::Keeper;
 pub use self::link::{ValkeyFault, ValkeyUrl};
 
-use crate::admission::rate::RateLimits;
 use farebox_domain::ids::{AccountId, KeyId, ModelId};
-use farebox_domain::refusal::{RateLimited, RateUnit, Refusal};
+use farebox_domain::limits::RateLimits;
+use farebox_domain::refusal::{RateLimited, RateUnit, Refusal, Whose};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,20 +52,21 @@ pub struct Ask {
 /// A rate that a request meets.
 #[derive(Debug, Clone)]
 pub struct RateAsk {
-    /// Whose it is.
+    /// Where it is counted.
     pub bucket: Arc<str>,
     /// What may be done in a minute.
     pub limits: RateLimits,
-    /// As a message names it: `this account`, `this key`.
-    pub scope: String,
+    /// Whose it is.
+    pub whose: Whose,
 }
 
 impl RateAsk {
-    /// Where an account's rates are counted, or a key's.
-    pub fn bucket_of(account: &AccountId, key: Option<&KeyId>) -> Arc<str> {
-        match key {
-            None => format!("farebox:rate:{account}").into(),
-            Some(key) => format!("farebox:rate:{account}:{key}").into(),
+    /// Where the rates of an account are counted, and of it on a model or with a key.
+    pub fn bucket_of(account: &AccountId, whose: &Whose) -> Arc<str> {
+        match whose {
+            Whose::Account => format!("farebox:rate:{account}").into(),
+            Whose::Model(model) => format!("farebox:model_rate:{account}:{model}").into(),
+            Whose::Key(key) => format!("farebox:rate:{account}:{key}").into(),
         }
     }
 }
@@ -183,16 +184,16 @@ impl Met {
                 limit,
                 is_share,
             } => {
-                let scope = match which {
-                    0 => "this account".to_owned(),
-                    1 => format!("this account on {}", ask.place.model),
-                    _ => "this key".to_owned(),
+                let whose = match which {
+                    0 => Whose::Account,
+                    1 => Whose::Model(ask.place.model.clone()),
+                    _ => Whose::Key(ask.place.key.clone()),
                 };
                 let where_to = if is_share { " at this replica" } else { "" };
                 Refusal::ConcurrencyLimit {
                     in_flight,
                     limit,
-                    scope: scope + where_to,
+                    scope: whose.to_string() + where_to,
                 }
             }
             Self::Rate {
@@ -211,7 +212,7 @@ impl Met {
                         RateUnit::Requests => 1,
                         RateUnit::Tokens => ask.tokens,
                     },
-                    scope: rate.map(|rate| rate.scope.clone()).unwrap_or_default(),
+                    scope: rate.map(|rate| rate.whose.to_string()).unwrap_or_default(),
                     retry_after: wait,
                 })
             }

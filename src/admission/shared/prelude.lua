@@ -6,6 +6,7 @@
 --   farebox:slots:ACCOUNT               hash: SESSION, SESSION|MODEL -> requests in flight
 --   farebox:key_slots:ACCOUNT:KEY       hash: SESSION -> requests in flight
 --   farebox:rate:ACCOUNT[:KEY]          hash: what was taken of a minute's requests and tokens, and when that was so
+--   farebox:model_rate:ACCOUNT:MODEL    the same of the account on this model
 local SESSION_ENDS_AFTER = 5000
 local SETTLES_IN = 5000
 -- What nobody touches for a day is garbage of a session that is over. A request is never in flight for so long.

@@ -331,8 +331,9 @@ impl Table {
 mod tests {
     use super::super::RateAsk;
     use super::*;
-    use crate::admission::rate::RateLimits;
     use crate::clock::Clock;
+    use farebox_domain::limits::RateLimits;
+    use farebox_domain::refusal::Whose;
     use proptest::prelude::*;
 
     fn ask(limits: [Option<u32>; 3]) -> Ask {
@@ -438,7 +439,7 @@ mod tests {
         let rate = RateAsk {
             bucket: "b".into(),
             limits,
-            scope: String::new(),
+            whose: Whose::Account,
         };
         let asked = |tokens| Ask {
             tokens,

@@ -28,8 +28,18 @@ pub(super) fn shown(rates: &RatesView, out: &mut dyn Write) -> io::Result<()> {
         .key
         .as_ref()
         .map_or(rates.account.as_str(), |key| key.as_str());
-    let kinds = [("requests", &rates.requests), ("tokens", &rates.tokens)];
-    if kinds.iter().all(|(_, rate)| rate.is_none()) {
+    let own = (String::new(), &rates.requests, &rates.tokens);
+    let of_models = rates.models.iter();
+    let of_models = of_models.map(|of| (format!(" on {}", of.model), &of.requests, &of.tokens));
+    let rows: Vec<_> = std::iter::once(own)
+        .chain(of_models)
+        .flat_map(|(on, requests, tokens)| {
+            let requests = requests.as_ref().map(|rate| row(format!("requests{on}"), rate));
+            let tokens = tokens.as_ref().map(|rate| row(format!("tokens{on}"), rate));
+            requests.into_iter().chain(tokens)
+        })
+        .collect();
+    if rows.is_empty() {
         return writeln!(out, "\nNo limit by the minute of {whose}.");
     }
     writeln!(out, "\nBy the minute, of {whose} at this replica:\n")?;
@@ -40,22 +50,20 @@ pub(super) fn shown(rates: &RatesView, out: &mut dyn Write) -> io::Result<()> {
         ("FULL IN", Align::Right),
         ("SET BY", Align::Left),
     ]);
-    for (kind, rate) in kinds {
-        if let Some(rate) = rate {
-            table.row(row(kind, rate));
-        }
+    for row in rows {
+        table.row(row);
     }
     table.write(out)
 }
 
-fn row(kind: &str, rate: &RateView) -> [String; 5] {
+fn row(of: String, rate: &RateView) -> [String; 5] {
     let set_by = if rate.is_default {
         "models.yaml"
     } else {
         "limit set"
     };
     [
-        kind.into(),
+        of,
         rate.remaining.to_string(),
         rate.per_minute.to_string(),
         full_in(rate.reset_ms),
@@ -86,14 +94,19 @@ mod tests {
             "account": "acct_1", "key": null,
             "requests": {"per_minute": 60, "remaining": 12, "reset_ms": 48_000, "is_default": true},
             "tokens": {"per_minute": 100_000, "remaining": 100_000, "reset_ms": 0, "is_default": false},
+            "models": [{
+                "model": "org/large", "requests": null,
+                "tokens": {"per_minute": 5_000, "remaining": 4_000, "reset_ms": 12_000, "is_default": true},
+            }],
         }));
         insta::assert_snapshot!(of_account, @r#"
 
 By the minute, of acct_1 at this replica:
 
-OF          LEFT   LIMIT  FULL IN  SET BY
-requests      12      60      48s  models.yaml
-tokens    100000  100000      now  limit set
+OF                     LEFT   LIMIT  FULL IN  SET BY
+requests                 12      60      48s  models.yaml
+tokens               100000  100000      now  limit set
+tokens on org/large    4000    5000      12s  models.yaml
 "#);
         let of_key = shown_of(
             serde_json::json!({"account": "acct_1", "key": "key_1", "requests": null, "tokens": null}),

@@ -1,8 +1,7 @@
 //! Rates: how many requests and tokens an account, or a key of it, may use in a minute.
 
-use crate::admin_api::{RateView, RatesChange, RatesView};
+use crate::admin_api::{ModelRatesView, RateView, RatesChange, RatesView};
 use crate::admission::directory::Account;
-use crate::admission::rate::RateLimits;
 use crate::app::App;
 use crate::http::admin::auth::Who;
 use crate::http::admin::change::{Admin, Changed};
@@ -13,7 +12,7 @@ use crate::store::RateRow;
 use axum::Json;
 use axum::extract::{Path, State};
 use farebox_domain::ids::KeyId;
-use farebox_domain::limits::RATE_AT_MOST;
+use farebox_domain::limits::{RATE_AT_MOST, RateLimits};
 use farebox_domain::rate::Standing;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -165,7 +164,7 @@ fn audited(rates: RateLimits) -> Value {
 
 fn view(app: &App, of: Of) -> RatesView {
     let (default, own) = match of.key {
-        None => (RateLimits::of(app.pipeline.limits), own(&of)),
+        None => (app.pipeline.limits.rates, own(&of)),
         Some(_) => (RateLimits::default(), own(&of)),
     };
     let gate = match &of.key {
@@ -175,12 +174,34 @@ fn view(app: &App, of: Of) -> RatesView {
     let standings = gate
         .map(|gate| gate.standings(own.or(default), app.clock.now()))
         .unwrap_or_default();
+    let models = match of.key {
+        None => of_models(app, &of.account),
+        Some(_) => Vec::new(),
+    };
     RatesView {
         account: of.account.id.clone(),
         key: of.key,
         requests: standings.requests.map(|standing| rate(standing, own.requests)),
         tokens: standings.tokens.map(|standing| rate(standing, own.tokens)),
+        models,
     }
+}
+
+/// How an account's rates on models stand: what models.yaml says of each model that has any.
+fn of_models(app: &App, account: &Account) -> Vec<ModelRatesView> {
+    let now = app.clock.now();
+    let models = app.registry.models().iter().map(|served| &served.model);
+    models
+        .filter_map(|model| {
+            let gate = account.model_rates(model, now)?;
+            let standings = gate.standings(model.limits, now);
+            Some(ModelRatesView {
+                model: model.id.clone(),
+                requests: standings.requests.map(|standing| rate(standing, None)),
+                tokens: standings.tokens.map(|standing| rate(standing, None)),
+            })
+        })
+        .collect()
 }
 
 fn rate(standing: Standing, own: Option<u64>) -> RateView {

@@ -75,6 +75,8 @@ fn model_view(served: &Arc<ServedModel>, now_ms: u64, last: &Moment) -> ModelVie
         max_output_tokens: model.max_output_tokens,
         price: PriceView::from(&served.prices.at(now_ms).price),
         routing: model.routing.as_str().into(),
+        requests_per_minute: model.limits.requests,
+        tokens_per_minute: model.limits.tokens,
         engines: deployments.collect(),
         usable_engines: u32::try_from(usable.count()).unwrap_or(u32::MAX),
         prompt_tokens,

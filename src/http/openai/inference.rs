@@ -14,6 +14,7 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use bytes::Bytes;
+use farebox_domain::catalog::Model;
 use farebox_domain::key::Scope;
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::rate::Reset;
@@ -42,9 +43,10 @@ static PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms
 
 /// Who sent a request and what for, as far as it is known.
 #[derive(Default)]
-struct Sent {
+struct Sent<'a> {
     asked: Asked,
     key: Option<Arc<ApiKey>>,
+    model: Option<&'a Model>,
 }
 
 /// Serves one request.
@@ -77,14 +79,15 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
                 body::discard(&head.headers, &mut body).await;
             }
             let route = endpoint.as_str();
-            let mut response = edge::refuse_known(app, id, client.as_deref(), route, &refusal, sender.asked);
-            put_rates(app, sender.key.as_deref(), response.headers_mut());
+            let asked = std::mem::take(&mut sender.asked);
+            let mut response = edge::refuse_known(app, id, client.as_deref(), route, &refusal, asked);
+            put_rates(app, &sender, response.headers_mut());
             return response;
         }
     };
     let headers = response.headers_mut();
     edge::put_ids(headers, id, client.as_deref());
-    put_rates(app, sender.key.as_deref(), headers);
+    put_rates(app, &sender, headers);
     headers.insert(
         PROCESSING_MS.clone(),
         milliseconds(app.clock.now().saturating_duration_since(began)),
@@ -92,13 +95,13 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
     response
 }
 
-async fn answer(
-    app: &App,
+async fn answer<'a>(
+    app: &'a App,
     endpoint: Endpoint,
     arrival: Arrival,
     head: &Parts,
     body: &mut Body,
-    sent: &mut Sent,
+    sent: &mut Sent<'a>,
 ) -> Result<Answer, Refusal> {
     if app.draining.is_cancelled() {
         return Err(Refusal::ShuttingDown);
@@ -115,6 +118,7 @@ async fn answer(
     let request = InferenceRequest::read(endpoint, bytes)?;
     let served = app.registry.find(&request.model);
     asked.model = served.map(|served| served.model.id.clone());
+    sent.model = served.map(|served| &*served.model);
     pipeline::serve(&app.pipeline, &caller, arrival, request).await
 }
 
@@ -136,10 +140,10 @@ fn response_of(answer: Answer) -> Response<Body> {
     response
 }
 
-/// How the rates of the key and its account stand, as OpenAI says it; nothing where there is none.
-fn put_rates(app: &App, key: Option<&ApiKey>, headers: &mut HeaderMap) {
-    let Some(key) = key else { return };
-    let standings = standings(&app.pipeline, key);
+/// How the rates that hold for it stand, as OpenAI says it; nothing where there is none.
+fn put_rates(app: &App, sent: &Sent<'_>, headers: &mut HeaderMap) {
+    let Some(key) = &sent.key else { return };
+    let standings = standings(&app.pipeline, key, sent.model);
     for (names, standing) in [
         (&RATE_REQUESTS, standings.requests),
         (&RATE_TOKENS, standings.tokens),

@@ -20,6 +20,7 @@ async fn rates_are_set_shown_taken_back_and_audited() {
     {
       "account": "acct_befba86ae9e0c207",
       "key": null,
+      "models": [],
       "requests": {
         "is_default": false,
         "per_minute": 60,

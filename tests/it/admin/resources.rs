@@ -189,6 +189,7 @@ async fn a_limit_acts_on_the_very_next_request() {
       "rates": {
         "account": "acct_befba86ae9e0c207",
         "key": null,
+        "models": [],
         "requests": null,
         "tokens": null
       }
@@ -235,6 +236,7 @@ async fn a_limit_acts_on_the_very_next_request() {
       "rates": {
         "account": "acct_befba86ae9e0c207",
         "key": null,
+        "models": [],
         "requests": null,
         "tokens": null
       }
@@ -275,6 +277,7 @@ async fn a_models_limit_goes_by_alias_and_says_when_the_accounts_holds_it_back()
       "rates": {
         "account": "acct_befba86ae9e0c207",
         "key": null,
+        "models": [],
         "requests": null,
         "tokens": null
       }
@@ -340,8 +343,10 @@ async fn engines_models_and_metrics_are_shown_without_urls() {
             "output": "0.32"
           },
           "prompt_tokens": 0,
+          "requests_per_minute": null,
           "routing": "least_loaded",
           "task": "chat",
+          "tokens_per_minute": null,
           "ttft_ms": {
             "p50": null,
             "p90": null,
@@ -367,8 +372,10 @@ async fn engines_models_and_metrics_are_shown_without_urls() {
             "output": "0"
           },
           "prompt_tokens": 0,
+          "requests_per_minute": null,
           "routing": "least_loaded",
           "task": "embedding",
+          "tokens_per_minute": null,
           "ttft_ms": {
             "p50": null,
             "p90": null,

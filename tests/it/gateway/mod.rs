@@ -35,6 +35,8 @@ pub(crate) const ADMIN_TOKEN: &str = "admin-of-the-tests";
 pub(crate) const ACCOUNT: &str = "acct_test";
 /// Its key.
 pub(crate) const SECRET: &str = "fb_0123456789012345678901234567890123456789012";
+/// The key of another account.
+pub(crate) const OTHER_SECRET: &str = "fb_9876543210987654321098765432109876543210987";
 
 /// An engine that listens, with the oracle of its counts. It ends with its runtime.
 pub(crate) struct Listening {
@@ -78,12 +80,17 @@ impl Gateway {
 
     /// Makes the account, and its key.
     pub(crate) async fn make_account(&self) {
-        let app = &self.app;
-        let account = AccountRow::new(ACCOUNT.into(), "test".into(), 1);
+        self.add_account("test", SECRET).await;
+    }
+
+    /// Makes an account of this name, and its key with this secret.
+    pub(crate) async fn add_account(&self, name: &str, secret: &str) {
+        let (app, id) = (&self.app, format!("acct_{name}"));
+        let account = AccountRow::new(id.as_str().into(), name.into(), 1);
         app.store.create_account(&account).await.unwrap();
         app.directory.add_account(account);
-        let (id, account) = ("key_test".into(), ACCOUNT.into());
-        let key = KeyRow::new(id, account, "test".into(), hash_secret(SECRET), 1);
+        let key = format!("key_{name}");
+        let key = KeyRow::new(key.into(), id.into(), name.into(), hash_secret(secret), 1);
         app.store.create_key(&key).await.unwrap();
         app.directory.add_key(key);
     }
@@ -248,6 +255,21 @@ pub(crate) fn models(engines: &[&str], more: &str) -> String {
          engines: [{}]\nengines:\n{listed}{more}\n",
         names.join(", ")
     )
+}
+
+/// The same of two models, `m` and `n`, each of which has these limits.
+pub(crate) fn limited_models(engine: &str, limits: &str, more: &str) -> String {
+    let text = models(&[engine], more);
+    let text = text.replace(
+        "    task: chat\n",
+        &format!("    task: chat\n    limits: {{ {limits} }}\n"),
+    );
+    let (from, to) = (
+        text.find("  - id: m\n").unwrap(),
+        text.find("engines:\n  - {").unwrap(),
+    );
+    let second = text[from..to].replace("id: m", "id: n");
+    [&text[..to], &second, &text[to..]].concat()
 }
 
 /// A client that takes no proxy from the environment.

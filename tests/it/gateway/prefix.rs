@@ -160,7 +160,7 @@ async fn what_an_account_asked_is_not_found_by_another_where_the_operator_says_s
     let engines = fleet(2, &Settings::default()).await;
     let all: Vec<&Listening> = engines.iter().collect();
     let gateway = Gateway::start(&routed(&all, "    isolate_cache: account\n")).await;
-    super::queue::add_other_account(&gateway).await;
+    gateway.add_account("other", super::OTHER_SECRET).await;
     let body = conversation(&[text(1, 300)]);
     say(&gateway, SECRET, &body).await;
     let again = say(&gateway, SECRET, &body).await;
@@ -175,8 +175,8 @@ async fn what_an_account_asked_is_not_found_by_another_where_the_operator_says_s
         predicted(&explained, 0).max(predicted(&explained, 1))
     };
     assert!(foretold(super::ACCOUNT).await > 200);
-    assert_eq!(foretold(super::queue::OTHER).await, 0);
-    let other = say(&gateway, super::queue::OTHER_SECRET, &body).await;
+    assert_eq!(foretold("acct_other").await, 0);
+    let other = say(&gateway, super::OTHER_SECRET, &body).await;
     assert_eq!(
         other["usage"]["prompt_tokens_details"]["cached_tokens"]
             .as_u64()
@@ -187,7 +187,7 @@ async fn what_an_account_asked_is_not_found_by_another_where_the_operator_says_s
     let mut guess = body.clone();
     guess["cache_salt"] = json!("tenant");
     say(&gateway, SECRET, &guess).await;
-    let guessed = say(&gateway, super::queue::OTHER_SECRET, &guess).await;
+    let guessed = say(&gateway, super::OTHER_SECRET, &guess).await;
     assert_eq!(
         guessed["usage"]["prompt_tokens_details"]["cached_tokens"]
             .as_u64()

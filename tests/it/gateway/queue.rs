@@ -1,17 +1,12 @@
 //! Waiting for a place where every engine of the model is full: in turn, for a while, and by nobody who will not.
 
 use super::money::entries;
-use super::{ADMIN_TOKEN, Gateway, Listening, SECRET, engine, eventually, models};
-use farebox::admission::directory::hash_secret;
+use super::{ADMIN_TOKEN, Gateway, Listening, OTHER_SECRET, SECRET, engine, eventually, models};
 use farebox::simulate::Settings;
-use farebox::store::{AccountRow, KeyRow};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-
-pub(super) const OTHER: &str = "acct_other";
-pub(super) const OTHER_SECRET: &str = "fb_9876543210987654321098765432109876543210987";
 
 /// A gateway in front of one engine that takes one request at a time, and that request lasts until its client leaves.
 async fn narrow(more: &str) -> (Arc<Gateway>, Listening) {
@@ -56,22 +51,6 @@ fn send(
     })
 }
 
-pub(super) async fn add_other_account(gateway: &Gateway) {
-    let app = &gateway.app;
-    let account = AccountRow::new(OTHER.into(), "other".into(), 1);
-    app.store.create_account(&account).await.unwrap();
-    app.directory.add_account(account);
-    let key = KeyRow::new(
-        "key_other".into(),
-        OTHER.into(),
-        "other".into(),
-        hash_secret(OTHER_SECRET),
-        1,
-    );
-    app.store.create_key(&key).await.unwrap();
-    app.directory.add_key(key);
-}
-
 async fn code_of(response: reqwest::Response) -> (u16, String) {
     let status = response.status().as_u16();
     let answer: Value = response.json().await.unwrap();
@@ -81,7 +60,7 @@ async fn code_of(response: reqwest::Response) -> (u16, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_account_with_a_hundred_and_ninety_waiting_holds_up_another_for_one_turn() {
     let (gateway, _slow) = narrow("").await;
-    add_other_account(&gateway).await;
+    gateway.add_account("other", OTHER_SECRET).await;
     let (served, mut turns) = mpsc::unbounded_channel();
     let first = gateway.chat(&chat(&[])).send().await.unwrap();
     let mut clients = Vec::new();

@@ -42,6 +42,17 @@ fn is_up(replica: &Gateway) -> bool {
     replica.app.pipeline.shared.as_ref().unwrap().is_up()
 }
 
+/// Each replica has heard of all that have begun: its next sign of life was answered with them.
+async fn all_know_each_other(replicas: &[Arc<Gateway>], valkey: &Server) {
+    let begun = valkey.heard().await.into_values().max();
+    crate::replicas::until(async || valkey.heard().await.into_values().min() > begun).await;
+    for replica in replicas {
+        // What is told later is done later.
+        let shared = replica.app.pipeline.shared.as_ref().unwrap();
+        shared.read(Vec::new()).await.unwrap();
+    }
+}
+
 /// How many requests it judged by its shares.
 fn fallbacks(replica: &Gateway) -> String {
     let metrics = replica.app.render_metrics();
@@ -66,11 +77,7 @@ async fn all_is_given_back(replicas: &[Arc<Gateway>], valkey: &Server) {
     })
     .await;
     // What lives has no count at all; what is over may have one until somebody asks for a place.
-    let living: std::collections::BTreeMap<String, u64> = redis::cmd("HGETALL")
-        .arg("farebox:sessions")
-        .query_async(&mut valkey.raw().await)
-        .await
-        .unwrap();
+    let living = valkey.heard().await;
     for field in valkey.slots(ACCOUNT).await.keys() {
         let session = field.split('|').next().unwrap();
         assert!(!living.contains_key(session), "{field}");

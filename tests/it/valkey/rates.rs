@@ -1,8 +1,8 @@
 //! Rates over two replicas: one limit, one allowance.
 
 use super::cap::all_know_the_account;
-use super::{replicas, server::Server};
-use crate::gateway::{Gateway, engine, models};
+use super::{all_know_each_other, is_up, replicas, server::Server};
+use crate::gateway::{Gateway, engine, eventually, limited_models, models};
 use crate::postgres::{self, Database};
 use crate::replicas::{chat, stop_all};
 use serde_json::json;
@@ -12,10 +12,15 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 async fn limited_to(limits: &str) -> (Vec<Arc<Gateway>>, Database, Server) {
+    let limits = format!("limits: {{ {limits} }}\n");
+    two_of(|engine| models(&[engine], &limits)).await
+}
+
+/// Two replicas that sell the same from one engine.
+async fn two_of(models: impl FnOnce(&str) -> String) -> (Vec<Arc<Gateway>>, Database, Server) {
     let engine = engine(crate::replicas::quick()).await;
     let (database, valkey) = (postgres::Server::shared().database().await, Server::start());
-    let limits = format!("limits: {{ {limits} }}\n");
-    let replicas = replicas(&models(&[&engine.url], &limits), &database, &valkey, 2).await;
+    let replicas = replicas(&models(&engine.url), &database, &valkey, 2).await;
     all_know_the_account(&replicas).await;
     valkey.settle().await;
     (replicas, database, valkey)
@@ -75,4 +80,41 @@ async fn tokens_that_were_not_used_are_free_for_the_other() {
     assert_eq!((refused, also), (429, 429));
     assert_eq!(left, 2);
     stop_all(replicas).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_s_rate_on_a_model_is_one_over_both_and_shared_out_while_nobody_counts() {
+    let limits = "requests_per_minute: 2, tokens_per_minute: 100000";
+    let (replicas, _database, mut valkey) = two_of(|engine| limited_models(engine, limits, "")).await;
+    for replica in &replicas {
+        assert_eq!(send_to(replica, "m").await, None);
+    }
+    for replica in &replicas {
+        let refused = send_to(replica, "m").await.unwrap();
+        let wanted = "2 of 2 requests a minute are used for this account on m.";
+        assert!(refused.starts_with(wanted), "{refused}");
+    }
+    all_know_each_other(&replicas, &valkey).await;
+    valkey.kill();
+    eventually("both go by their shares", || {
+        replicas.iter().all(|replica| !is_up(replica))
+    })
+    .await;
+    for replica in &replicas {
+        assert_eq!(send_to(replica, "n").await, None);
+        let refused = send_to(replica, "n").await.unwrap();
+        assert!(refused.contains("used for this account on n."), "{refused}");
+    }
+    stop_all(replicas).await;
+}
+
+/// What it was refused for, if it was.
+async fn send_to(replica: &Gateway, model: &str) -> Option<String> {
+    let body = chat(json!({ "model": model, "max_tokens": 1 }));
+    let response = replica.chat(&body).send().await.unwrap();
+    let status = response.status();
+    let answer: serde_json::Value = response.json().await.unwrap();
+    let message = answer["error"]["message"].as_str().map(str::to_owned);
+    assert_eq!(status, if message.is_some() { 429 } else { 200 }, "{answer}");
+    message
 }

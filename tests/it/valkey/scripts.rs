@@ -1,11 +1,11 @@
 //! The keeper and its scripts by themselves: what several replicas are granted together.
 
 use super::server::Server;
-use farebox::admission::rate::RateLimits;
 use farebox::admission::shared::{Ask, Granted, Keeper, Place, RateAsk, Shared};
 use farebox::clock::Clock;
 use farebox::telemetry::metrics::Metrics;
-use farebox_domain::refusal::{RateUnit, Refusal};
+use farebox_domain::limits::RateLimits;
+use farebox_domain::refusal::{RateUnit, Refusal, Whose};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::sync::Arc;
@@ -51,9 +51,9 @@ fn ask(model: &str, key: &str, limits: [Option<u32>; 3]) -> Ask {
 
 fn rated(requests: Option<u64>, tokens: Option<u64>, asked: u64) -> Ask {
     let rate = RateAsk {
-        bucket: RateAsk::bucket_of(&"acct_1".into(), None),
+        bucket: RateAsk::bucket_of(&"acct_1".into(), &Whose::Account),
         limits: RateLimits { requests, tokens },
-        scope: "this account".to_owned(),
+        whose: Whose::Account,
     };
     Ask {
         tokens: asked,

@@ -122,6 +122,13 @@ impl Server {
         at_ms.is_some_and(|at_ms| seconds * 1_000 > at_ms)
     }
 
+    /// When each session was last heard of, in milliseconds.
+    pub(crate) async fn heard(&self) -> BTreeMap<String, u64> {
+        let mut read = redis::cmd("HGETALL");
+        read.arg("farebox:sessions");
+        read.query_async(&mut self.raw().await).await.unwrap()
+    }
+
     /// What is counted there of an account, whether its sessions live or not.
     pub(crate) async fn slots(&self, account: &str) -> BTreeMap<String, i64> {
         let mut read = redis::cmd("HGETALL");

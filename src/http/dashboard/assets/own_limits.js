@@ -14,25 +14,29 @@ export const ownLimits = {
   show({ root, every, live }) {
     const now = el('div');
     const models = modelTable();
+    const rates = rateTable();
     const asked = askedTable();
     const loadAsked = async () => asked.fill(await owner.list('me/rate_limit/requests'));
     root.append(
       head('Limits'),
       sheet('What the account may do', now),
       sheet('Limits of one model', models.node),
+      sheet('Limits of one model a minute', rates.node),
       sheet('Ask for more', askForm(loadAsked)),
       sheet('What was asked', asked.node),
     );
     live(limits => {
       replace(now, limitFacts(limits));
       models.fill(limits.models);
+      rates.fill(limits.model_rates);
     });
     every(10, loadAsked);
   },
 };
 
+const rate = number => (number === null ? 'no limit' : count(number));
+
 function limitFacts(limits) {
-  const rate = number => (number === null ? 'no limit' : count(number));
   return facts(
     [
       ['Requests in flight at once', ofLimit(limits.in_flight, limits.rate_limit), 'in_flight'],
@@ -52,6 +56,19 @@ function modelTable() {
       { head: 'Model', nowrap: true, cell: row => row.model },
       { head: 'In flight', cell: row => ofLimit(row.in_flight, row.limit ?? null) },
       { head: 'Limit', number: true, cell: row => count(row.limit) },
+    ],
+  });
+}
+
+function rateTable() {
+  return table({
+    label: 'Limits of one model a minute',
+    key: row => row.model,
+    empty: 'No model has a limit by the minute.',
+    columns: [
+      { head: 'Model', nowrap: true, cell: row => row.model },
+      { head: 'Requests a minute', number: true, cell: row => rate(row.rpm_rate_limit) },
+      { head: 'Tokens a minute', number: true, cell: row => rate(row.tpm_rate_limit) },
     ],
   });
 }

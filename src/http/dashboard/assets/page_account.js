@@ -94,15 +94,9 @@ function limitFacts(limits, path, mayEdit, load) {
     const shown = editor(label, rates?.per_minute ?? null, rates?.is_default ?? true, number =>
       admin.send('PUT', `${path}/rates`, { [name]: number }),
     );
-    const left = rates
-      ? el(
-          'div',
-          { class: 'quiet' },
-          `${count(rates.remaining)} left now, all of it again in ${duration(rates.reset_ms)}`,
-        )
-      : null;
-    return [label, [shown, left], name];
+    return [label, [shown, leftOf(rates)], name];
   };
+  const ofModel = (label, rates) => (rates ? [[label, [count(rates.per_minute), leftOf(rates)]]] : []);
   return [
     facts(
       [
@@ -115,11 +109,21 @@ function limitFacts(limits, path, mayEdit, load) {
         ],
         rate('requests_per_minute', 'Requests a minute', limits.rates.requests),
         rate('tokens_per_minute', 'Tokens a minute', limits.rates.tokens),
+        ...limits.rates.models.flatMap(({ model, requests, tokens }) => [
+          ...ofModel(`Requests a minute on ${model}`, requests),
+          ...ofModel(`Tokens a minute on ${model}`, tokens),
+        ]),
       ],
       'Limits',
     ),
     limits.note ? el('p', { class: 'hint' }, limits.note) : null,
   ];
+}
+
+function leftOf(rates) {
+  if (!rates) return null;
+  const text = `${count(rates.remaining)} left now, all of it again in ${duration(rates.reset_ms)}`;
+  return el('div', { class: 'quiet' }, text);
 }
 
 function moneyFacts(balance, owed) {

@@ -86,6 +86,15 @@ function modelsTable() {
       },
       { head: 'Price: input / cached / output', field: 'price', number: true, cell: tokenPrices },
       {
+        head: 'Each account, a minute',
+        field: 'rates',
+        number: true,
+        cell: row => [
+          el('div', {}, ratesOf(row.requests_per_minute, 'requests')),
+          el('div', {}, ratesOf(row.tokens_per_minute, 'tokens')),
+        ],
+      },
+      {
         head: 'Cached share',
         field: 'cached_share',
         number: true,
@@ -105,6 +114,8 @@ function modelsTable() {
     ],
   });
 }
+
+const ratesOf = (limit, unit) => (limit === null ? null : `${count(limit)} ${unit}`);
 
 const tokenPrices = ({ price }) => `${price.input} / ${price.cached_input ?? price.input} / ${price.output}`;
 
