@@ -148,7 +148,6 @@ timeouts: { connect: "1 fortnight", total: 90h }
     models.yaml:11:14: models[1].aliases: expected a list, found a text: begin each item with `- `, or put it in `[ ]`
     models.yaml:14:24: models[1].max_output_tokens: max_output_tokens 8192 is more than context_length 4096
     models.yaml:15:12: models[1].price.output: missing: USD per million tokens of answer, such as "0.32"
-    models.yaml:16:14: models[1].routing: `prefix` is not yet supported by this version; write one of least_loaded, round_robin
     models.yaml:17:14: models[1].engines: a model needs at least one engine
     models.yaml:18:9: models[2].id: `twin` already names another model, on line 10
     models.yaml:20:21: models[2].context_length: expected a whole number from 1 to 4294967295, found `0`
@@ -304,9 +303,9 @@ fn every_rule_says_what_is_wrong_and_where() {
     routing: round_robin => Routing: round_robin
         12:5: models[0].Routing: there is no such key; did you mean `routing`?
     routing: round_robin => colour: red
-        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, limits, tokenizer, chat_template
+        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template
     routing: round_robin => \"a\\nb\": red
-        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, limits, tokenizer, chat_template
+        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template
     routing: round_robin => ? [a]\n    : b
         12:7: models[0]: a key is a text
     routing: round_robin => id: again
@@ -383,9 +382,9 @@ fn every_rule_says_what_is_wrong_and_where() {
         task: embedding\n => 
         13:5: models[1].task: missing: one of chat, embedding
     routing: round_robin => routing: prefix
-        12:14: models[0].routing: `prefix` is not yet supported by this version; write one of least_loaded, round_robin
+        it holds
     routing: round_robin => routing: random
-        12:14: models[0].routing: expected one of least_loaded, round_robin, found `random`
+        12:14: models[0].routing: expected one of least_loaded, round_robin, prefix, found `random`
     kind: llama.cpp => kind: llamacpp
         20:26: engines[1].kind: expected one of vllm, sglang, llama.cpp, trtllm, ollama, tei, openai (any other server that speaks OpenAI's API), found `llamacpp`; did you mean `llama.cpp`?
     kind: llama.cpp => kind: tgi
@@ -497,7 +496,7 @@ fn faults_between_parts_keep_the_places_of_the_file() {
         &format!("{engine},\n {engine}"),
     );
     insta::assert_snapshot!(said, @r#"
-    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, limits, tokenizer, chat_template, found a number
+    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, found a number
     models.yaml:2:98: models[1].engines[0].engine: there is no engine `e` under `engines`
     models.yaml:3:8: models[2].id: `a` already names another model, on line 2
     models.yaml:3:98: models[2].engines[0].engine: there is no engine `e` under `engines`
@@ -505,7 +504,7 @@ fn faults_between_parts_keep_the_places_of_the_file() {
     "#);
     // An engine that is unread may be the one that is meant.
     insta::assert_snapshot!(of(model, &format!("8,\n {engine},\n {engine}")), @r#"
-    models.yaml:2:11: engines[0]: expected a mapping with the keys name, kind, url, api_key_env, max_concurrent, found a number
+    models.yaml:2:11: engines[0]: expected a mapping with the keys name, kind, url, api_key_env, max_concurrent, cache_tokens, found a number
     models.yaml:4:10: engines[2].name: the engine `f` is described twice; first on line 3
     "#);
 }

@@ -477,6 +477,7 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       ledger       Check the ledger, and put right what was billed wrong
       export       Show and steer what a receiver is told of entries
       engine       Show the engines
+      route        Show why a request goes to the engine that it goes to
       admin-token  Make, list and revoke the tokens of those who administer
       audit        Show who changed what
       in-flight    Show the requests that are being served
