@@ -4,7 +4,7 @@
 //! - [`account`], [`key`], [`limit`], [`price`], [`usage`], [`statement`], [`ledger`], [`export`], [`engine`],
 //!   [`admin_token`], [`audit`] and [`watch`] speak to a running gateway through [`client`], so what they change acts on the very next request;
 //! - [`database`] is an argument that two of them have;
-//! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
+//! - [`table`] is how answers are shown, [`page`] how long lists are, [`error`] how faults are, and with which exit code.
 //!
 //! Architecture Invariant: no command prints: each writes to what it is given, so a test can read it.
 
@@ -30,6 +30,7 @@ pub mod audit;
 pub mod watch;
 pub mod client;
 pub mod database;
+pub mod page;
 pub mod table;
 pub mod error;
 

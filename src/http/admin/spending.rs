@@ -5,7 +5,7 @@ use crate::admin_api::money::{
     SpendingChange,
 };
 use crate::admin_api::{List, Money};
-use crate::admission::directory::Account;
+use crate::admission::directory::{Account, ApiKey};
 use crate::admission::wallet::MonthReading;
 use crate::app::App;
 use crate::bill::show_adjustment;
@@ -144,6 +144,17 @@ pub async fn set(
     Ok(Json(balance_of(&admin.app, &account)))
 }
 
+/// `GET /admin/v1/keys/{key}/spending`
+pub async fn show_key(
+    State(admin): State<Admin>,
+    Path(key): Path<String>,
+    params: Params,
+) -> Result<Json<KeySpendingView>, AdminError> {
+    params.only(&[])?;
+    let key = find_key(&admin, key)?;
+    Ok(Json(key_view(&admin, &key)))
+}
+
 /// `PUT /admin/v1/keys/{key}/spending`
 pub async fn set_key(
     State(admin): State<Admin>,
@@ -151,8 +162,7 @@ pub async fn set_key(
     Path(key): Path<String>,
     Body(wanted): Body<KeySpendingChange>,
 ) -> Result<Json<KeySpendingView>, AdminError> {
-    let id = KeyId::from(key);
-    let key = admin.app.directory.key(&id).ok_or_else(|| keys::not_found(&id))?;
+    let key = find_key(&admin, key)?;
     let limit = wanted
         .monthly_usd
         .map(|text| read_limit("monthly_usd", &text))
@@ -173,12 +183,22 @@ pub async fn set_key(
             Changed::of(of.id.as_str(), ()).before(&before)?.after(&after)
         })
         .await?;
+    Ok(Json(key_view(&admin, &key)))
+}
+
+fn find_key(admin: &Admin, id: String) -> Result<Arc<ApiKey>, AdminError> {
+    let id = KeyId::from(id);
+    let found = admin.app.directory.key(&id);
+    found.ok_or_else(|| keys::not_found(&id))
+}
+
+fn key_view(admin: &Admin, key: &ApiKey) -> KeySpendingView {
     let month = Month::of_ms(admin.app.clock.unix_ms());
-    Ok(Json(KeySpendingView {
+    KeySpendingView {
         month: month_view(month, key.account.wallet.read_key(&key.id, month)),
         key: key.id.clone(),
         account: key.account.id.clone(),
-    }))
+    }
 }
 
 /// What the audit log has of an account's ceilings.

@@ -441,7 +441,10 @@ pub(crate) async fn a_limit_request_is_open_once_and_decided_once(bench: impl Be
     assert_eq!(store.limits().await.unwrap()[0].concurrent_requests, 300);
     assert!(store.create_limit_request(&ask(2)).await.unwrap());
     let listed = async |state| {
-        let rows = store.limit_requests(Some(&owner.id), state).await.unwrap();
+        let rows = store
+            .limit_requests(Some(&owner.id), state, None, 10)
+            .await
+            .unwrap();
         rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
     };
     assert_eq!(listed(None).await, ["ask_2", "ask_1"]);
