@@ -480,8 +480,12 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       ledger       Check the ledger, and put right what was billed wrong
       export       Show and steer what a receiver is told of entries
       engine       Show the engines
+      model        Show the models that are sold
+      replica      Show the gateways that run
       admin-token  Make, list and revoke the tokens of those who administer
       audit        Show who changed what
+      watch        Show what happens on all replicas, a line a second
+      series       Show what happened on all replicas, in steps
       in-flight    Show the requests that are being served
       refusals     Show the last requests that were refused, and why
       receipt      Show what became of a request, and how its cost was computed
@@ -783,6 +787,60 @@ async fn long_lists_come_in_pages() {
 
     There are more: --after 10
     [0]
+    ");
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_dashboard_shows_is_told_here_too() {
+    let running = Running::start().await;
+    running.run("account create Acme").await;
+    running.run("key create --account Acme --name ci").await;
+    let id = running.gateway.app.directory.newest_keys(None, None, 1)[0]
+        .id
+        .clone();
+    running
+        .run(&format!("limit set --key {id} --monthly-usd 5"))
+        .await;
+    insta::assert_snapshot!(running.run(&format!("limit show --key {id}")).await, @"
+    Key key_e06bb0bc4f577df3: 5 USD a month; spent in 2026-11: 0 USD.
+
+    No limit by the minute of key_e06bb0bc4f577df3.
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("limit defaults").await, @"
+    EACH ACCOUNT, BY MODELS.YAML     LIMIT
+    requests in flight                 200
+    requests a minute             no limit
+    tokens a minute               no limit
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("model list").await, @"
+    MODEL          TASK       CONTEXT  ENGINES UP  TTFT P50 MS  INPUT  CACHED  OUTPUT
+    org/large      chat          8192  0 of 1                -   0.1     0.02    0.32
+    org/embedding  embedding      512  0 of 1                -   0.01    -       0
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("admin-token whoami").await, @"
+    root (root), admin
+    [0]
+    ");
+    let replicas = running.run("replica list").await;
+    assert!(replicas.contains("answers you"), "{replicas}");
+    let once = running.run("watch --once").await;
+    assert_eq!(once.lines().count(), 3, "{once}");
+    assert!(once.starts_with("AT ") && once.ends_with("[0]"), "{once}");
+    let json = running.run("watch --once --json").await;
+    let event: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!(event["overview"]["in_flight"], 0);
+    let series = running.run("series --span 24h").await;
+    assert_eq!(series.lines().count(), 1 + 24 * 4 + 1, "{series}");
+    insta::assert_snapshot!(running.run("series --span 2h").await, @"
+    error: invalid value '2h' for '--span <SPAN>'
+      [possible values: 1h, 24h, 7d, 30d]
+
+    For more information, try '--help'.
+    [64]
     ");
     running.end().await;
 }
