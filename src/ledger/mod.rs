@@ -223,8 +223,10 @@ pub struct AdjustmentPage {
     pub since_ms: Option<u64>,
     /// Only those booked before this time.
     pub until_ms: Option<u64>,
-    /// Only those with a higher id.
+    /// Only those that come behind this one.
     pub after: Option<AdjustmentId>,
+    /// From the newest to the oldest, and not from the lowest id to the highest.
+    pub newest_first: bool,
     /// How many, at most [`MAX_PAGE`].
     pub limit: u32,
 }

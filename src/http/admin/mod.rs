@@ -199,7 +199,8 @@ pub fn routes() -> Vec<Route> {
             "/admin/v1/accounts/{account}/adjustments",
             get(spending::adjustments),
         )
-        .gives::<List<AdjustmentView>>(),
+        .query(spending::LIST_PARAMS)
+        .gives::<Page<AdjustmentView>>(),
         operator("PUT", "/admin/v1/accounts/{account}/spending", put(spending::set))
             .takes::<SpendingChange>()
             .gives::<BalanceView>(),

@@ -18,6 +18,10 @@ pub(super) async fn balances(
     database: &Database,
     accounts: Option<&[AccountId]>,
 ) -> Result<Vec<Balance>, LedgerFault> {
+    // PostgreSQL takes no empty list.
+    if accounts.is_some_and(<[_]>::is_empty) {
+        return Ok(Vec::new());
+    }
     let sums = Sums::of(database);
     let marks = |accounts: &[AccountId]| {
         let marks = (1..=accounts.len()).map(|number| format!("${number}"));

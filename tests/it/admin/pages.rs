@@ -6,13 +6,20 @@ use farebox::store::KeyRow;
 use farebox_domain::ids::AccountId;
 use serde_json::{Value, json};
 
-/// Three to a page.
-const LISTS: [&str; 4] = [
+const LISTS: [&str; 5] = [
     "/admin/v1/accounts",
     "/admin/v1/keys",
     "/admin/v1/limit-requests",
     "/admin/v1/audit",
+    "/admin/v1/accounts/Bank/adjustments",
 ];
+
+/// With an account of which rows are booked.
+async fn start() -> Gateway {
+    let gateway = Gateway::start().await;
+    gateway.account("Bank").await;
+    gateway
+}
 
 async fn page(gateway: &Gateway, path: &str, params: &str) -> Value {
     let answer = gateway.get(&format!("{path}?{params}")).await;
@@ -35,8 +42,8 @@ fn names(page: &Value) -> Vec<&str> {
     rows.map(|row| row["name"].as_str().unwrap()).collect()
 }
 
-/// One more account, with a key that asks for more: a row in each of the lists. Returns the key's secret.
-async fn one_more(gateway: &Gateway, name: &str) -> String {
+/// One more account, with a key that asks for more, and one more credit: a row in each of the lists.
+async fn one_more(gateway: &Gateway, name: &str) {
     let account = gateway.account(name).await;
     let (_, secret) = gateway.key(&account).await;
     let ask = json!({ "rate_limit": 300, "reason": format!("{name} grows") }).to_string();
@@ -44,14 +51,18 @@ async fn one_more(gateway: &Gateway, name: &str) -> String {
         .ask_as(&secret, "POST", "/v1/me/rate_limit/request", &ask)
         .await;
     assert_eq!(asked.status, 200, "{}", asked.text);
-    secret
+    let credit = json!({ "usd": "1", "reference": name, "note": "paid" }).to_string();
+    let booked = gateway
+        .ask("POST", "/admin/v1/accounts/Bank/credit", &credit)
+        .await;
+    assert_eq!(booked.status, 200, "{}", booked.text);
 }
 
 /// Whether the clock goes on or not, as rows of one moment have an order, too.
 #[tokio::test]
 async fn a_list_is_gone_through_once_though_rows_are_made_meanwhile() {
     for step_ms in [0, 1000] {
-        let gateway = Gateway::start().await;
+        let gateway = start().await;
         let mut at_ms = NOW_MS;
         for number in 0..7 {
             at_ms += step_ms;
@@ -61,7 +72,8 @@ async fn a_list_is_gone_through_once_though_rows_are_made_meanwhile() {
         for (turn, path) in LISTS.into_iter().enumerate() {
             let before = ids(&page(&gateway, path, "limit=1000").await);
             let (mut seen, mut after) = (Vec::new(), String::new());
-            for number in 0.. {
+            // Some end, if the list has none.
+            for number in 0..50 {
                 let now = page(&gateway, path, &format!("limit=3&after={after}")).await;
                 assert!(ids(&now).len() <= 3, "{path}");
                 seen.extend(ids(&now));
@@ -99,7 +111,7 @@ async fn named_key(gateway: &Gateway, account: &str, name: &str) -> String {
 
 #[tokio::test]
 async fn a_search_finds_by_name_and_id_whatever_the_case() {
-    let gateway = Gateway::start().await;
+    let gateway = start().await;
     let acme = gateway.account("Acme GmbH").await;
     let zoe = gateway.account("ZOË").await;
     let ci = named_key(&gateway, &acme, "CI runner").await;
@@ -130,6 +142,9 @@ async fn a_search_finds_by_name_and_id_whatever_the_case() {
     let asked = page(&gateway, "/admin/v1/limit-requests", "search=initech").await;
     assert_eq!(asked["data"][0]["account_name"], "Initech");
     assert_eq!(ids(&asked).len(), 1);
+    let booked = page(&gateway, LISTS[4], "search=HOOL").await;
+    assert_eq!(booked["data"][0]["reference"], "Hooli");
+    assert_eq!(ids(&booked).len(), 1);
 }
 
 #[tokio::test]
@@ -186,7 +201,7 @@ async fn a_search_goes_through_the_whole_list() {
 
 #[tokio::test]
 async fn what_is_no_page_is_refused() {
-    let gateway = Gateway::start().await;
+    let gateway = start().await;
     for path in LISTS {
         for limit in ["0", "1001", "-1", "many", "1.5"] {
             let answer = gateway.get(&format!("{path}?limit={limit}")).await;
