@@ -10,7 +10,7 @@ TOOLS := $(shell scripts/setup paths | sed -n 's/^TOOLS=//p')
 export PATH := $(PATH):$(TOOLS)
 
 .NOTPARALLEL:
-.PHONY: help run check test sdk browser bench fmt clean setup
+.PHONY: help run check test sdk browser bench sim fmt clean setup
 
 help: ## What each target does
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -43,6 +43,14 @@ browser: ## The dashboard in Debian's Chromium, in front of two replicas under l
 bench: ## CPU and memory beside nginx, HAProxy and a plain pass-through, in one go
 	scripts/setup bench
 	cargo bench --locked --bench gateway
+
+# The trace to replay: an hour of real traffic where it lies beside this folder, else one that is made up.
+TRACE ?= $(wildcard ../shared/traces/mooncake_conversation.jsonl)
+
+sim: ## A trace through the real routing with simulated engines, an hour in seconds; TRACE=file.jsonl for another
+	@mkdir -p target
+	cargo bench --locked -p farebox-routing --bench sim -- \
+	    $(if $(TRACE),--trace "$$(realpath '$(TRACE)')") --svg "$$PWD/target/sim.svg" --json "$$PWD/target/sim.json"
 
 setup: ## Only the installing
 	scripts/setup

@@ -185,7 +185,7 @@ impl CacheView {
         let last = held.checked_sub(1).map(|last| blocks[last].seq_hash);
         let age = last.map_or(0, |last| model.age(last));
         self.store(&blocks[held..], last, map);
-        let gone = model.touch(blocks);
+        let gone = model.touch(blocks, held);
         self.index.chains.apply_removed(self.worker, &gone, map);
         Sent { held, age }
     }
@@ -250,14 +250,11 @@ impl Model {
         self.brought_in.saturating_sub(used)
     }
 
-    /// These are used now; what has no place any more is returned. From the back, so that the first is used last.
-    fn touch(&mut self, blocks: &[Block]) -> Vec<SequenceHash> {
-        let new = blocks
-            .iter()
-            .filter(|block| !self.used.contains_key(&block.seq_hash));
-        self.brought_in += new.count() as u64;
+    /// These are used now, of which so many leading ones were there; what has no place any more is returned. From the back, so
+    /// that the first is used last: no block outlives the one before it, and none is there behind the leading ones.
+    fn touch(&mut self, blocks: &[Block], held: usize) -> Vec<SequenceHash> {
+        self.brought_in += blocks.len().saturating_sub(held) as u64;
         for block in blocks.iter().rev() {
-            self.used.remove(&block.seq_hash);
             self.used.insert(block.seq_hash, self.brought_in);
         }
         self.evict()

@@ -15,6 +15,8 @@ pub struct LiveView {
     /// Who pays.
     #[schemars(with = "String")]
     pub account: AccountId,
+    /// Its name.
+    pub account_name: Option<String>,
     /// With which key.
     #[schemars(with = "String")]
     pub key: KeyId,
@@ -53,6 +55,8 @@ pub struct RefusedView {
     /// Who asked; `null` where no key of ours was given.
     #[schemars(with = "Option<String>")]
     pub account: Option<AccountId>,
+    /// Its name.
+    pub account_name: Option<String>,
     /// With which key.
     #[schemars(with = "Option<String>")]
     pub key: Option<KeyId>,

@@ -6,7 +6,7 @@
 //! - [`staff`] is who administers, and what they changed, [`requests`] what owners ask them for;
 //! - [`live`] is what happens now, [`watch`] the same in figures;
 //! - [`keys`] is how keys are changed;
-//! - lists come as `{"data": [...]}`; times are RFC 3339 in UTC; money is given twice, in whole picodollars and in
+//! - lists come as `{"data": [...]}`, long ones a page at a time ([`Page`]); times are RFC 3339 in UTC; money is given twice, in whole picodollars and in
 //!   USD, both as decimal strings, as JSON's numbers would round them.
 
 pub mod when;
@@ -32,7 +32,7 @@ use farebox_domain::key::{ModelGlob, Scopes};
 pub use live::{LiveView, RefusedView, StaffReceiptView};
 pub use requests::{ApproveRequest, DeclineRequest, LimitRequestView, NewLimitRequest};
 pub use route::{EngineScoreView, EstimateView, ExplainRoute, RouteView};
-pub use staff::{AuditListView, AuditView, CreatedToken, NewToken, StaffView, TokenView};
+pub use staff::{AuditView, CreatedToken, NewToken, StaffView, TokenView};
 pub use watch::TtftView;
 
 use farebox_domain::money::Picodollars;
@@ -45,6 +45,29 @@ use std::collections::BTreeMap;
 pub struct List<T> {
     /// What is listed.
     pub data: Vec<T>,
+}
+
+/// A page of a list that may be long.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Page<T> {
+    /// What is on it, the newest first.
+    pub data: Vec<T>,
+    /// Whether there are more.
+    pub has_more: bool,
+    /// What to give as `after` for the next page; `null` where there is none.
+    pub next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// With this on it; the next one begins behind the last of it.
+    pub fn new(data: Vec<T>, has_more: bool, id: impl Fn(&T) -> String) -> Self {
+        let last = data.last().filter(|_| has_more);
+        Self {
+            next: last.map(id),
+            data,
+            has_more,
+        }
+    }
 }
 
 /// Every answer that is a refusal.
@@ -245,6 +268,12 @@ impl KeyStatus {
         }
     }
 
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Active, Self::Expired, Self::Revoked];
+        all.into_iter().find(|status| status.as_str() == name)
+    }
+
     /// Its name in JSON and in tables.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -266,6 +295,17 @@ pub struct LimitChange {
     /// How many may be in flight; `null` takes the number back. It must be said.
     #[serde(deserialize_with = "Option::deserialize")]
     pub concurrent_requests: Option<u32>,
+}
+
+/// `GET /admin/v1/defaults`: what an account has until it is given more, by models.yaml.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DefaultsView {
+    /// Requests in flight at once.
+    pub concurrent_requests: u32,
+    /// Requests a minute; `null` is without a limit.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens a minute, of prompts and answers together; `null` is without a limit.
+    pub tokens_per_minute: Option<u64>,
 }
 
 /// What an account may have in flight, and has.

@@ -64,16 +64,7 @@ pub struct StaffView {
     pub role: Role,
 }
 
-/// A page of `GET /admin/v1/audit`.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct AuditListView {
-    /// The changes, the newest first.
-    pub data: Vec<AuditView>,
-    /// What to give as `after` for the next page; `null` where there is none.
-    pub next: Option<String>,
-}
-
-/// A change.
+/// `GET /admin/v1/audit`: a change.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AuditView {
     /// Its number: they rise.

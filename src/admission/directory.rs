@@ -4,7 +4,7 @@
 use crate::admission::concurrency::Gate;
 use crate::admission::jwt::{ScopedToken, Unverified};
 pub use crate::admission::keys::ApiKey;
-use crate::admission::keys::{Keys, Signer};
+use crate::admission::keys::{ByAge, Keys, Signer, newest};
 use crate::admission::purse::Purses;
 use crate::admission::rate::RateGate;
 use crate::admission::wallet::Wallet;
@@ -16,7 +16,7 @@ use farebox_domain::limits::RateLimits;
 use farebox_domain::refusal::KeyFault;
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::Instant;
@@ -52,6 +52,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Where it stands in a list.
+    pub fn age(&self) -> (u64, AccountId) {
+        (self.created_at_ms, self.id.clone())
+    }
+
     /// Whether it is over. What it has in flight goes on, and is billed.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
@@ -126,6 +131,7 @@ pub struct Directory {
     /// Whether wallets allow only what was granted: this process is one of several.
     leased: bool,
     accounts: RwLock<BTreeMap<AccountId, Arc<Account>>>,
+    accounts_by_age: RwLock<ByAge<AccountId, Account>>,
     keys: RwLock<Keys>,
     /// What is spent with signed tokens.
     pub purses: Purses,
@@ -172,9 +178,9 @@ impl Directory {
                 self.add_key(row);
             }
         }
+        let mut by_account = grouped(&limits, |limit| &limit.account);
         for account in self.accounts() {
-            let of_account = |limit: &&LimitRow| limit.account == account.id;
-            let own: Vec<_> = limits.iter().filter(of_account).collect();
+            let own = by_account.remove(&account.id).unwrap_or_default();
             let whole = own.iter().find(|limit| limit.model.is_none());
             account
                 .gate
@@ -189,10 +195,7 @@ impl Directory {
 
     /// Takes over the rates that the store holds now.
     pub fn refresh_rates(&self, rows: &[RateRow]) {
-        let mut by_account: BTreeMap<&AccountId, Vec<&RateRow>> = BTreeMap::new();
-        for row in rows {
-            by_account.entry(&row.account).or_default().push(row);
-        }
+        let mut by_account = grouped(rows, |row| &row.account);
         for account in self.accounts() {
             let own = by_account.remove(&account.id).unwrap_or_default();
             account.set_all_rates(&own);
@@ -217,6 +220,8 @@ impl Directory {
         }
         account.wallet.set_credit_limit(row.credit_limit);
         account.wallet.set_monthly_limit(row.monthly_limit);
+        let mut by_age = self.accounts_by_age.write();
+        by_age.insert(account.age(), Arc::clone(&account));
         self.accounts.write().insert(row.id, Arc::clone(&account));
         account
     }
@@ -267,9 +272,21 @@ impl Directory {
         self.keys.read().get(id).cloned()
     }
 
-    /// The keys of an account, oldest first.
-    pub fn keys_of(&self, account: &AccountId) -> Vec<Arc<ApiKey>> {
-        sorted(self.keys.read().of_account(account).cloned().collect())
+    /// At most `most` keys of an account or of all that come behind `after`, the newest first.
+    pub fn newest_keys(
+        &self,
+        account: Option<&AccountId>,
+        after: Option<&(u64, KeyId)>,
+        most: usize,
+    ) -> Vec<Arc<ApiKey>> {
+        let keys = self.keys.read();
+        keys.list(account)
+            .map_or_else(Vec::new, |list| newest(list, after, most))
+    }
+
+    /// At most `most` accounts that come behind `after`, the newest first.
+    pub fn newest_accounts(&self, after: Option<&(u64, AccountId)>, most: usize) -> Vec<Arc<Account>> {
+        newest(&self.accounts_by_age.read(), after, most)
     }
 
     /// The account with this id.
@@ -290,16 +307,83 @@ impl Directory {
     pub fn accounts(&self) -> Vec<Arc<Account>> {
         self.accounts.read().values().cloned().collect()
     }
-
-    /// All keys, oldest first.
-    pub fn keys(&self) -> Vec<Arc<ApiKey>> {
-        sorted(self.keys.read().iter().cloned().collect())
-    }
 }
 
-fn sorted(mut keys: Vec<Arc<ApiKey>>) -> Vec<Arc<ApiKey>> {
-    keys.sort_by(|a, b| (a.created_at_ms, &a.id).cmp(&(b.created_at_ms, &b.id)));
-    keys
+/// Rows by the account that they are of.
+fn grouped<Row>(rows: &[Row], account: impl Fn(&Row) -> &AccountId) -> HashMap<&AccountId, Vec<&Row>> {
+    let mut by_account: HashMap<&AccountId, Vec<&Row>> = HashMap::new();
+    for row in rows {
+        by_account.entry(account(row)).or_default().push(row);
+    }
+    by_account
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(account: &str, model: Option<&str>, concurrent_requests: u32) -> LimitRow {
+        LimitRow {
+            account: account.into(),
+            model: model.map(Into::into),
+            concurrent_requests,
+        }
+    }
+
+    #[test]
+    fn each_account_has_its_own_limits_and_loses_what_the_store_has_no_more() {
+        let row = |id: &str| AccountRow::new(id.into(), id.to_owned(), 1);
+        let accounts = || vec![row("a"), row("b"), row("c")];
+        let directory = Directory::default();
+        let limits_now = || -> Vec<_> {
+            let reading = |account: &Arc<Account>| account.gate.read(200);
+            let limits = |reading: crate::admission::concurrency::GateReading| {
+                let models = reading
+                    .models
+                    .into_iter()
+                    .map(|of| (of.model.to_string(), of.limit));
+                (reading.limit, models.collect::<Vec<_>>())
+            };
+            let all = directory.accounts();
+            all.iter().map(|account| limits(reading(account))).collect()
+        };
+        let limits = vec![
+            limit("a", None, 1),
+            limit("a", Some("m"), 2),
+            limit("c", Some("m"), 3),
+        ];
+        directory.refresh(accounts(), vec![], limits);
+        let of_model = |limit| vec![("m".to_owned(), Some(limit))];
+        assert_eq!(
+            limits_now(),
+            [(1, of_model(2)), (200, vec![]), (200, of_model(3))]
+        );
+        directory.refresh(accounts(), vec![], vec![limit("b", None, 4)]);
+        assert_eq!(limits_now(), [(200, vec![]), (4, vec![]), (200, vec![])]);
+    }
+
+    #[test]
+    fn a_list_goes_from_the_newest_on_and_shows_what_was_changed() {
+        let directory = Directory::default();
+        directory.add_account(AccountRow::new("a".into(), "a".to_owned(), 1));
+        let row = |id: &str, at_ms| KeyRow::new(id.into(), "a".into(), id.to_owned(), hash_secret(id), at_ms);
+        for (id, at_ms) in [("k2", 5), ("k1", 5), ("k3", 4), ("k4", 6)] {
+            directory.add_key(row(id, at_ms));
+        }
+        let mut changed = row("k1", 5);
+        changed.name = "changed".to_owned();
+        directory.add_key(changed);
+        for account in [None, Some(&AccountId::from("a"))] {
+            let names = |after: Option<&(u64, KeyId)>, most| -> Vec<String> {
+                let keys = directory.newest_keys(account, after, most);
+                keys.iter().map(|key| key.name.clone()).collect()
+            };
+            assert_eq!(names(None, 9), ["k4", "k2", "changed", "k3"]);
+            assert_eq!(names(Some(&(5, "k2".into())), 1), ["changed"]);
+            assert_eq!(names(Some(&(4, "k3".into())), 1), Vec::<String>::new());
+        }
+        assert!(directory.newest_keys(Some(&"b".into()), None, 9).is_empty());
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! API keys in memory: found by the hash of a secret, by id and by account.
+//! API keys in memory: found by the hash of a secret, by id, and in the order in which they were made.
 
 use super::directory::{Account, KeyHash};
 use super::jwt::Unverified;
@@ -6,7 +6,8 @@ use super::revocation::Revocation;
 use crate::store::{JwtVerifier, KeyRow};
 use farebox_domain::ids::{AccountId, KeyId};
 use farebox_domain::key::KeyRights;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// An API key, without its secret. What is changed of it is a new one in its place: a request goes on with the one that
@@ -62,6 +63,11 @@ impl ApiKey {
         }
     }
 
+    /// Where it stands in a list.
+    pub fn age(&self) -> (u64, KeyId) {
+        (self.created_at_ms, self.id.clone())
+    }
+
     /// When it was revoked, in milliseconds since 1970.
     pub fn revoked_at_ms(&self) -> Option<u64> {
         self.revocation.at_ms()
@@ -94,7 +100,18 @@ pub struct Signer {
 pub(super) struct Keys {
     by_hash: HashMap<KeyHash, Held>,
     by_id: HashMap<KeyId, Known>,
-    by_account: HashMap<AccountId, Vec<KeyId>>,
+    by_age: ByAge<KeyId, ApiKey>,
+    by_account: HashMap<AccountId, ByAge<KeyId, ApiKey>>,
+}
+
+/// What is listed, by when it was made, in milliseconds since 1970, and by its id.
+pub(super) type ByAge<Id, T> = BTreeMap<(u64, Id), Arc<T>>;
+
+/// At most `most` of a list that come behind `after`, the newest first.
+pub(super) fn newest<Id: Ord, T>(list: &ByAge<Id, T>, after: Option<&(u64, Id)>, most: usize) -> Vec<Arc<T>> {
+    let end = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let older = list.range((Bound::Unbounded, end)).rev();
+    older.take(most).map(|(_, one)| Arc::clone(one)).collect()
 }
 
 /// What a secret opens.
@@ -123,11 +140,7 @@ impl Keys {
                 }
                 Arc::new(changed)
             }
-            None => {
-                let of_account = self.by_account.entry(row.account.clone()).or_default();
-                of_account.push(row.id.clone());
-                Arc::new(ApiKey::new(&row, account))
-            }
+            None => Arc::new(ApiKey::new(&row, account)),
         };
         if let Some(at_ms) = row.revoked_at_ms {
             key.revoke(at_ms);
@@ -140,6 +153,9 @@ impl Keys {
             self.by_hash.insert(previous.hash, held(Some(previous.until_ms)));
         }
         self.by_hash.insert(row.hash, held(None));
+        let of_account = self.by_account.entry(row.account.clone()).or_default();
+        of_account.insert(key.age(), Arc::clone(&key));
+        self.by_age.insert(key.age(), Arc::clone(&key));
         let known = Known {
             key: Arc::clone(&key),
             row,
@@ -165,15 +181,12 @@ impl Keys {
         Some(&self.by_id.get(id)?.key)
     }
 
-    /// Each.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<ApiKey>> {
-        self.by_id.values().map(|known| &known.key)
-    }
-
-    /// Those of an account.
-    pub(super) fn of_account(&self, account: &AccountId) -> impl Iterator<Item = &Arc<ApiKey>> {
-        let ids = self.by_account.get(account).into_iter().flatten();
-        ids.filter_map(|id| self.get(id))
+    /// Those of an account, or all.
+    pub(super) fn list(&self, account: Option<&AccountId>) -> Option<&ByAge<KeyId, ApiKey>> {
+        match account {
+            Some(account) => self.by_account.get(account),
+            None => Some(&self.by_age),
+        }
     }
 
     /// Who may have signed a token: the key that it names, or those of the account with the name that it says.
@@ -183,8 +196,11 @@ impl Keys {
         let by_id = self.by_id.get(&id).filter(named);
         let account = AccountId::from(token.owner.as_str());
         // Without a name, an account's id names no key.
-        let ids = self.by_account.get(&account).filter(|_| token.key_name.is_some());
-        let by_name = ids.into_iter().flatten().filter_map(|id| self.by_id.get(id));
+        let keys = self.by_account.get(&account).filter(|_| token.key_name.is_some());
+        let by_name = keys
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .filter_map(|key| self.by_id.get(&key.id));
         let candidates = by_id.into_iter().chain(by_name.filter(named));
         let holding = candidates.filter(|known| known.key.holds(now_ms));
         let signing = holding.flat_map(|known| {

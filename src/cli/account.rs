@@ -1,8 +1,9 @@
 //! `farebox account create|list|show|close`
 
-use crate::admin_api::{AccountView, List, NewAccount};
+use crate::admin_api::{AccountView, NewAccount, Page};
 use crate::cli::client::{AdminArgs, AdminClient};
 use crate::cli::error::CliError;
+use crate::cli::page::{PageArgs, more};
 use crate::cli::table::{Align, Table};
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -27,8 +28,15 @@ pub enum AccountCommand {
         /// Its name: 1 to 100 printable characters, and no other account's.
         name: String,
     },
-    /// Show every account.
-    List,
+    /// Show the accounts.
+    List {
+        /// Only those with this in their name or id.
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
+        /// Which part of them.
+        #[command(flatten)]
+        pages: PageArgs,
+    },
     /// Show one account.
     Show {
         /// Its id or name.
@@ -50,10 +58,16 @@ pub async fn run(args: AccountArgs, client: &AdminClient, out: &mut dyn Write) -
                 .await?;
             client.show(&answer, out, created)
         }
-        AccountCommand::List => {
-            let answer = client.get(&["accounts"]).await?;
-            client.show(&answer, out, |list: &List<AccountView>, out| {
-                listed(&list.data, out)
+        AccountCommand::List { search, pages } => {
+            let params = [("search", search.as_deref())];
+            let answer = client.get_page(&["accounts"], &params, &pages).await?;
+            client.show(&answer, out, |page: &Page<AccountView>, out| {
+                if page.data.is_empty() {
+                    let nothing = "There are no such accounts. Next: farebox account create NAME";
+                    return writeln!(out, "{nothing}");
+                }
+                listed(&page.data, out)?;
+                more(page, out)
             })
         }
         AccountCommand::Close { account } => {
@@ -83,12 +97,6 @@ fn created(account: &AccountView, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn listed(accounts: &[AccountView], out: &mut dyn Write) -> io::Result<()> {
-    if accounts.is_empty() {
-        return writeln!(
-            out,
-            "There are no accounts yet. Next: farebox account create NAME"
-        );
-    }
     let mut table = Table::new([
         ("ID", Align::Left),
         ("NAME", Align::Left),

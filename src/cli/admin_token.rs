@@ -1,6 +1,6 @@
-//! `farebox admin-token create|list|revoke`
+//! `farebox admin-token create|list|revoke|whoami`
 
-use crate::admin_api::{CreatedToken, List, NewToken, TokenView};
+use crate::admin_api::{CreatedToken, List, NewToken, StaffView, TokenView};
 use crate::cli::client::{AdminArgs, AdminClient};
 use crate::cli::error::CliError;
 use crate::cli::key::{Expiry, parse_expiry};
@@ -38,6 +38,8 @@ pub enum AdminTokenCommand {
     },
     /// Show the tokens, without their secrets.
     List,
+    /// Show whose token this is that you ask with, and what may be done with it.
+    Whoami,
     /// End a token at once.
     Revoke {
         /// Its id, `tok_...`.
@@ -63,6 +65,12 @@ pub async fn run(args: AdminTokenArgs, client: &AdminClient, out: &mut dyn Write
             let answer = client.get(&["tokens"]).await?;
             client.show(&answer, out, |list: &List<TokenView>, out| {
                 listed(&list.data, out)
+            })
+        }
+        AdminTokenCommand::Whoami => {
+            let answer = client.get(&["me"]).await?;
+            client.show(&answer, out, |who: &StaffView, out| {
+                writeln!(out, "{} ({}), {}", who.name, who.id, who.role)
             })
         }
         AdminTokenCommand::Revoke { token } => {

@@ -1,8 +1,9 @@
 //! `farebox audit`
 
-use crate::admin_api::{AuditListView, AuditView};
+use crate::admin_api::{AuditView, Page};
 use crate::cli::client::{AdminArgs, AdminClient};
 use crate::cli::error::CliError;
+use crate::cli::page::{PageArgs, more};
 use crate::cli::table::{Align, Table};
 use clap::Args;
 use std::io::{self, Write};
@@ -19,12 +20,9 @@ pub struct AuditArgs {
     /// Only from then on: a span such as 7d, a date, or a time in RFC 3339.
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// At most so many, the newest.
-    #[arg(long, default_value_t = 50)]
-    pub limit: u32,
-    /// Where the page before ended: the number that it says.
-    #[arg(long, value_name = "NUMBER")]
-    pub after: Option<String>,
+    /// Which part of them.
+    #[command(flatten)]
+    pub pages: PageArgs,
     /// Where the gateway is.
     #[command(flatten)]
     pub admin: AdminArgs,
@@ -32,19 +30,16 @@ pub struct AuditArgs {
 
 /// Runs the command.
 pub async fn run(args: AuditArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
-    let limit = args.limit.to_string();
     let params = [
         ("target", args.target.as_deref()),
         ("who", args.who.as_deref()),
         ("since", args.since.as_deref()),
-        ("limit", Some(limit.as_str())),
-        ("after", args.after.as_deref()),
     ];
-    let answer = client.get_with(&["audit"], &params).await?;
+    let answer = client.get_page(&["audit"], &params, &args.pages).await?;
     client.show(&answer, out, shown)
 }
 
-fn shown(page: &AuditListView, out: &mut dyn Write) -> io::Result<()> {
+fn shown(page: &Page<AuditView>, out: &mut dyn Write) -> io::Result<()> {
     if page.data.is_empty() {
         return writeln!(out, "Nothing was changed.");
     }
@@ -60,10 +55,7 @@ fn shown(page: &AuditListView, out: &mut dyn Write) -> io::Result<()> {
         ]);
     }
     table.write(out)?;
-    match &page.next {
-        Some(next) => writeln!(out, "\nThere are more: --after {next}"),
-        None => Ok(()),
-    }
+    more(page, out)
 }
 
 /// Those fields that are not what they were; of something new or gone, nothing: `--json` has all of it.
@@ -94,7 +86,7 @@ mod tests {
 
     #[test]
     fn changes_are_shown_by_what_differs() {
-        let page = serde_json::json!({ "next": "7", "data": [
+        let page = serde_json::json!({ "has_more": true, "next": "7", "data": [
             {"number": 8, "at": "2026-11-01T12:00:00Z", "who": "tok_1", "who_name": "Ada", "action": "limits.set",
              "target": "acct_1", "before": {"concurrent_requests": 200, "is_default": true},
              "after": {"concurrent_requests": 400, "is_default": false}, "request_id": "req_1"},

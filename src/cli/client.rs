@@ -1,10 +1,12 @@
 //! The admin API's client: where it is, the token, and what its answers mean.
 
-use crate::admin_api::ErrorAnswer;
+use crate::admin_api::{ErrorAnswer, Page};
 use crate::cli::error::CliError;
+use crate::cli::page::PageArgs;
+use crate::engines::sse::SseReader;
 use clap::Args;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::error::Error;
@@ -16,6 +18,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// For whatever reads the whole ledger.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(3600);
+/// For what goes on until whoever asked has seen enough.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+/// An event comes every second: so long without one, and the gateway is gone.
+const SILENCE: Duration = Duration::from_secs(10);
+/// No event is longer.
+const EVENT_LIMIT_BYTES: usize = 16 << 20;
 
 /// Where the gateway is, and how answers are shown.
 #[derive(Debug, Clone, Args)]
@@ -103,6 +111,70 @@ impl AdminClient {
         self.read(self.request_with(path, params)).await
     }
 
+    /// A page of a list, or all of its pages as one.
+    pub async fn get_page<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        params: &[(&str, Option<&str>)],
+        pages: &PageArgs,
+    ) -> Result<Answer<Page<T>>, CliError> {
+        let limit = if pages.all { 1000 } else { pages.limit }.to_string();
+        let page = |after: Option<&str>| {
+            let of_page = [("limit", Some(limit.as_str())), ("after", after)];
+            self.request_with(path, &[params, &of_page].concat())
+        };
+        let mut list: Answer<Page<T>> = self.read(page(pages.after.as_deref())).await?;
+        while let Some(next) = list.value.next.take_if(|_| pages.all) {
+            let more: Answer<Page<T>> = self.read(page(Some(&next))).await?;
+            let mut rows = std::mem::take(&mut list.json["data"]);
+            if let (Some(rows), Value::Array(fresh)) = (rows.as_array_mut(), &more.json["data"]) {
+                rows.extend_from_slice(fresh);
+            }
+            list.json = more.json;
+            list.json["data"] = rows;
+            list.value.data.extend(more.value.data);
+            list.value.next = more.value.next;
+        }
+        Ok(list)
+    }
+
+    /// Follows the events that are at this path for as long as `shown` wants more of them. With `--json`, each is a line.
+    pub async fn follow<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        out: &mut dyn Write,
+        mut shown: impl FnMut(&T, &mut dyn Write) -> std::io::Result<bool>,
+    ) -> Result<(), CliError> {
+        let request = self.request(Method::GET, path).timeout(FOLLOW_TIMEOUT);
+        let mut response = self.accepted(request).await?;
+        let mut events = SseReader::new(EVENT_LIMIT_BYTES);
+        let broken = |cause: &str| CliError::BrokenAnswer {
+            url: self.shown_url(),
+            cause: cause.into(),
+        };
+        loop {
+            let segment = tokio::time::timeout(SILENCE, response.chunk()).await;
+            let segment = segment.map_err(|_| broken("it fell silent"))?;
+            let segment = segment.map_err(|fault| self.broken(&fault))?;
+            events.push(segment.ok_or_else(|| broken("it ended the events"))?);
+            while let Some(event) = events.next_event().map_err(|fault| broken(&fault.to_string()))? {
+                let Some(data) = event.data else { continue };
+                let value = serde_json::from_slice(&data).map_err(|fault| broken(&fault.to_string()))?;
+                let goes_on = if self.as_json {
+                    out.write_all(&data)?;
+                    writeln!(out)?;
+                    shown(&value, &mut std::io::sink())?
+                } else {
+                    shown(&value, out)?
+                };
+                out.flush()?;
+                if !goes_on {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
     /// The same, as text.
     pub async fn get_text(&self, path: &[&str], params: &[(&str, Option<&str>)]) -> Result<String, CliError> {
         self.send(self.request_with(path, params)).await
@@ -186,12 +258,18 @@ impl AdminClient {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<String, CliError> {
+        let response = self.accepted(request).await?;
+        response.text().await.map_err(|fault| self.broken(&fault))
+    }
+
+    /// The answer, if the gateway does what it is asked.
+    async fn accepted(&self, request: RequestBuilder) -> Result<Response, CliError> {
         let response = request.send().await.map_err(|fault| self.unsent(&fault))?;
         let status = response.status();
-        let text = response.text().await.map_err(|fault| self.broken(&fault))?;
         if status.is_success() {
-            return Ok(text);
+            return Ok(response);
         }
+        let text = response.text().await.map_err(|fault| self.broken(&fault))?;
         match serde_json::from_str::<ErrorAnswer>(&text) {
             Ok(_) if status == StatusCode::UNAUTHORIZED => Err(CliError::WrongToken {
                 url: self.shown_url(),

@@ -1,9 +1,10 @@
 //! `farebox credit add|list`, `farebox balance`
 
-use crate::admin_api::List;
+use crate::admin_api::Page;
 use crate::admin_api::money::{AdjustmentView, BalanceView, CreditView, NewCredit};
 use crate::cli::client::{AdminArgs, AdminClient};
 use crate::cli::error::CliError;
+use crate::cli::page::{PageArgs, more};
 use crate::cli::table::{Align, Table};
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -44,6 +45,12 @@ pub enum CreditCommand {
         /// The account's id or name.
         #[arg(long)]
         account: String,
+        /// Only those with this in their reference, their note or an id.
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
+        /// Which part of them.
+        #[command(flatten)]
+        pages: PageArgs,
     },
 }
 
@@ -83,11 +90,15 @@ pub async fn run(args: CreditArgs, client: &AdminClient, out: &mut dyn Write) ->
                 balance_shown(&credit.balance, out)
             })
         }
-        CreditCommand::List { account } => {
-            let answer = client.get(&["accounts", &account, "adjustments"]).await?;
-            client.show(&answer, out, |list: &List<AdjustmentView>, out| {
-                listed(&list.data, out)
-            })
+        CreditCommand::List {
+            account,
+            search,
+            pages,
+        } => {
+            let path = ["accounts", &account, "adjustments"];
+            let params = [("search", search.as_deref())];
+            let answer = client.get_page(&path, &params, &pages).await?;
+            client.show(&answer, out, listed)
         }
     }
 }
@@ -113,8 +124,8 @@ pub fn balance_shown(balance: &BalanceView, out: &mut dyn Write) -> io::Result<(
     table.write(out)
 }
 
-fn listed(adjustments: &[AdjustmentView], out: &mut dyn Write) -> io::Result<()> {
-    if adjustments.is_empty() {
+fn listed(page: &Page<AdjustmentView>, out: &mut dyn Write) -> io::Result<()> {
+    if page.data.is_empty() {
         return writeln!(out, "Nothing was paid in, given back or corrected yet.");
     }
     let mut table = Table::new([
@@ -124,7 +135,7 @@ fn listed(adjustments: &[AdjustmentView], out: &mut dyn Write) -> io::Result<()>
         ("REFERENCE", Align::Left),
         ("NOTE", Align::Left),
     ]);
-    for adjustment in adjustments {
+    for adjustment in &page.data {
         table.row([
             adjustment.booked_at.clone(),
             adjustment.kind.clone(),
@@ -133,5 +144,6 @@ fn listed(adjustments: &[AdjustmentView], out: &mut dyn Write) -> io::Result<()>
             adjustment.note.clone(),
         ]);
     }
-    table.write(out)
+    table.write(out)?;
+    more(page, out)
 }

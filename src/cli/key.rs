@@ -1,10 +1,11 @@
 //! `farebox key create|list|change|rotate|jwt|revoke`
 
 use crate::admin_api::when::When;
-use crate::admin_api::{CreatedKey, KeyChange, KeyRotation, KeyView, List, NewKey};
+use crate::admin_api::{CreatedKey, KeyChange, KeyRotation, KeyStatus, KeyView, NewKey, Page};
 use crate::cli::client::{AdminArgs, AdminClient};
 use crate::cli::error::CliError;
 use crate::cli::jwt::JwtArgs;
+use crate::cli::page::{PageArgs, more};
 use crate::cli::table::{Align, Table, or_dash};
 use crate::clock::Clock;
 use clap::{Args, Subcommand};
@@ -52,6 +53,15 @@ pub enum KeyCommand {
         /// Only this account's: its id or name.
         #[arg(long)]
         account: Option<String>,
+        /// Only these: active, expired or revoked.
+        #[arg(long, value_parser = parse_status)]
+        status: Option<KeyStatus>,
+        /// Only those with this in their own or their account's name or id.
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
+        /// Which part of them.
+        #[command(flatten)]
+        pages: PageArgs,
     },
     /// Change what a key may do. It acts on the very next request. What is not said stays as it is.
     Change {
@@ -128,6 +138,10 @@ pub enum NewExpiry {
 /// A number of its own, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewLimit(Option<u32>);
+
+fn parse_status(text: &str) -> Result<KeyStatus, &'static str> {
+    KeyStatus::named(text).ok_or("write active, expired or revoked")
+}
 
 fn parse_scope(text: &str) -> Result<Scope, String> {
     Scope::named(text).ok_or_else(|| "the scopes are inference, usage, dashboard and admin".into())
@@ -214,11 +228,19 @@ pub async fn run(args: KeyArgs, client: &AdminClient, out: &mut dyn Write) -> Re
             let answer = client.send_json(Method::POST, &["keys"], &new).await?;
             client.show(&answer, out, created)
         }
-        KeyCommand::List { account } => {
-            let answer = client
-                .get_with(&["keys"], &[("account", account.as_deref())])
-                .await?;
-            client.show(&answer, out, |list: &List<KeyView>, out| listed(&list.data, out))
+        KeyCommand::List {
+            account,
+            status,
+            search,
+            pages,
+        } => {
+            let params = [
+                ("account", account.as_deref()),
+                ("status", status.map(KeyStatus::as_str)),
+                ("search", search.as_deref()),
+            ];
+            let answer = client.get_page(&["keys"], &params, &pages).await?;
+            client.show(&answer, out, listed)
         }
         KeyCommand::Change {
             key,
@@ -350,11 +372,11 @@ fn revoked(key: &KeyView, out: &mut dyn Write) -> io::Result<()> {
     )
 }
 
-fn listed(keys: &[KeyView], out: &mut dyn Write) -> io::Result<()> {
-    if keys.is_empty() {
+fn listed(page: &Page<KeyView>, out: &mut dyn Write) -> io::Result<()> {
+    if page.data.is_empty() {
         return writeln!(
             out,
-            "There are no keys. Next: farebox key create --account ACCOUNT"
+            "There are no such keys. Next: farebox key create --account ACCOUNT"
         );
     }
     let mut table = Table::new(
@@ -363,7 +385,7 @@ fn listed(keys: &[KeyView], out: &mut dyn Write) -> io::Result<()> {
         ]
         .map(|name| (name, Align::Left)),
     );
-    for key in keys {
+    for key in &page.data {
         table.row([
             key.id.to_string(),
             key.account_name.clone(),
@@ -375,7 +397,8 @@ fn listed(keys: &[KeyView], out: &mut dyn Write) -> io::Result<()> {
             or_dash(key.revoked_at.as_ref()),
         ]);
     }
-    table.write(out)
+    table.write(out)?;
+    more(page, out)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! `farebox limit show|set|requests|approve|decline`
+//! `farebox limit show|set|defaults|requests|approve|decline`
 
 mod rates;
 mod requests;
 
 use crate::admin_api::money::{KeySpendingChange, KeySpendingView, SpendingChange};
-use crate::admin_api::{LimitChange, LimitsView, RatesChange};
+use crate::admin_api::{DefaultsView, LimitChange, LimitsView, RatesChange};
 use crate::cli::client::{AdminArgs, AdminClient};
 use crate::cli::credit::balance_shown;
 use crate::cli::error::CliError;
@@ -29,12 +29,17 @@ pub struct LimitArgs {
 /// What can be done with limits.
 #[derive(Debug, Subcommand)]
 pub enum LimitCommand {
-    /// Show what an account may have in flight and use in a minute, and what it has and did.
+    /// Show what an account may have in flight and use in a minute, and what it has and did; or a key's rates and month.
     Show {
         /// The account's id or name.
-        #[arg(long)]
-        account: String,
+        #[arg(long, required_unless_present = "key")]
+        account: Option<String>,
+        /// A key's id: its own rates and monthly limit are shown.
+        #[arg(long, conflicts_with = "account")]
+        key: Option<String>,
     },
+    /// Show what an account has until it is given more.
+    Defaults,
     /// Change what an account may have in flight, may use in a minute, may owe or may spend in a month, or what a key may. It holds for
     /// the very next request.
     Set(SetArgs),
@@ -121,9 +126,20 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
 /// Runs the command.
 pub async fn run(args: LimitArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
     match args.command {
-        LimitCommand::Show { account } => {
+        LimitCommand::Show { key: Some(key), .. } => {
+            let month = client.get(&["keys", &key, "spending"]).await?;
+            client.show(&month, out, month_shown)?;
+            let rates = client.get(&["keys", &key, "rates"]).await?;
+            client.show(&rates, out, rates::shown)
+        }
+        LimitCommand::Show { account, .. } => {
+            let account = account.unwrap_or_default();
             let answer = client.get(&["accounts", &account, "limits"]).await?;
             client.show(&answer, out, shown)
+        }
+        LimitCommand::Defaults => {
+            let answer = client.get(&["defaults"]).await?;
+            client.show(&answer, out, defaults_shown)
         }
         LimitCommand::Set(args) => set(args, client, out).await,
         LimitCommand::Requests(args) => requests::list(args, client, out).await,
@@ -152,18 +168,9 @@ async fn set(args: SetArgs, client: &AdminClient, out: &mut dyn Write) -> Result
         let answer = client
             .send_json(Method::PUT, &["keys", &key, "spending"], &change)
             .await?;
-        return client.show(&answer, out, |key: &KeySpendingView, out| {
-            let limit = key
-                .month
-                .limit
-                .map_or("no limit".into(), |limit| format!("{} USD", limit.0));
+        return client.show(&answer, out, |key, out| {
             writeln!(out, "{CHANGED}")?;
-            let (month, spent) = (&key.month.month, key.month.spent.0);
-            writeln!(
-                out,
-                "Key {}: {limit} a month; spent in {month}: {spent} USD.",
-                key.key
-            )
+            month_shown(key, out)
         });
     }
     let account = args.account.unwrap_or_default();
@@ -195,6 +202,29 @@ async fn set(args: SetArgs, client: &AdminClient, out: &mut dyn Write) -> Result
         })?;
     }
     Ok(())
+}
+
+fn month_shown(key: &KeySpendingView, out: &mut dyn Write) -> io::Result<()> {
+    let (id, month, spent) = (&key.key, &key.month.month, key.month.spent.0);
+    let limit = key.month.limit;
+    let limit = limit.map_or("no limit".into(), |limit| format!("{} USD", limit.0));
+    writeln!(out, "Key {id}: {limit} a month; spent in {month}: {spent} USD.")
+}
+
+fn defaults_shown(defaults: &DefaultsView, out: &mut dyn Write) -> io::Result<()> {
+    let rate = |rate: Option<u64>| rate.map_or("no limit".into(), |rate| rate.to_string());
+    let mut table = Table::new([
+        ("EACH ACCOUNT, BY MODELS.YAML", Align::Left),
+        ("LIMIT", Align::Right),
+    ]);
+    for (name, limit) in [
+        ("requests in flight", defaults.concurrent_requests.to_string()),
+        ("requests a minute", rate(defaults.requests_per_minute)),
+        ("tokens a minute", rate(defaults.tokens_per_minute)),
+    ] {
+        table.row([name.into(), limit]);
+    }
+    table.write(out)
 }
 
 fn shown(limits: &LimitsView, out: &mut dyn Write) -> io::Result<()> {

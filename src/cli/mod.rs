@@ -1,10 +1,10 @@
 //! The command line: one file for each group of commands. It alone reads the environment, and hands on values.
 //!
 //! - [`serve`], [`check`], [`count`], [`migrate`] and [`simulate`] work by themselves;
-//! - [`account`], [`key`], [`limit`], [`price`], [`usage`], [`statement`], [`ledger`], [`export`], [`engine`],
-//!   [`admin_token`], [`audit`] and [`watch`] speak to a running gateway through [`client`], so what they change acts on the very next request;
+//! - [`account`], [`key`], [`limit`], [`price`], [`usage`], [`statement`], [`ledger`], [`export`], [`engine`], [`model`],
+//!   [`admin_token`], [`audit`], [`watch`] and [`live`] speak to a running gateway through [`client`], so what they change acts on the very next request;
 //! - [`database`] is an argument that two of them have;
-//! - [`table`] is how answers are shown, [`error`] how faults are, and with which exit code.
+//! - [`table`] is how answers are shown, [`page`] how long lists are, [`error`] how faults are, and with which exit code.
 //!
 //! Architecture Invariant: no command prints: each writes to what it is given, so a test can read it.
 
@@ -26,11 +26,14 @@ pub mod reconcile;
 pub mod export;
 pub mod engine;
 pub mod route;
+pub mod model;
 pub mod admin_token;
 pub mod audit;
 pub mod watch;
+pub mod live;
 pub mod client;
 pub mod database;
+pub mod page;
 pub mod table;
 pub mod error;
 
@@ -91,10 +94,18 @@ pub enum Command {
     Engine(engine::EngineArgs),
     /// Show why a request goes to the engine that it goes to.
     Route(route::RouteArgs),
+    /// Show the models that are sold.
+    Model(model::ModelArgs),
+    /// Show the gateways that run.
+    Replica(live::ReplicaArgs),
     /// Make, list and revoke the tokens of those who administer.
     AdminToken(admin_token::AdminTokenArgs),
     /// Show who changed what.
     Audit(audit::AuditArgs),
+    /// Show what happens on all replicas, a line a second.
+    Watch(live::WatchArgs),
+    /// Show what happened on all replicas, in steps.
+    Series(live::SeriesArgs),
     /// Show the requests that are being served.
     InFlight(watch::WatchArgs),
     /// Show the last requests that were refused, and why.
@@ -150,6 +161,10 @@ impl Command {
             Self::Export(args) => args.admin.json,
             Self::Engine(args) => args.admin.json,
             Self::Route(args) => args.admin.json,
+            Self::Model(args) => args.admin.json,
+            Self::Replica(args) => args.admin.json,
+            Self::Watch(args) => args.admin.json,
+            Self::Series(args) => args.admin.json,
             Self::AdminToken(args) => args.admin.json,
             Self::Audit(args) => args.admin.json,
             Self::InFlight(args) | Self::Refusals(args) => args.admin.json,
@@ -209,6 +224,18 @@ impl Command {
             }),
             Self::Audit(args) => ask(args.admin.clone(), async |client| {
                 audit::run(args, client, out).await
+            }),
+            Self::Model(args) => ask(args.admin.clone(), async |client| {
+                model::run(args, client, out).await
+            }),
+            Self::Replica(args) => ask(args.admin.clone(), async |client| {
+                live::replica(args, client, out).await
+            }),
+            Self::Watch(args) => ask(args.admin.clone(), async |client| {
+                live::watch(args, client, out).await
+            }),
+            Self::Series(args) => ask(args.admin.clone(), async |client| {
+                live::series(args, client, out).await
             }),
             Self::InFlight(args) => ask(args.admin, async |client| watch::in_flight(client, out).await),
             Self::Refusals(args) => ask(args.admin, async |client| watch::refusals(client, out).await),

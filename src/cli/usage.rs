@@ -22,6 +22,9 @@ pub struct UsageArgs {
     /// Only this account: its id or name.
     #[arg(long)]
     pub account: Option<String>,
+    /// Only the dearest, so many: 1 to 1000.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u32>,
     /// Print CSV.
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
@@ -89,11 +92,13 @@ pub async fn run(args: UsageArgs, client: &AdminClient, out: &mut dyn Write) -> 
         .map(|group| group.as_str())
         .collect::<Vec<_>>()
         .join(",");
+    let limit = args.limit.map(|limit| limit.to_string());
     let params = [
         ("group_by", Some(group_by.as_str())),
         ("since", args.since.as_deref()),
         ("until", args.until.as_deref()),
         ("account", args.account.as_deref()),
+        ("limit", limit.as_deref()),
         ("format", args.csv.then_some("csv")),
     ];
     if args.csv {

@@ -92,6 +92,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// Every account that has an entry or an adjustment, by id.
     async fn balances(&self) -> Result<Vec<Balance>, LedgerFault>;
 
+    /// The same of these accounts alone: as many as are on a page.
+    async fn balances_of(&self, accounts: &[AccountId]) -> Result<Vec<Balance>, LedgerFault>;
+
     /// What each key spent on requests that were admitted in this month, by account and key.
     async fn spent_in(&self, month: Month) -> Result<Vec<KeySpending>, LedgerFault>;
 
@@ -220,8 +223,10 @@ pub struct AdjustmentPage {
     pub since_ms: Option<u64>,
     /// Only those booked before this time.
     pub until_ms: Option<u64>,
-    /// Only those with a higher id.
+    /// Only those that come behind this one.
     pub after: Option<AdjustmentId>,
+    /// From the newest to the oldest, and not from the lowest id to the highest.
+    pub newest_first: bool,
     /// How many, at most [`MAX_PAGE`].
     pub limit: u32,
 }

@@ -250,7 +250,7 @@ impl Leases {
                 Some((wallet, "".into(), Ceiling::AccountMonth(*month)))
             }
             Scope::KeyMonth(key, month) => {
-                let found = self.directory.keys().into_iter().find(|one| one.id == *key)?;
+                let found = self.directory.key(key)?;
                 let wallet = Arc::clone(&found.account.wallet);
                 Some((wallet, key.clone(), Ceiling::KeyMonth(*month)))
             }

@@ -83,6 +83,13 @@ pub struct Decision {
     pub granted: Option<u32>,
 }
 
+impl LimitRequestRow {
+    /// Where it stands in a list.
+    pub fn age(&self) -> (u64, String) {
+        (self.created_at_ms, self.id.clone())
+    }
+}
+
 impl Store {
     /// Adds a request. False if one of the account's is open already. Errors: [`StoreFault::NoSuchAccount`].
     pub async fn create_limit_request(&self, row: &LimitRequestRow) -> Result<bool, StoreFault> {
@@ -109,19 +116,28 @@ impl Store {
         Ok(added > 0)
     }
 
-    /// The newest thousand requests of an account or of all, in one state or in any: the newest first.
+    /// At most `most` requests of an account or of all, in one state or in any, that come behind `after`: the newest first.
     pub async fn limit_requests(
         &self,
         account: Option<&AccountId>,
         state: Option<RequestState>,
+        after: Option<&(u64, String)>,
+        most: usize,
     ) -> Result<Vec<LimitRequestRow>, StoreFault> {
         let sql =
             "SELECT * FROM limit_requests WHERE ($1 IS NULL OR account = $1) AND ($2 IS NULL OR state = $2)
-                   ORDER BY created_at_ms DESC, id DESC LIMIT 1000";
+                   AND ($3 IS NULL OR (created_at_ms, id) < ($3, $4))
+                   ORDER BY created_at_ms DESC, id DESC LIMIT $5";
+        let after_ms = after.map(|(at_ms, _)| column(*at_ms, "created_at_ms"));
+        let after_ms = after_ms.transpose()?;
+        let after_id = after.map_or("", |(_, id)| id);
         on!(self.database(), pool => {
             let rows = sqlx::query(sql)
                 .bind(account.map(AccountId::as_str))
                 .bind(state.map(RequestState::as_str))
+                .bind(after_ms)
+                .bind(after_id)
+                .bind(i64::try_from(most).unwrap_or(i64::MAX))
                 .fetch_all(pool)
                 .await?;
             rows.iter().map(read).collect()

@@ -93,6 +93,27 @@ await asked.first().getByText('good luck').waitFor();
 await owner.getByText('500').first().waitFor();
 await shoot(owner, 'given-more');
 
+// A key is found among many, without a mouse. The account's name is text wherever it stands.
+await open(staff, 'keys');
+await staff.getByText('The newest 100').waitFor();
+await staff.locator('[data-action=more]').focus();
+await staff.keyboard.press('Enter');
+const total = staff.locator('[data-field=total]');
+await total.getByText(/^1\d\d in all$/).waitFor();
+await staff.keyboard.type('KEY 9');
+await total.getByText('11 in all').waitFor();
+await staff.keyboard.press('Control+A');
+await staff.keyboard.type('OWN');
+await total.getByText('1 in all', { exact: true }).waitFor();
+await staff.locator('tr[data-key]').getByText('owner').first().waitFor();
+const hostile = '<img src=x onerror=alert(1)>';
+await staff.getByLabel('Account').fill('IMG src');
+await staff.locator(`datalist option[value="${hostile}"]`).waitFor({ state: 'attached' });
+await staff.getByLabel('Account').fill(hostile);
+await staff.keyboard.press('Enter');
+await total.getByText('0 in all', { exact: true }).waitFor();
+await shoot(staff, 'a-key-that-was-searched');
+
 // An engine is drained and restored.
 await open(staff, 'engines');
 const engine = staff.locator('tr[data-engine="e1"]');

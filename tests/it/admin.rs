@@ -7,6 +7,7 @@ mod openapi;
 mod rates;
 mod requests;
 mod resources;
+mod pages;
 mod bill;
 mod changes;
 mod money;

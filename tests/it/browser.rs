@@ -103,7 +103,12 @@ async fn an_administrator_raises_an_account_at_its_limit_and_the_refusals_stop()
     valkey.settle().await;
     // Names are text, whatever they look like.
     let hostile = json!({ "name": "<img src=x onerror=alert(1)>" });
-    admin(&replicas[0], Method::POST, "accounts", hostile).await;
+    let hostile = admin(&replicas[0], Method::POST, "accounts", hostile).await;
+    // More keys than a page has.
+    for number in 0..101 {
+        let key = json!({ "account": hostile["id"], "name": format!("key {number}") });
+        admin(&replicas[0], Method::POST, "keys", key).await;
+    }
     let load = Load::begin(&replicas, CLIENTS, 100, 20);
     eventually("it is refused", || refusals(&load.seen) > 0).await;
 

@@ -1,7 +1,9 @@
 //! The command line against a running gateway: what it prints, and with which exit code it ends.
 
 use crate::admin::harness::{Gateway, NOW_MS, TOKEN, id_at};
+use farebox::admission::directory::hash_secret;
 use farebox::cli;
+use farebox::store::KeyRow;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Executor};
 use std::net::SocketAddr;
@@ -74,7 +76,7 @@ pub(crate) fn plain(args: Vec<String>) -> String {
 async fn accounts_and_limits() {
     let running = Running::start().await;
     insta::assert_snapshot!(running.run("account list").await, @"
-    There are no accounts yet. Next: farebox account create NAME
+    There are no such accounts. Next: farebox account create NAME
     [0]
     ");
     insta::assert_snapshot!(running.run("account create Acme").await, @"
@@ -91,8 +93,8 @@ async fn accounts_and_limits() {
     running.run("account create Söhne~&~Co/1").await;
     insta::assert_snapshot!(running.run("account list").await, @"
     ID                     NAME          CREATED               IN FLIGHT  LIMIT  OWED (USD)
-    acct_befba86ae9e0c207  Acme          2026-11-01T12:00:00Z          0    200           0
     acct_cdbc8b0f46328424  Söhne & Co/1  2026-11-01T12:00:00Z          0    200           0
+    acct_befba86ae9e0c207  Acme          2026-11-01T12:00:00Z          0    200           0
     [0]
     ");
     insta::assert_snapshot!(running.run("account show Söhne~&~Co/1").await, @"
@@ -188,7 +190,7 @@ async fn keys() {
     let running = Running::start().await;
     running.run("account create Acme").await;
     insta::assert_snapshot!(running.run("key list").await, @"
-    There are no keys. Next: farebox key create --account ACCOUNT
+    There are no such keys. Next: farebox key create --account ACCOUNT
     [0]
     ");
     let made = running
@@ -214,7 +216,9 @@ async fn keys() {
     key_e06bb0bc4f577df3  Acme     laptop  active  inference,usage  2026-11-01T12:00:00Z  2026-12-01T12:00:00Z  -
     [0]
     ");
-    let id = running.gateway.app.directory.keys()[0].id.clone();
+    let id = running.gateway.app.directory.newest_keys(None, None, 1)[0]
+        .id
+        .clone();
     insta::assert_snapshot!(running.run(&format!("key revoke {id}")).await, @"
     Key laptop (key_e06bb0bc4f577df3) of account Acme is revoked since 2026-11-01T12:00:00Z.
     It opens nothing any more. What it had in flight goes on to its end.
@@ -478,8 +482,12 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       export       Show and steer what a receiver is told of entries
       engine       Show the engines
       route        Show why a request goes to the engine that it goes to
+      model        Show the models that are sold
+      replica      Show the gateways that run
       admin-token  Make, list and revoke the tokens of those who administer
       audit        Show who changed what
+      watch        Show what happens on all replicas, a line a second
+      series       Show what happened on all replicas, in steps
       in-flight    Show the requests that are being served
       refusals     Show the last requests that were refused, and why
       receipt      Show what became of a request, and how its cost was computed
@@ -662,7 +670,9 @@ async fn a_key_is_changed_rotated_and_signs() {
         text[start..].split_whitespace().next().unwrap().to_owned()
     };
     let first = secret_of(&made);
-    let id = running.gateway.app.directory.keys()[0].id.clone();
+    let id = running.gateway.app.directory.newest_keys(None, None, 1)[0]
+        .id
+        .clone();
     let line =
         format!("key change {id} --scope usage,dashboard --any-ip --expires 30d --concurrent-requests 3");
     insta::assert_snapshot!(running.run(&line).await, @"
@@ -705,6 +715,131 @@ async fn a_key_is_changed_rotated_and_signs() {
     }
     insta::assert_snapshot!(running.run("key change x --scope root").await, @"
     error: invalid value 'root' for '--scope <SCOPE>': the scopes are inference, usage, dashboard and admin
+
+    For more information, try '--help'.
+    [64]
+    ");
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_lists_come_in_pages() {
+    let running = Running::start().await;
+    for number in 0..5 {
+        running.gateway.clock.set_unix_ms(NOW_MS + 1000 * number);
+        running.run(&format!("account create Acme~{number}")).await;
+        running
+            .run(&format!("key create --account Acme~{number} --name ci"))
+            .await;
+    }
+    let page = running.run("account list --limit 2").await;
+    insta::assert_snapshot!(page, @"
+    ID                     NAME    CREATED               IN FLIGHT  LIMIT  OWED (USD)
+    acct_4a81291f895ffa3b  Acme 4  2026-11-01T12:00:04Z          0    200           0
+    acct_822d5fe3b5885a80  Acme 3  2026-11-01T12:00:03Z          0    200           0
+
+    There are more: --after acct_822d5fe3b5885a80
+    [0]
+    ");
+    let next = page.split("--after ").nth(1).unwrap().lines().next().unwrap();
+    insta::assert_snapshot!(running.run(&format!("account list --limit 2 --after {next}")).await, @"
+    ID                     NAME    CREATED               IN FLIGHT  LIMIT  OWED (USD)
+    acct_d87cde17876ac515  Acme 2  2026-11-01T12:00:02Z          0    200           0
+    acct_d2f49798ab0deb2c  Acme 1  2026-11-01T12:00:01Z          0    200           0
+
+    There are more: --after acct_d2f49798ab0deb2c
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("account list --search ACME~4").await, @"
+    ID                     NAME    CREATED               IN FLIGHT  LIMIT  OWED (USD)
+    acct_4a81291f895ffa3b  Acme 4  2026-11-01T12:00:04Z          0    200           0
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("key list --search acme~3 --status active").await, @"
+    ID                    ACCOUNT  NAME  STATUS  SCOPES           CREATED               EXPIRES  REVOKED
+    key_07c7695c301479c9  Acme 3   ci    active  inference,usage  2026-11-01T12:00:03Z  -        -
+    [0]
+    ");
+    // All of them, a thousand at once, and as one answer.
+    let directory = &running.gateway.app.directory;
+    let account = directory.account_named("Acme 0").unwrap().id.clone();
+    for number in 0..2100_u64 {
+        let (id, hash) = (
+            format!("key_{number:016x}").into(),
+            hash_secret(&number.to_string()),
+        );
+        directory.add_key(KeyRow::new(id, account.clone(), "more".into(), hash, number));
+    }
+    let all = running.run("key list --all").await;
+    assert_eq!(all.lines().count(), 1 + 2105 + 1, "{all}");
+    let json = running.run("key list --all --json").await;
+    let json: serde_json::Value = serde_json::from_str(json.trim_end_matches("[0]")).unwrap();
+    assert_eq!(json["data"].as_array().unwrap().len(), 2105);
+    assert_eq!(
+        (&json["has_more"], &json["next"]),
+        (&false.into(), &serde_json::Value::Null)
+    );
+    insta::assert_snapshot!(running.run("key list --limit 0").await, @"
+    error: `limit`: write a whole number from 1 to 1000
+    [64]
+    ");
+    insta::assert_snapshot!(running.run("audit --limit 1").await, @"
+    AT                    WHO   ACTION      TARGET                CHANGED
+    2026-11-01T12:00:04Z  root  key.create  key_4445fc10580477ed  -
+
+    There are more: --after 10
+    [0]
+    ");
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_dashboard_shows_is_told_here_too() {
+    let running = Running::start().await;
+    running.run("account create Acme").await;
+    running.run("key create --account Acme --name ci").await;
+    let id = running.gateway.app.directory.newest_keys(None, None, 1)[0]
+        .id
+        .clone();
+    running
+        .run(&format!("limit set --key {id} --monthly-usd 5"))
+        .await;
+    insta::assert_snapshot!(running.run(&format!("limit show --key {id}")).await, @"
+    Key key_e06bb0bc4f577df3: 5 USD a month; spent in 2026-11: 0 USD.
+
+    No limit by the minute of key_e06bb0bc4f577df3.
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("limit defaults").await, @"
+    EACH ACCOUNT, BY MODELS.YAML     LIMIT
+    requests in flight                 200
+    requests a minute             no limit
+    tokens a minute               no limit
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("model list").await, @"
+    MODEL          TASK       CONTEXT  ENGINES UP  TTFT P50 MS  INPUT  CACHED  OUTPUT
+    org/large      chat          8192  0 of 1                -   0.1     0.02    0.32
+    org/embedding  embedding      512  0 of 1                -   0.01    -       0
+    [0]
+    ");
+    insta::assert_snapshot!(running.run("admin-token whoami").await, @"
+    root (root), admin
+    [0]
+    ");
+    let replicas = running.run("replica list").await;
+    assert!(replicas.contains("answers you"), "{replicas}");
+    let once = running.run("watch --once").await;
+    assert_eq!(once.lines().count(), 3, "{once}");
+    assert!(once.starts_with("AT ") && once.ends_with("[0]"), "{once}");
+    let json = running.run("watch --once --json").await;
+    let event: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!(event["overview"]["in_flight"], 0);
+    let series = running.run("series --span 24h").await;
+    assert_eq!(series.lines().count(), 1 + 24 * 4 + 1, "{series}");
+    insta::assert_snapshot!(running.run("series --span 2h").await, @"
+    error: invalid value '2h' for '--span <SPAN>'
+      [possible values: 1h, 24h, 7d, 30d]
 
     For more information, try '--help'.
     [64]

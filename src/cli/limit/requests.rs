@@ -1,8 +1,9 @@
 //! `farebox limit requests|approve|decline`
 
-use crate::admin_api::{ApproveRequest, DeclineRequest, LimitRequestView, List};
+use crate::admin_api::{ApproveRequest, DeclineRequest, LimitRequestView, Page};
 use crate::cli::client::AdminClient;
 use crate::cli::error::CliError;
+use crate::cli::page::{PageArgs, more};
 use crate::cli::table::{Align, Table, or_dash};
 use clap::Args;
 use reqwest::Method;
@@ -17,6 +18,15 @@ pub struct ListArgs {
     /// Those that were decided, too.
     #[arg(long)]
     pub all: bool,
+    /// Only those with this in their id, their reason or their account's name or id.
+    #[arg(long, value_name = "TEXT")]
+    pub search: Option<String>,
+    /// At most so many, the newest: 1 to 1000.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: u32,
+    /// Where the page before ended, as it says.
+    #[arg(long, value_name = "ID")]
+    pub after: Option<String>,
 }
 
 /// Arguments of `farebox limit approve`.
@@ -45,11 +55,19 @@ pub struct DeclineArgs {
 /// Shows them.
 pub async fn list(args: ListArgs, client: &AdminClient, out: &mut dyn Write) -> Result<(), CliError> {
     let state = (!args.all).then_some("open");
-    let params = [("account", args.account.as_deref()), ("state", state)];
-    let answer = client.get_with(&["limit-requests"], &params).await?;
-    client.show(&answer, out, |list: &List<LimitRequestView>, out| {
-        listed(&list.data, out)
-    })
+    let params = [
+        ("account", args.account.as_deref()),
+        ("state", state),
+        ("search", args.search.as_deref()),
+    ];
+    let pages = PageArgs {
+        limit: args.limit,
+        after: args.after,
+        // `--all` is of the states here.
+        all: false,
+    };
+    let answer = client.get_page(&["limit-requests"], &params, &pages).await?;
+    client.show(&answer, out, listed)
 }
 
 /// Approves one.
@@ -86,8 +104,8 @@ fn decided(request: &LimitRequestView, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn listed(requests: &[LimitRequestView], out: &mut dyn Write) -> io::Result<()> {
-    if requests.is_empty() {
+fn listed(page: &Page<LimitRequestView>, out: &mut dyn Write) -> io::Result<()> {
+    if page.data.is_empty() {
         return writeln!(out, "Nobody asks for more.");
     }
     let mut table = Table::new([
@@ -100,7 +118,7 @@ fn listed(requests: &[LimitRequestView], out: &mut dyn Write) -> io::Result<()> 
         ("ASKED", Align::Left),
         ("REASON", Align::Left),
     ]);
-    for request in requests {
+    for request in &page.data {
         table.row([
             request.id.clone(),
             request.account_name.clone(),
@@ -112,5 +130,6 @@ fn listed(requests: &[LimitRequestView], out: &mut dyn Write) -> io::Result<()> 
             request.reason.replace('\n', " "),
         ]);
     }
-    table.write(out)
+    table.write(out)?;
+    more(page, out)
 }

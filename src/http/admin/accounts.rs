@@ -1,11 +1,12 @@
 //! Accounts: making one, and seeing them with what they have in flight and what they owe.
 
-use crate::admin_api::{AccountView, List, Money, NewAccount, when};
+use crate::admin_api::{AccountView, Money, NewAccount, Page, when};
 use crate::admission::directory::Account;
 use crate::app::OverReplicas;
 use crate::http::admin::auth::Who;
 use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::{AdminError, Noun};
+use crate::http::admin::page::{PageOf, no_such_place};
 use crate::http::admin::read::{Body, Params};
 use crate::secrets::ACCOUNT_PREFIX;
 use crate::store::{AccountRow, StoreFault};
@@ -15,6 +16,7 @@ use axum::http::StatusCode;
 use farebox_domain::ids::AccountId;
 use farebox_domain::money::Picodollars;
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::Arc;
 
 const NAME_LIMIT_CHARS: usize = 100;
@@ -48,22 +50,37 @@ pub async fn create(
             Changed::of(account.id.to_string(), account).after(&after)
         })
         .await?;
-    let created = view(&admin, &account, &BTreeMap::new(), &OverReplicas::default());
+    let created = view(&admin, &account, &Known::default());
     Ok((StatusCode::CREATED, Json(created)))
 }
 
-/// `GET /admin/v1/accounts`
-pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<List<AccountView>>, AdminError> {
-    params.only(&[])?;
-    let owed = owed_by_account(&admin).await?;
-    let accounts = admin.app.directory.accounts();
-    let counted = admin.app.over_replicas(&accounts).await;
-    let mut data: Vec<_> = accounts
-        .iter()
-        .map(|account| view(&admin, account, &owed, &counted))
-        .collect();
-    data.sort_by(|a, b| (&a.created_at, &a.name).cmp(&(&b.created_at, &b.name)));
-    Ok(Json(List { data }))
+/// The parameters of [`list`].
+pub const LIST_PARAMS: &[&str] = &["search", "limit", "after"];
+
+/// `GET /admin/v1/accounts?search=&limit=&after=`: those that a search finds by name or id.
+pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<Page<AccountView>>, AdminError> {
+    let params = params.only(LIST_PARAMS)?;
+    let asked = PageOf::read(&params)?;
+    let directory = &admin.app.directory;
+    let listed = |id| directory.account(&AccountId::from(id));
+    let after = match asked.after {
+        Some(id) => Some(listed(id).ok_or_else(no_such_place)?.age()),
+        None => None,
+    };
+    let (accounts, has_more) = asked
+        .of(
+            after,
+            |after, most| ready(Ok(directory.newest_accounts(after.as_ref(), most))),
+            |account| account.age(),
+            |account| asked.finds(&[&account.name, account.id.as_str()]),
+        )
+        .await?;
+    let known = Known::of(&admin, &accounts).await?;
+    let data = accounts.iter().map(|account| view(&admin, account, &known));
+    let data = data.collect();
+    Ok(Json(Page::new(data, has_more, |last: &AccountView| {
+        last.id.to_string()
+    })))
 }
 
 /// `GET /admin/v1/accounts/{account}`, by id or name
@@ -72,9 +89,8 @@ pub async fn show(
     Path(account): Path<String>,
 ) -> Result<Json<AccountView>, AdminError> {
     let account = find(&admin, &account, None)?;
-    let owed = owed_by_account(&admin).await?;
-    let counted = admin.app.over_replicas(&[Arc::clone(&account)]).await;
-    Ok(Json(view(&admin, &account, &owed, &counted)))
+    let known = Known::of(&admin, std::slice::from_ref(&account)).await?;
+    Ok(Json(view(&admin, &account, &known)))
 }
 
 /// `POST /admin/v1/accounts/{account}/close`. Its keys end at once; what it has in flight goes on and is billed, and its
@@ -99,9 +115,8 @@ pub async fn close(
             Changed::of(closed.id.as_str(), ()).before(&before)?.after(&after)
         })
         .await?;
-    let owed = owed_by_account(&admin).await?;
-    let counted = admin.app.over_replicas(&[Arc::clone(&account)]).await;
-    Ok(Json(view(&admin, &account, &owed, &counted)))
+    let known = Known::of(&admin, std::slice::from_ref(&account)).await?;
+    Ok(Json(view(&admin, &account, &known)))
 }
 
 /// The account with this id or name. `param` is where the name came from, if not from the path.
@@ -154,24 +169,33 @@ pub fn check_name(name: &str) -> Result<(), AdminError> {
     Ok(())
 }
 
-async fn owed_by_account(admin: &Admin) -> Result<BTreeMap<AccountId, Picodollars>, AdminError> {
-    let balances = admin.app.ledger.balances().await.map_err(AdminError::internal)?;
-    balances
-        .into_iter()
-        .map(|balance| {
-            let owed = balance.spent.checked_sub(balance.adjusted);
-            Ok((balance.account, owed.map_err(AdminError::internal)?))
-        })
-        .collect()
+/// What is known of some accounts besides what they are: what they owe, and what they have in flight.
+#[derive(Default)]
+struct Known {
+    owed: BTreeMap<AccountId, Picodollars>,
+    counted: OverReplicas,
 }
 
-fn view(
-    admin: &Admin,
-    account: &Account,
-    owed: &BTreeMap<AccountId, Picodollars>,
-    counted: &OverReplicas,
-) -> AccountView {
-    let reading = counted.read(account, admin.default_limit());
+impl Known {
+    async fn of(admin: &Admin, accounts: &[Arc<Account>]) -> Result<Self, AdminError> {
+        let ids: Vec<_> = accounts.iter().map(|account| account.id.clone()).collect();
+        let balances = admin.app.ledger.balances_of(&ids).await;
+        let owed = balances
+            .map_err(AdminError::internal)?
+            .into_iter()
+            .map(|balance| {
+                let owed = balance.spent.checked_sub(balance.adjusted);
+                Ok((balance.account, owed.map_err(AdminError::internal)?))
+            });
+        Ok(Self {
+            owed: owed.collect::<Result<_, AdminError>>()?,
+            counted: admin.app.over_replicas(accounts).await,
+        })
+    }
+}
+
+fn view(admin: &Admin, account: &Account, known: &Known) -> AccountView {
+    let reading = known.counted.read(account, admin.default_limit());
     AccountView {
         id: account.id.clone(),
         name: account.name.clone(),
@@ -180,7 +204,7 @@ fn view(
         concurrent_requests: reading.limit,
         is_default: !reading.limit_is_own,
         closed: account.is_closed(),
-        owed: Money(owed.get(&account.id).copied().unwrap_or(Picodollars::ZERO)),
+        owed: Money(known.owed.get(&account.id).copied().unwrap_or(Picodollars::ZERO)),
     }
 }
 

@@ -1,21 +1,23 @@
 //! The audit log, as it is read.
 
 use crate::admin_api::when::{self, When};
-use crate::admin_api::{AuditListView, AuditView};
+use crate::admin_api::{AuditView, Page};
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::AdminError;
+use crate::http::admin::page::{PageOf, no_such_place};
 use crate::http::admin::read::Params;
 use crate::store::{AuditPage, AuditRow};
 use axum::Json;
 use axum::extract::State;
 use serde_json::Value;
 
-const DEFAULT_PAGE: u32 = 100;
-const LARGEST_PAGE: u32 = 1000;
+/// The parameters of [`list`].
+pub const LIST_PARAMS: &[&str] = &["target", "who", "since", "limit", "after"];
 
 /// `GET /admin/v1/audit?target=&who=&since=&limit=&after=`: the newest first.
-pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<AuditListView>, AdminError> {
-    let params = params.only(&["target", "who", "since", "limit", "after"])?;
+pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<Page<AuditView>>, AdminError> {
+    let params = params.only(LIST_PARAMS)?;
+    let asked = PageOf::read(&params)?;
     let now_ms = admin.app.clock.unix_ms();
     let since_ms = match params.get("since") {
         None => 0,
@@ -23,32 +25,26 @@ pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<Aud
             .map_err(|fault| AdminError::invalid("since", fault))?
             .ago(now_ms),
     };
-    let number = |name: &'static str, message: &'static str| {
-        let parse = |text: &str| text.parse().map_err(|_| AdminError::invalid(name, message));
-        params.get(name).map(parse).transpose()
+    let below = asked
+        .after
+        .map(|number| number.parse::<u64>().map_err(|_| no_such_place()));
+    let read = async |below, most| {
+        let page = AuditPage {
+            target: params.get("target").map(str::to_owned),
+            who: params.get("who").map(str::to_owned),
+            since_ms,
+            below,
+            limit: u32::try_from(most).unwrap_or(u32::MAX),
+        };
+        admin.app.store.audit(&page).await.map_err(AdminError::internal)
     };
-    let below: Option<u64> = number("after", "give what the page before says as `next`")?;
-    let limit = number("limit", "write a number from 1 to 1000")?.unwrap_or(u64::from(DEFAULT_PAGE));
-    let limit = u32::try_from(limit)
-        .ok()
-        .filter(|limit| (1..=LARGEST_PAGE).contains(limit))
-        .ok_or_else(|| AdminError::invalid("limit", "write a number from 1 to 1000"))?;
-    let page = AuditPage {
-        target: params.get("target").map(str::to_owned),
-        who: params.get("who").map(str::to_owned),
-        since_ms,
-        below,
-        // One more says whether there is another page.
-        limit: limit.saturating_add(1),
-    };
-    let mut rows = admin.app.store.audit(&page).await.map_err(AdminError::internal)?;
-    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-    let has_more = rows.len() > wanted;
-    rows.truncate(wanted);
-    let last = rows.last().filter(|_| has_more);
-    let next = last.map(|row| row.number.to_string());
+    let (rows, has_more) = asked
+        .of(below.transpose()?, read, |row| row.number, |_| true)
+        .await?;
     let data = rows.into_iter().map(view).collect();
-    Ok(Json(AuditListView { data, next }))
+    Ok(Json(Page::new(data, has_more, |last: &AuditView| {
+        last.number.to_string()
+    })))
 }
 
 fn view(row: AuditRow) -> AuditView {

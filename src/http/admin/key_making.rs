@@ -244,6 +244,11 @@ pub fn read_expiry(
     Ok(Some(ends_at_ms))
 }
 
+/// Whether a key opens anything.
+pub fn status_of(key: &ApiKey, now_ms: u64) -> KeyStatus {
+    KeyStatus::of(key.revoked_at_ms(), key.expires_at_ms, now_ms)
+}
+
 /// A key as it is shown.
 pub fn view(key: &ApiKey, now_ms: u64) -> KeyView {
     let rights = &key.rights;
@@ -253,7 +258,7 @@ pub fn view(key: &ApiKey, now_ms: u64) -> KeyView {
         account: key.account.id.clone(),
         account_name: key.account.name.clone(),
         name: key.name.clone(),
-        status: KeyStatus::of(key.revoked_at_ms(), key.expires_at_ms, now_ms),
+        status: status_of(key, now_ms),
         created_at: when::show(key.created_at_ms),
         expires_at: key.expires_at_ms.map(when::show),
         revoked_at: key.revoked_at_ms().map(when::show),

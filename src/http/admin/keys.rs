@@ -1,19 +1,22 @@
 //! API keys: making one, whose secret is told this once, listing them, changing one, giving it a new secret, and ending
 //! one at once.
 
-use crate::admin_api::{CreatedKey, KeyChange, KeyRotation, KeyView, List, NewKey};
+use crate::admin_api::{CreatedKey, KeyChange, KeyRotation, KeyStatus, KeyView, NewKey, Page};
+use crate::app::App;
 use crate::http::admin::accounts;
 use crate::http::admin::auth::Who;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::{AdminError, Noun};
-use crate::http::admin::key_making::{self, Made, Said, make, read_expiry, view};
+use crate::http::admin::key_making::{self, Made, Said, make, read_expiry, status_of, view};
+use crate::http::admin::page::{PageOf, no_such_place};
 use crate::http::admin::read::{Body, Params};
 use crate::secrets::KEY_PREFIX;
 use crate::store::KeyRow;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use farebox_domain::ids::KeyId;
+use farebox_domain::ids::{AccountId, KeyId};
+use std::future::ready;
 
 /// An answer with a secret is kept by nobody on its way.
 pub const NO_STORE: [(HeaderName, HeaderValue); 1] =
@@ -42,19 +45,56 @@ pub async fn create(
     Ok((StatusCode::CREATED, NO_STORE, Json(shown(made, now_ms))))
 }
 
-/// `GET /admin/v1/keys?account=`
-pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<List<KeyView>>, AdminError> {
-    let params = params.only(&["account"])?;
+/// The parameters of [`list`].
+pub const LIST_PARAMS: &[&str] = &["account", "status", "search", "limit", "after"];
+
+/// `GET /admin/v1/keys?account=&status=&search=&limit=&after=`
+pub async fn list(State(admin): State<Admin>, params: Params) -> Result<Json<Page<KeyView>>, AdminError> {
+    let params = params.only(LIST_PARAMS)?;
     let account = match params.get("account") {
-        Some(name) => Some(accounts::find(&admin, name, Some("account"))?.id.clone()),
+        Some(name) => Some(accounts::find(&admin, name, Some("account"))?),
         None => None,
     };
-    let now_ms = admin.app.clock.unix_ms();
-    let directory = &admin.app.directory;
-    let keys = account.map_or_else(|| directory.keys(), |id| directory.keys_of(&id));
-    Ok(Json(List {
-        data: keys.iter().map(|key| view(key, now_ms)).collect(),
-    }))
+    let of = account.as_ref().map(|account| &account.id);
+    page_of(&admin.app, of, &params).await.map(Json)
+}
+
+/// A page of an account's keys, or of all: those of one status, if `status` is said, that a search finds by their own or
+/// their account's name or id.
+pub async fn page_of(
+    app: &App,
+    account: Option<&AccountId>,
+    params: &Params,
+) -> Result<Page<KeyView>, AdminError> {
+    let asked = PageOf::read(params)?;
+    let status = params.get("status").map(|name| {
+        let status = KeyStatus::named(name);
+        status.ok_or_else(|| AdminError::invalid("status", "write active, expired or revoked"))
+    });
+    let status = status.transpose()?;
+    let (directory, now_ms) = (&app.directory, app.clock.unix_ms());
+    let listed = |id| {
+        let key = directory.key(&KeyId::from(id));
+        key.filter(|key| account.is_none_or(|account| key.account.id == *account))
+    };
+    let after = match asked.after {
+        Some(id) => Some(listed(id).ok_or_else(no_such_place)?.age()),
+        None => None,
+    };
+    let (keys, has_more) = asked
+        .of(
+            after,
+            |after, most| ready(Ok(directory.newest_keys(account, after.as_ref(), most))),
+            |key| key.age(),
+            |key| {
+                let of = &key.account;
+                let texts = [&key.name, key.id.as_str(), &of.name, of.id.as_str()];
+                status.is_none_or(|status| status_of(key, now_ms) == status) && asked.finds(&texts)
+            },
+        )
+        .await?;
+    let data = keys.iter().map(|key| view(key, now_ms)).collect();
+    Ok(Page::new(data, has_more, |last: &KeyView| last.id.to_string()))
 }
 
 /// `POST /admin/v1/keys/{key}/revoke`, `DELETE /admin/v1/keys/{key}`

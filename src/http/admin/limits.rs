@@ -1,6 +1,6 @@
 //! Limits: how many requests an account, or an account on one model, may have in flight.
 
-use crate::admin_api::{LimitChange, LimitsView, ModelLimitView};
+use crate::admin_api::{DefaultsView, LimitChange, LimitsView, ModelLimitView};
 use crate::admission::concurrency::{GateReading, ModelReading};
 use crate::admission::directory::Account;
 use crate::app::App;
@@ -24,6 +24,17 @@ pub async fn show(
     params.only(&[])?;
     let account = accounts::find(&admin, &account, None)?;
     Ok(Json(view(&admin, &account).await))
+}
+
+/// `GET /admin/v1/defaults`
+pub async fn defaults(State(admin): State<Admin>, params: Params) -> Result<Json<DefaultsView>, AdminError> {
+    params.only(&[])?;
+    let limits = admin.app.settings.catalog.limits();
+    Ok(Json(DefaultsView {
+        concurrent_requests: limits.concurrent_requests,
+        requests_per_minute: limits.requests_per_minute,
+        tokens_per_minute: limits.tokens_per_minute,
+    }))
 }
 
 /// `PUT /admin/v1/accounts/{account}/limits`. It holds for the very next request, and cuts none in flight.

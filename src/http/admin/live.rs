@@ -25,7 +25,8 @@ pub async fn in_flight(
     params: Params,
 ) -> Result<Json<List<LiveView>>, AdminError> {
     params.only(&[])?;
-    let data = watch(&admin.app.pipeline).into_iter().map(live_view).collect();
+    let live = watch(&admin.app.pipeline).into_iter();
+    let data = live.map(|watched| live_view(&admin, watched)).collect();
     Ok(Json(List { data }))
 }
 
@@ -36,7 +37,8 @@ pub async fn refusals(
 ) -> Result<Json<List<RefusedView>>, AdminError> {
     params.only(&[])?;
     let kept = admin.app.refusals.newest_first();
-    let data = kept.into_iter().map(refused_view).collect();
+    let refused = kept.into_iter();
+    let data = refused.map(|refused| refused_view(&admin, refused)).collect();
     Ok(Json(List { data }))
 }
 
@@ -82,16 +84,20 @@ pub fn unfinished(live: &Live) -> InFlightView {
     }
 }
 
+fn name_of(admin: &Admin, account: &AccountId) -> Option<String> {
+    let known = admin.app.directory.account(account)?;
+    Some(known.name.clone())
+}
+
 fn with_owner(
     admin: &Admin,
     account: AccountId,
     engine: Option<EngineName>,
     receipt: &impl Serialize,
 ) -> Result<Json<StaffReceiptView>, AdminError> {
-    let known = admin.app.directory.account(&account);
     Ok(Json(StaffReceiptView {
+        account_name: name_of(admin, &account),
         account,
-        account_name: known.map(|known| known.name.clone()),
         engine,
         receipt: serde_json::to_value(receipt).map_err(AdminError::internal)?,
     }))
@@ -158,7 +164,7 @@ async fn set_drained(
     Ok(Json(shown))
 }
 
-fn live_view(watched: Watched) -> LiveView {
+fn live_view(admin: &Admin, watched: Watched) -> LiveView {
     let Watched {
         live,
         so_far,
@@ -167,6 +173,7 @@ fn live_view(watched: Watched) -> LiveView {
     } = watched;
     LiveView {
         id: live.id,
+        account_name: name_of(admin, &live.account),
         account: live.account.clone(),
         key: live.key.clone(),
         model: live.model.model.id.clone(),
@@ -182,10 +189,11 @@ fn live_view(watched: Watched) -> LiveView {
     }
 }
 
-fn refused_view(refused: Refused) -> RefusedView {
+fn refused_view(admin: &Admin, refused: Refused) -> RefusedView {
     RefusedView {
         at: when::show(refused.at_ms),
         id: refused.id,
+        account_name: refused.asked.account.as_ref().and_then(|id| name_of(admin, id)),
         account: refused.asked.account,
         key: refused.asked.key,
         model: refused.asked.model,

@@ -2,7 +2,7 @@
 //! token, as far as its role goes. The CLI is its client; the words are [`crate::admin_api`]'s.
 //!
 //! - [`auth`] stands before every route, and before paths that there are not;
-//! - [`read`] turns bodies and queries into values, [`error`] turns what does not hold into answers;
+//! - [`read`] turns bodies and queries into values, [`page`] long lists into pages, [`error`] what does not hold into answers;
 //! - [`change`] orders changes: the store first, then the directory, so that they act on the very next request;
 //! - one file for each resource: [`accounts`], [`keys`] (which [`key_making`] makes), [`limits`], [`rates`], [`spending`], [`usage`],
 //!   [`statements`], [`ledger`], [`reconcile`], [`rerate`], [`refunds`], [`prices`], [`export`], [`serving`], [`tokens`],
@@ -13,6 +13,7 @@
 
 pub mod auth;
 pub mod read;
+pub mod page;
 pub mod error;
 pub mod change;
 pub mod accounts;
@@ -43,10 +44,10 @@ use crate::admin_api::money::{
 };
 use crate::admin_api::watch::{ReplicaView, SeriesView};
 use crate::admin_api::{
-    AccountView, ApproveRequest, AuditListView, CreatedKey, CreatedToken, DeclineRequest, EngineView,
-    ExportBackfill, ExportChanged, ExportView, KeyChange, KeyRotation, KeyView, LimitChange,
+    AccountView, ApproveRequest, AuditView, CreatedKey, CreatedToken, DeclineRequest, DefaultsView,
+    EngineView, ExportBackfill, ExportChanged, ExportView, KeyChange, KeyRotation, KeyView, LimitChange,
     LimitRequestView, LimitsView, List, LiveView, ModelView, NewAccount, NewKey, NewPrice, NewRefund,
-    NewRerate, NewToken, PriceSet, PriceVersionView, RatesChange, RatesView, Reconcile, ReconcileView,
+    NewRerate, NewToken, Page, PriceSet, PriceVersionView, RatesChange, RatesView, Reconcile, ReconcileView,
     RefundView, RefusedView, RerateView, StaffReceiptView, StaffView, TokenView, VerifyView,
 };
 use crate::admin_api::{ExplainRoute, RouteView};
@@ -153,7 +154,9 @@ pub fn routes() -> Vec<Route> {
         operator("POST", "/admin/v1/accounts", post(accounts::create))
             .takes::<NewAccount>()
             .makes::<AccountView>(),
-        viewer("GET", "/admin/v1/accounts", get(accounts::list)).gives::<List<AccountView>>(),
+        viewer("GET", "/admin/v1/accounts", get(accounts::list))
+            .query(accounts::LIST_PARAMS)
+            .gives::<Page<AccountView>>(),
         viewer("GET", "/admin/v1/accounts/{account}", get(accounts::show)).gives::<AccountView>(),
         admin(
             "POST",
@@ -165,6 +168,7 @@ pub fn routes() -> Vec<Route> {
         operator("PUT", "/admin/v1/accounts/{account}/limits", put(limits::set))
             .takes::<LimitChange>()
             .gives::<LimitsView>(),
+        viewer("GET", "/admin/v1/defaults", get(limits::defaults)).gives::<DefaultsView>(),
         viewer("GET", "/admin/v1/accounts/{account}/rates", get(rates::show)).gives::<RatesView>(),
         operator("PUT", "/admin/v1/accounts/{account}/rates", put(rates::set))
             .takes::<RatesChange>()
@@ -197,10 +201,12 @@ pub fn routes() -> Vec<Route> {
             "/admin/v1/accounts/{account}/adjustments",
             get(spending::adjustments),
         )
-        .gives::<List<AdjustmentView>>(),
+        .query(spending::LIST_PARAMS)
+        .gives::<Page<AdjustmentView>>(),
         operator("PUT", "/admin/v1/accounts/{account}/spending", put(spending::set))
             .takes::<SpendingChange>()
             .gives::<BalanceView>(),
+        viewer("GET", "/admin/v1/keys/{key}/spending", get(spending::show_key)).gives::<KeySpendingView>(),
         operator("PUT", "/admin/v1/keys/{key}/spending", put(spending::set_key))
             .takes::<KeySpendingChange>()
             .gives::<KeySpendingView>(),
@@ -208,8 +214,8 @@ pub fn routes() -> Vec<Route> {
             .takes::<NewKey>()
             .makes::<CreatedKey>(),
         viewer("GET", "/admin/v1/keys", get(keys::list))
-            .query(&["account"])
-            .gives::<List<KeyView>>(),
+            .query(keys::LIST_PARAMS)
+            .gives::<Page<KeyView>>(),
         operator("POST", "/admin/v1/keys/{key}/revoke", post(keys::revoke)).gives::<KeyView>(),
         operator("DELETE", "/admin/v1/keys/{key}", delete(keys::revoke)).gives::<KeyView>(),
         operator("PATCH", "/admin/v1/keys/{key}", patch(keys::change))
@@ -218,8 +224,7 @@ pub fn routes() -> Vec<Route> {
         operator("POST", "/admin/v1/keys/{key}/rotate", post(keys::rotate))
             .takes::<KeyRotation>()
             .gives::<CreatedKey>(),
-        viewer("GET", "/admin/v1/usage", get(usage::report))
-            .query(&["group_by", "since", "until", "account", "format"]),
+        viewer("GET", "/admin/v1/usage", get(usage::report)).query(usage::PARAMS),
         operator("POST", "/admin/v1/ledger/verify", post(ledger::verify)).gives::<VerifyView>(),
         operator("POST", "/admin/v1/ledger/reconcile", post(reconcile::report))
             .takes::<Reconcile>()
@@ -252,16 +257,16 @@ pub fn routes() -> Vec<Route> {
         admin("POST", "/admin/v1/tokens/{token}/revoke", post(tokens::revoke)).gives::<TokenView>(),
         admin("DELETE", "/admin/v1/tokens/{token}", delete(tokens::revoke)).gives::<TokenView>(),
         viewer("GET", "/admin/v1/audit", get(audit::list))
-            .query(&["target", "who", "since", "limit", "after"])
-            .gives::<AuditListView>(),
+            .query(audit::LIST_PARAMS)
+            .gives::<Page<AuditView>>(),
         viewer("GET", "/admin/v1/in-flight", get(live::in_flight)).gives::<List<LiveView>>(),
         viewer("GET", "/admin/v1/refusals", get(live::refusals)).gives::<List<RefusedView>>(),
         viewer("GET", "/admin/v1/receipts/{request_id}", get(live::show_receipt)).gives::<StaffReceiptView>(),
         operator("POST", "/admin/v1/engines/{engine}/drain", post(live::drain)).gives::<EngineView>(),
         operator("POST", "/admin/v1/engines/{engine}/restore", post(live::restore)).gives::<EngineView>(),
         viewer("GET", "/admin/v1/limit-requests", get(requests::list))
-            .query(&["state", "account"])
-            .gives::<List<LimitRequestView>>(),
+            .query(requests::LIST_PARAMS)
+            .gives::<Page<LimitRequestView>>(),
         operator(
             "POST",
             "/admin/v1/limit-requests/{request}/approve",

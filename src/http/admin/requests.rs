@@ -1,11 +1,12 @@
 //! Requests for more, as those who decide them see them. An approval is the limit, for the very next request.
 
-use crate::admin_api::{ApproveRequest, DeclineRequest, LimitRequestView, List, when};
+use crate::admin_api::{ApproveRequest, DeclineRequest, LimitRequestView, Page, when};
 use crate::admission::directory::Account;
 use crate::app::App;
 use crate::http::admin::auth::Who;
 use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::{AdminError, Noun};
+use crate::http::admin::page::{PageOf, no_such_place};
 use crate::http::admin::read::{Body, Params};
 use crate::http::admin::{accounts, limits, spending};
 use crate::store::{Decision, LimitRequestRow, RequestState};
@@ -13,12 +14,17 @@ use axum::Json;
 use axum::extract::{Path, State};
 use std::sync::Arc;
 
-/// `GET /admin/v1/limit-requests?state=&account=`: the newest first.
+/// The parameters of [`list`].
+pub const LIST_PARAMS: &[&str] = &["state", "account", "search", "limit", "after"];
+
+/// `GET /admin/v1/limit-requests?state=&account=&search=&limit=&after=`: those that a search finds by their id, their reason
+/// or their account's name or id.
 pub async fn list(
     State(admin): State<Admin>,
     params: Params,
-) -> Result<Json<List<LimitRequestView>>, AdminError> {
-    let params = params.only(&["state", "account"])?;
+) -> Result<Json<Page<LimitRequestView>>, AdminError> {
+    let params = params.only(LIST_PARAMS)?;
+    let asked = PageOf::read(&params)?;
     let state = params.get("state").map(str::parse::<RequestState>).transpose();
     let state = state.map_err(|_| AdminError::invalid("state", "write open, approved or declined"))?;
     let account = match params.get("account") {
@@ -26,13 +32,37 @@ pub async fn list(
         None => None,
     };
     let of = account.as_ref().map(|account| &account.id);
-    let rows = admin.app.store.limit_requests(of, state).await;
-    let rows = rows.map_err(AdminError::internal)?;
+    let (store, directory) = (&admin.app.store, &admin.app.directory);
+    let after = match asked.after {
+        Some(id) => {
+            let listed = store.limit_request(id).await.map_err(AdminError::internal)?;
+            Some(listed.ok_or_else(no_such_place)?.age())
+        }
+        None => None,
+    };
+    let (rows, has_more) = asked
+        .of(
+            after,
+            async |after: Option<_>, most| {
+                let rows = store.limit_requests(of, state, after.as_ref(), most).await;
+                rows.map_err(AdminError::internal)
+            },
+            LimitRequestRow::age,
+            |row| {
+                let account = directory.account(&row.account);
+                let name = account.as_ref().map_or("", |account| &account.name);
+                account.is_some() && asked.finds(&[&row.id, &row.reason, name, row.account.as_str()])
+            },
+        )
+        .await?;
     let data = rows.into_iter().filter_map(|row| {
-        let account = admin.app.directory.account(&row.account)?;
+        let account = directory.account(&row.account)?;
         Some(view(&admin.app, &account, row))
     });
-    Ok(Json(List { data: data.collect() }))
+    let data = data.collect();
+    Ok(Json(Page::new(data, has_more, |last: &LimitRequestView| {
+        last.id.clone()
+    })))
 }
 
 /// `POST /admin/v1/limit-requests/{request}/approve`

@@ -4,20 +4,21 @@ use crate::admin_api::money::{
     AdjustmentView, BalanceView, CreditView, KeySpendingChange, KeySpendingView, MonthView, NewCredit,
     SpendingChange,
 };
-use crate::admin_api::{List, Money};
-use crate::admission::directory::Account;
+use crate::admin_api::{Money, Page};
+use crate::admission::directory::{Account, ApiKey};
 use crate::admission::wallet::MonthReading;
 use crate::app::App;
 use crate::bill::show_adjustment;
 use crate::http::admin::auth::Who;
 use crate::http::admin::change::{Admin, Changed};
 use crate::http::admin::error::AdminError;
+use crate::http::admin::page::{PageOf, no_such_place};
 use crate::http::admin::read::{Body, Params};
 use crate::http::admin::{accounts, keys};
-use crate::ledger::{AdjustmentPage, MAX_PAGE};
+use crate::ledger::AdjustmentPage;
 use axum::Json;
 use axum::extract::{Path, State};
-use farebox_domain::ids::KeyId;
+use farebox_domain::ids::{AdjustmentId, KeyId};
 use farebox_domain::ledger::{Adjustment, AdjustmentKind};
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
@@ -82,28 +83,41 @@ pub async fn balance(
     Ok(Json(balance_of(&admin.app, &account)))
 }
 
-/// `GET /admin/v1/accounts/{account}/adjustments`: the newest ten thousand at most, the oldest first.
+/// The parameters of [`adjustments`].
+pub const LIST_PARAMS: &[&str] = &["search", "limit", "after"];
+
+/// `GET /admin/v1/accounts/{account}/adjustments?search=&limit=&after=`: those that a search finds by their reference, their
+/// note, their id or that of their request.
 pub async fn adjustments(
     State(admin): State<Admin>,
     Path(account): Path<String>,
     params: Params,
-) -> Result<Json<List<AdjustmentView>>, AdminError> {
-    params.only(&[])?;
+) -> Result<Json<Page<AdjustmentView>>, AdminError> {
+    let params = params.only(LIST_PARAMS)?;
+    let asked = PageOf::read(&params)?;
     let account = accounts::find(&admin, &account, None)?;
-    let page = AdjustmentPage {
-        account: Some(account.id.clone()),
-        limit: MAX_PAGE,
-        ..AdjustmentPage::default()
+    let after = asked.after.map(AdjustmentId::parse).transpose();
+    let read = async |after, most| {
+        let page = AdjustmentPage {
+            account: Some(account.id.clone()),
+            after,
+            newest_first: true,
+            limit: u32::try_from(most).unwrap_or(u32::MAX),
+            ..AdjustmentPage::default()
+        };
+        let found = admin.app.ledger.adjustments(&page).await;
+        found.map_err(AdminError::internal)
     };
-    let found = admin
-        .app
-        .ledger
-        .adjustments(&page)
-        .await
-        .map_err(AdminError::internal)?;
-    Ok(Json(List {
-        data: found.iter().map(show_adjustment).collect(),
-    }))
+    let wanted = |one: &Adjustment| {
+        let request = one.request.map(|id| id.to_string()).unwrap_or_default();
+        asked.finds(&[&one.reference, &one.note, &one.id.to_string(), &request])
+    };
+    let after = after.map_err(|_| no_such_place())?;
+    let (found, has_more) = asked.of(after, read, |one| one.id, wanted).await?;
+    let data = found.iter().map(show_adjustment).collect();
+    Ok(Json(Page::new(data, has_more, |last: &AdjustmentView| {
+        last.id.to_string()
+    })))
 }
 
 /// `PUT /admin/v1/accounts/{account}/spending`. It holds for the very next request.
@@ -144,6 +158,17 @@ pub async fn set(
     Ok(Json(balance_of(&admin.app, &account)))
 }
 
+/// `GET /admin/v1/keys/{key}/spending`
+pub async fn show_key(
+    State(admin): State<Admin>,
+    Path(key): Path<String>,
+    params: Params,
+) -> Result<Json<KeySpendingView>, AdminError> {
+    params.only(&[])?;
+    let key = find_key(&admin, key)?;
+    Ok(Json(key_view(&admin, &key)))
+}
+
 /// `PUT /admin/v1/keys/{key}/spending`
 pub async fn set_key(
     State(admin): State<Admin>,
@@ -151,8 +176,7 @@ pub async fn set_key(
     Path(key): Path<String>,
     Body(wanted): Body<KeySpendingChange>,
 ) -> Result<Json<KeySpendingView>, AdminError> {
-    let id = KeyId::from(key);
-    let key = admin.app.directory.key(&id).ok_or_else(|| keys::not_found(&id))?;
+    let key = find_key(&admin, key)?;
     let limit = wanted
         .monthly_usd
         .map(|text| read_limit("monthly_usd", &text))
@@ -173,12 +197,22 @@ pub async fn set_key(
             Changed::of(of.id.as_str(), ()).before(&before)?.after(&after)
         })
         .await?;
+    Ok(Json(key_view(&admin, &key)))
+}
+
+fn find_key(admin: &Admin, id: String) -> Result<Arc<ApiKey>, AdminError> {
+    let id = KeyId::from(id);
+    let found = admin.app.directory.key(&id);
+    found.ok_or_else(|| keys::not_found(&id))
+}
+
+fn key_view(admin: &Admin, key: &ApiKey) -> KeySpendingView {
     let month = Month::of_ms(admin.app.clock.unix_ms());
-    Ok(Json(KeySpendingView {
+    KeySpendingView {
         month: month_view(month, key.account.wallet.read_key(&key.id, month)),
         key: key.id.clone(),
         account: key.account.id.clone(),
-    }))
+    }
 }
 
 /// What the audit log has of an account's ceilings.

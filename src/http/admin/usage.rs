@@ -6,6 +6,7 @@ use crate::bill::csv::{self, Cell};
 use crate::http::admin::accounts;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::AdminError;
+use crate::http::admin::page::read_limit;
 use crate::http::admin::read::Params;
 use crate::http::download;
 use crate::ledger::usage::UsageSum;
@@ -13,41 +14,38 @@ use crate::ledger::{Bucket, GroupBy, LedgerFault, UsageQuery, UsageRow};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 
-const PARAMS: [&str; 5] = ["group_by", "since", "until", "account", "format"];
+/// The parameters of [`report`].
+pub const PARAMS: &[&str] = &["group_by", "since", "until", "account", "limit", "format"];
 const GROUPS: [&str; 4] = ["account", "model", "key", "day"];
 const DEFAULT_GROUPS: &str = "account,model";
 
-/// `GET /admin/v1/usage?group_by=&since=&until=&account=&format=`
+/// `GET /admin/v1/usage?group_by=&since=&until=&account=&limit=&format=`: with a limit, the dearest rows alone.
 pub async fn report(State(admin): State<Admin>, params: Params) -> Result<Response, AdminError> {
-    let params = params.only(&PARAMS)?;
+    let params = params.only(PARAMS)?;
+    let limit = read_limit(&params)?;
     let as_csv = wants_csv(&params)?;
     let group_by = read_groups(params.get("group_by").unwrap_or(DEFAULT_GROUPS))?;
     let query = read_query(&admin, &params, &group_by)?;
-    let rows = admin
+    let mut rows = admin
         .app
         .ledger
         .usage(&query)
         .await
         .map_err(AdminError::internal)?;
     let total = total_of(&rows).map_err(AdminError::internal)?;
-    let key_names: BTreeMap<_, _> = admin
-        .app
-        .directory
-        .keys()
-        .iter()
-        .map(|key| (key.id.clone(), key.name.clone()))
-        .collect();
+    if let Some(limit) = limit {
+        rows.sort_by_key(|row| Reverse(row.sum.cost));
+        rows.truncate(limit);
+    }
     let view_of = |row: UsageRow| {
-        let account = row
-            .group
-            .account
-            .as_ref()
-            .and_then(|id| admin.app.directory.account(id));
+        let directory = &admin.app.directory;
+        let account = row.group.account.as_ref().and_then(|id| directory.account(id));
+        let key = row.group.key.as_ref().and_then(|id| directory.key(id));
         UsageRowView {
             account_name: account.map(|account| account.name.clone()),
-            key_name: row.group.key.as_ref().and_then(|id| key_names.get(id).cloned()),
+            key_name: key.map(|key| key.name.clone()),
             ..row_view(row)
         }
     };

@@ -52,6 +52,7 @@ const ASSETS: &[Asset] = assets![
     "page_refusals.js",
     "page_settings.js",
     "page_usage.js",
+    "paged.js",
     "pages.js",
     "parts.js",
     "receipt.js",

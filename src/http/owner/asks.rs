@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 const BODY_LIMIT_BYTES: usize = 16 << 10;
 const REASON_LIMIT_CHARS: usize = 1000;
+/// Of an account's requests, the newest: one is open at a time.
+const MOST_SHOWN: usize = 1000;
 
 /// Asks. Whoever has a request open waits until it is decided.
 pub async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
@@ -77,7 +79,10 @@ async fn ask(app: &App, asking: &Asking, bytes: &[u8]) -> Result<Response<Body>,
 pub async fn list(State(app): State<Arc<App>>, asking: Asking, params: Params) -> Response<Body> {
     let found = match params.only(&[]) {
         Ok(()) => {
-            let rows = app.store.limit_requests(Some(asking.account()), None).await;
+            let rows = app
+                .store
+                .limit_requests(Some(asking.account()), None, None, MOST_SHOWN)
+                .await;
             rows.map_err(|fault| asking.failed(&BillFault::from(fault)))
         }
         Err(refusal) => Err(refusal),

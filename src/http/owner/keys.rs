@@ -4,14 +4,15 @@
 //! Invariant: a key gives nobody more than it has itself. It makes keys with its own rights or fewer, and gives a new
 //! secret, which whoever asks gets to see, to keys of no more rights than its own. It may end any key of its account.
 
-use crate::admin_api::{CreatedKey, KeyRotation, List, NewOwnKey};
+use crate::admin_api::{CreatedKey, KeyRotation, NewOwnKey};
 use crate::admission::directory::ApiKey;
 use crate::app::App;
 use crate::http::admin::accounts::check_name;
 use crate::http::admin::change::Admin;
 use crate::http::admin::error::AdminError;
 use crate::http::admin::key_making::{self, Made, Said, make, read_expiry, view};
-use crate::http::admin::read::read_json;
+use crate::http::admin::keys::page_of;
+use crate::http::admin::read::{Params, read_json};
 use crate::http::owner::asking::{Asking, json, read_body};
 use crate::store::KeyRow;
 use axum::body::Body;
@@ -27,8 +28,15 @@ use std::sync::Arc;
 const BODY_LIMIT_BYTES: usize = 64 * 1024;
 
 /// The account's keys, without their secrets.
-pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
-    asked(&app, request, async |asking, _| Ok(listed(&app, asking))).await
+pub async fn list(
+    State(app): State<Arc<App>>,
+    params: Result<Params, AdminError>,
+    request: Request<Body>,
+) -> Response<Body> {
+    asked(&app, request, async |asking, _| {
+        listed(&app, asking, params?).await
+    })
+    .await
 }
 
 /// Makes a key.
@@ -84,13 +92,11 @@ where
     asking.answer(app, answered)
 }
 
-/// The account's keys as they are shown to it.
-pub fn listed(app: &App, asking: &Asking) -> Response<Body> {
-    let now_ms = app.clock.unix_ms();
-    let keys = app.directory.keys_of(asking.account());
-    json(&List {
-        data: keys.iter().map(|key| view(key, now_ms)).collect(),
-    })
+/// A page of the account's keys as they are shown to it: `status`, `search`, `limit` and `after` are those of the admin API.
+async fn listed(app: &App, asking: &Asking, params: Params) -> Result<Response<Body>, AdminError> {
+    let params = params.only(&["status", "search", "limit", "after"])?;
+    let page = page_of(app, Some(asking.account()), &params).await?;
+    Ok(json(&page))
 }
 
 /// Makes a key of the account, with no more rights than those of the key that asks.

@@ -4,6 +4,7 @@ use super::super::{Balance, KeySpending, LedgerFault};
 use super::{Source, Sums};
 use crate::store::database::{Database, on};
 use crate::store::row::Columns;
+use farebox_domain::ids::AccountId;
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
 use sqlx::AssertSqlSafe;
@@ -12,31 +13,47 @@ use std::collections::BTreeMap;
 /// By the account's id.
 type Balances = BTreeMap<String, Balance>;
 
-pub(super) async fn balances(database: &Database) -> Result<Vec<Balance>, LedgerFault> {
+/// Of these accounts, or of all.
+pub(super) async fn balances(
+    database: &Database,
+    accounts: Option<&[AccountId]>,
+) -> Result<Vec<Balance>, LedgerFault> {
+    // PostgreSQL takes no empty list.
+    if accounts.is_some_and(<[_]>::is_empty) {
+        return Ok(Vec::new());
+    }
     let sums = Sums::of(database);
+    let marks = |accounts: &[AccountId]| {
+        let marks = (1..=accounts.len()).map(|number| format!("${number}"));
+        format!("WHERE account IN ({})", marks.collect::<Vec<_>>().join(", "))
+    };
+    let of = accounts.map(marks).unwrap_or_default();
+    let ids = accounts.unwrap_or_default();
     let spent = format!(
-        "SELECT account, CAST(sum(requests) AS bigint) AS entries, {} FROM {} GROUP BY account",
+        "SELECT account, CAST(sum(requests) AS bigint) AS entries, {} FROM {} {of} GROUP BY account",
         sums.of_rollups,
         Source::coarsest(database).table,
     );
     let adjusted = format!(
-        "SELECT account, {} FROM adjustments GROUP BY account",
+        "SELECT account, {} FROM adjustments {of} GROUP BY account",
         sums.of_adjustments
     );
     let mut balances = Balances::new();
     on!(database, pool => {
-        for row in &sqlx::query(AssertSqlSafe(spent)).fetch_all(pool).await? {
-            let balance = of(&mut balances, row.text("account")?);
+        let query = ids.iter().fold(sqlx::query(AssertSqlSafe(spent)), |query, id| query.bind(id.as_str()));
+        for row in &query.fetch_all(pool).await? {
+            let balance = balance_of(&mut balances, row.text("account")?);
             (balance.spent, balance.entries) = (row.sum("cost")?, row.count("entries")?);
         }
-        for row in &sqlx::query(AssertSqlSafe(adjusted)).fetch_all(pool).await? {
-            of(&mut balances, row.text("account")?).adjusted = row.sum("amount")?;
+        let query = ids.iter().fold(sqlx::query(AssertSqlSafe(adjusted)), |query, id| query.bind(id.as_str()));
+        for row in &query.fetch_all(pool).await? {
+            balance_of(&mut balances, row.text("account")?).adjusted = row.sum("amount")?;
         }
     });
     Ok(balances.into_values().collect())
 }
 
-fn of<'a>(balances: &'a mut Balances, account: &str) -> &'a mut Balance {
+fn balance_of<'a>(balances: &'a mut Balances, account: &str) -> &'a mut Balance {
     balances.entry(account.to_owned()).or_insert_with(|| Balance {
         account: account.into(),
         spent: Picodollars::ZERO,

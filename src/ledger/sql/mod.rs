@@ -20,7 +20,7 @@ use super::{
 use crate::store::database::Database;
 use crate::store::row::ColumnFault;
 use crate::store::{Store, StoreFault};
-use farebox_domain::ids::RequestId;
+use farebox_domain::ids::{AccountId, RequestId};
 use farebox_domain::ledger::{Adjustment, Entry};
 use farebox_domain::month::Month;
 
@@ -71,7 +71,11 @@ impl<W: Write> Ledger for SqlLedger<W> {
     }
 
     async fn balances(&self) -> Result<Vec<Balance>, LedgerFault> {
-        balances::balances(self.store.database()).await
+        balances::balances(self.store.database(), None).await
+    }
+
+    async fn balances_of(&self, accounts: &[AccountId]) -> Result<Vec<Balance>, LedgerFault> {
+        balances::balances(self.store.database(), Some(accounts)).await
     }
 
     async fn spent_in(&self, month: Month) -> Result<Vec<KeySpending>, LedgerFault> {

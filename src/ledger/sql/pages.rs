@@ -93,19 +93,23 @@ pub(super) async fn adjustments(
     database: &Database,
     page: &AdjustmentPage,
 ) -> Result<Vec<Adjustment>, LedgerFault> {
+    let (behind, order, beginning) = match page.newest_first {
+        true => ("<", "DESC", end_id(None)),
+        false => (">", "ASC", Vec::new()),
+    };
     let sql = format!(
         "SELECT {} FROM adjustments
-         WHERE id > $1
+         WHERE id {behind} $1
          AND ($2 IS NULL OR account = $2)
          AND ($3 IS NULL OR request = $3)
          AND ($4 IS NULL OR booked_at_ms >= $4)
          AND ($5 IS NULL OR booked_at_ms < $5)
-         ORDER BY id LIMIT $6",
+         ORDER BY id {order} LIMIT $6",
         ADJUSTMENT_COLUMNS.join(", ")
     );
     on!(database, pool => {
         let rows = sqlx::query(AssertSqlSafe(sql))
-            .bind(page.after.map_or(Vec::new(), |id| id.as_bytes().to_vec()))
+            .bind(page.after.map_or(beginning, |id| id.as_bytes().to_vec()))
             .bind(page.account.as_ref().map(|account| account.as_str()))
             .bind(page.request.map(|id| id.as_bytes().to_vec()))
             .bind(bound(page.since_ms))

@@ -58,7 +58,7 @@ async fn a_reference_is_booked_once_and_the_first_credit_makes_an_account_prepai
         .iter()
         .map(|one| one["amount"]["usd"].clone())
         .collect();
-    assert_eq!(amounts, ["20", "-0.5"]);
+    assert_eq!(amounts, ["-0.5", "20"], "the newest first");
     let verified = gateway.ask("POST", "/admin/v1/ledger/verify", "").await.json();
     assert_eq!(verified["ok"], true);
 }

@@ -52,7 +52,9 @@ async fn an_account_is_made_listed_and_found_by_id_and_by_name() {
             "usd": "0.00003"
           }
         }
-      ]
+      ],
+      "has_more": false,
+      "next": null
     }
     "#);
 }
@@ -119,7 +121,9 @@ async fn a_key_opens_until_it_is_revoked_and_its_secret_is_shown_once() {
           ],
           "status": "active"
         }
-      ]
+      ],
+      "has_more": false,
+      "next": null
     }
     "#);
 

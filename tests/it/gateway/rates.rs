@@ -138,7 +138,11 @@ async fn of_many_at_once_as_many_as_fit_are_let_in() {
 async fn an_account_and_a_key_have_rates_of_their_own_and_a_change_acts_at_once() {
     let gateway = limited_to("requests_per_minute: 2").await;
     let account = gateway.app.directory.account(&ACCOUNT.into()).unwrap();
-    let key = gateway.app.directory.keys_of(&account.id).remove(0);
+    let key = gateway
+        .app
+        .directory
+        .newest_keys(Some(&account.id), None, 1)
+        .remove(0);
     for status in [200, 200, 429] {
         assert_eq!(send(&gateway, 1).await.status, status);
     }

@@ -539,6 +539,13 @@ pub(crate) async fn an_adjustment_is_booked_once(bench: impl Bench) {
         [("acct_a", 2 * i128::from(i64::MAX), 0), ("acct_b", -6, 0)]
     );
     assert_eq!(balances[1].balance().unwrap(), Picodollars::new(-6));
+    let of = async |accounts: &[&str]| {
+        let accounts: Vec<AccountId> = accounts.iter().map(|&id| id.into()).collect();
+        ledger.balances_of(&accounts).await.unwrap()
+    };
+    assert_eq!(of(&["acct_b", "acct_c"]).await, balances[1..]);
+    assert_eq!(of(&["acct_a", "acct_b"]).await, balances);
+    assert_eq!(of(&[]).await, []);
     let verified = ledger.verify().await.unwrap();
     assert_eq!((verified.adjustments, verified.discrepancies), (4, vec![]));
 }
@@ -607,6 +614,16 @@ pub(crate) async fn pages_are_in_the_order_of_ids(bench: impl Bench) {
         ..AdjustmentPage::default()
     };
     assert_eq!(page(of_a.clone()).await, [credit[0].clone(), credit[2].clone()]);
+    let newest = AdjustmentPage {
+        newest_first: true,
+        ..of_a.clone()
+    };
+    assert_eq!(page(newest.clone()).await, [credit[4].clone(), credit[2].clone()]);
+    let behind = AdjustmentPage {
+        after: Some(credit[2].id),
+        ..newest
+    };
+    assert_eq!(page(behind).await, [credit[0].clone()]);
     assert_eq!(
         page(AdjustmentPage {
             after: Some(credit[2].id),

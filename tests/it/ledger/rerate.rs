@@ -8,7 +8,7 @@ use farebox::ledger::{
 };
 use farebox::secrets::Secrets;
 use farebox::store::{PriceSource, Store};
-use farebox_domain::ids::RequestId;
+use farebox_domain::ids::{AccountId, RequestId};
 use farebox_domain::ledger::{Adjustment, AdjustmentKind, Entry};
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
@@ -287,6 +287,10 @@ impl Ledger for Broken {
 
     async fn balances(&self) -> Result<Vec<Balance>, LedgerFault> {
         self.ledger.balances().await
+    }
+
+    async fn balances_of(&self, accounts: &[AccountId]) -> Result<Vec<Balance>, LedgerFault> {
+        self.ledger.balances_of(accounts).await
     }
 
     async fn spent_in(&self, month: Month) -> Result<Vec<KeySpending>, LedgerFault> {

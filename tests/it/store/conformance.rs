@@ -440,12 +440,19 @@ pub(crate) async fn a_limit_request_is_open_once_and_decided_once(bench: impl Be
     assert!(!decide(Some(900)).await && !decide(None).await);
     assert_eq!(store.limits().await.unwrap()[0].concurrent_requests, 300);
     assert!(store.create_limit_request(&ask(2)).await.unwrap());
-    let listed = async |state| {
-        let rows = store.limit_requests(Some(&owner.id), state).await.unwrap();
-        rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+    let listed = async |state, after: Option<(u64, &str)>, most| {
+        let after = after.map(|(at_ms, id)| (at_ms, id.to_owned()));
+        let rows = store.limit_requests(Some(&owner.id), state, after.as_ref(), most);
+        let rows = rows.await.unwrap().into_iter();
+        rows.map(|row| row.id).collect::<Vec<_>>()
     };
-    assert_eq!(listed(None).await, ["ask_2", "ask_1"]);
-    assert_eq!(listed(Some(RequestState::Approved)).await, ["ask_1"]);
+    assert_eq!(listed(None, None, 10).await, ["ask_2", "ask_1"]);
+    assert_eq!(listed(None, None, 1).await, ["ask_2"]);
+    assert_eq!(listed(None, Some((2, "ask_2")), 10).await, ["ask_1"]);
+    assert_eq!(listed(None, Some((1, "ask_2")), 10).await, ["ask_1"]);
+    assert!(listed(None, Some((1, "ask_1")), 10).await.is_empty());
+    let approved = Some(RequestState::Approved);
+    assert_eq!(listed(approved, None, 10).await, ["ask_1"]);
 }
 
 pub(crate) async fn engines_are_drained_and_restored(bench: impl Bench) {

@@ -98,10 +98,10 @@ async function showPending() {
   const sign = document.querySelector('[data-pending="asks"]');
   if (!sign || document.hidden) return;
   // It is asked for again soon: a fault now is not worth a message.
-  const open = await admin.list('limit-requests?state=open').catch(() => null);
+  const open = await admin.get('limit-requests?state=open').catch(() => null);
   if (open === null) return;
-  sign.hidden = open.length === 0;
-  replace(sign, String(open.length), el('span', { class: 'unseen' }, ' waiting'));
+  sign.hidden = open.data.length === 0;
+  replace(sign, `${open.data.length}${open.has_more ? '+' : ''}`, el('span', { class: 'unseen' }, ' waiting'));
 }
 
 function show() {

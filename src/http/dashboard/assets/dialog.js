@@ -1,6 +1,6 @@
 // Dialogs, forms in them, and messages that pass.
 
-import { button, el, replace } from './dom.js';
+import { button, debounced, el, replace } from './dom.js';
 
 let number = 0;
 
@@ -69,8 +69,11 @@ export function form({ intro, fields, submit, danger = false, send, extra, label
   );
 }
 
-/** A labelled control, and how its value is read. */
-export function field({ name, label, type = 'text', value = '', options = [], hint, ...attributes }) {
+/**
+ * A labelled control, and how its value is read. `suggest(text)` may give what is offered while one types, as pairs of a
+ * value and what stands beside it.
+ */
+export function field({ name, label, type = 'text', value = '', options = [], hint, suggest, ...attributes }) {
   const id = `field-${(number += 1)}`;
   const told = hint ? { 'aria-describedby': `${id}-hint` } : {};
   const hintNode = hint ? el('small', { id: `${id}-hint` }, hint) : null;
@@ -84,7 +87,25 @@ export function field({ name, label, type = 'text', value = '', options = [], hi
     isBox ? [control, labelNode] : [labelNode, control],
     hintNode,
   );
+  if (suggest) offer(node, control, suggest);
   return { name, node, control, read: () => (isBox ? control.checked : control.value.trim()) };
+}
+
+function offer(node, control, suggest) {
+  const list = el('datalist', { id: `${control.id}-offered` });
+  const fill = async () => {
+    // Without suggestions it is typed whole.
+    const found = await suggest(control.value.trim()).catch(() => []);
+    replace(
+      list,
+      found.map(([value, text]) => el('option', { value }, text)),
+    );
+  };
+  control.setAttribute('list', list.id);
+  control.setAttribute('autocomplete', 'off');
+  control.addEventListener('focus', fill);
+  control.addEventListener('input', debounced(fill));
+  node.append(list);
 }
 
 function controlOf(type, attributes, value, options) {

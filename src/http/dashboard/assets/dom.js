@@ -48,6 +48,15 @@ export function button(label, action, click, attributes = {}) {
   return el('button', { type: 'button', data: { action }, on: { click }, ...attributes }, label);
 }
 
+/** Does it once nothing has been typed for a moment. */
+export function debounced(act, pause = 250) {
+  let timer = null;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(act, pause);
+  };
+}
+
 /** A link to a page of the dashboard. */
 export function link(hash, ...label) {
   return el('a', { href: `#/${hash}` }, ...label);

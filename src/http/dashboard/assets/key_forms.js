@@ -46,15 +46,13 @@ const rightsOf = values => ({
   concurrent_requests: values.concurrent_requests === '' ? null : Number(values.concurrent_requests),
 });
 
-/** Makes a key. `accounts` are the choices for staff; an owner's keys are of their own account. */
-export function makeKey({ accounts, account, create, done }) {
+/** Makes a key. `suggest` offers accounts to staff; an owner's keys are of their own account. */
+export function makeKey({ suggest, account, create, done }) {
   formDialog({
     title: 'Make key',
     submit: 'Make key',
     fields: [
-      accounts
-        ? { name: 'account', label: 'Account', type: 'select', options: accounts, value: account || accounts[0]?.[0] }
-        : null,
+      suggest ? { name: 'account', label: 'Account (name or id)', required: true, value: account, suggest } : null,
       { name: 'name', label: 'Name', required: true, maxlength: 100 },
       ...rights(),
       { name: 'days', label: 'Days that it holds', type: 'number', min: 1, hint: 'Empty: until it is revoked.' },
@@ -62,7 +60,7 @@ export function makeKey({ accounts, account, create, done }) {
     ],
     send: async ({ account: of, name, days, jwt, ...values }) => {
       const made = await create({
-        ...(accounts ? { account: of } : {}),
+        ...(suggest ? { account: of } : {}),
         name,
         jwt,
         ...rightsOf(values),

@@ -6,6 +6,7 @@ import { attempt } from './dialog.js';
 import { button, el, link, replace } from './dom.js';
 import { count, duration, time, usd } from './format.js';
 import { limitEditor } from './limit_editor.js';
+import { pagedList } from './paged.js';
 import { head, id, ofLimit, receiptLink, sheet, state } from './parts.js';
 import { facts, table } from './table.js';
 
@@ -21,6 +22,11 @@ export async function showAccount({ root, rest, can, live, every, signal, again 
   const perModel = modelLimits(path, mayEdit, load);
   const used = usageTable();
   const booked = adjustmentsTable();
+  const pagedBooked = pagedList({
+    placeholder: 'reference, note or id',
+    read: page => admin.get(`${path}/adjustments${query(page)}`),
+    draw: booked.fill,
+  });
   root.append(
     head(account.name, actionsOf(account, path, can, { load, again })),
     el(
@@ -40,25 +46,29 @@ export async function showAccount({ root, rest, can, live, every, signal, again 
       mayEdit ? button('Limit a model', 'limit-model', () => attempt(() => limitModel(path, load))) : null,
     ),
     sheet('Used in the last 24 hours', used.node),
-    sheet('Credit, refunds and corrections', booked.node),
+    sheet(
+      'Credit, refunds and corrections',
+      el('div', { class: 'filters' }, pagedBooked.search, pagedBooked.total),
+      booked.node,
+      pagedBooked.more,
+    ),
   );
   root.dataset.account = account.id;
   live(event => replace(now, nowOf(event.accounts.find(one => one.id === account.id))));
   every(10, load);
 
   async function load() {
-    const [{ owed }, limitsNow, balance, usage, adjustments] = await Promise.all([
+    const [{ owed }, limitsNow, balance, usage] = await Promise.all([
       admin.get(path),
       admin.get(`${path}/limits`),
       admin.get(`${path}/balance`),
       admin.get(`usage${query({ group_by: 'model', since: '24h', account: account.id })}`),
-      admin.list(`${path}/adjustments`),
+      pagedBooked.load(),
     ]);
     if (!limits.querySelector('[data-editing]')) replace(limits, limitFacts(limitsNow, path, mayEdit, load));
     replace(money, moneyFacts(balance, owed));
     perModel.fill(limitsNow.models);
     used.fill(usage.data);
-    booked.fill(adjustments);
   }
 }
 

@@ -1,16 +1,14 @@
 // Accounts: what each has in flight and may have, what it was refused, and what it owes.
 
-import { admin, part } from './api.js';
+import { admin, part, query } from './api.js';
 import { formDialog } from './dialog.js';
 import { button, el } from './dom.js';
 import { count, time, usd } from './format.js';
 import { showAccount } from './page_account.js';
 import { limitEditor } from './limit_editor.js';
+import { pagedList } from './paged.js';
 import { accountLink, go, head, id, ofLimit, sheet, state } from './parts.js';
 import { table } from './table.js';
-
-/** More rows than this are not drawn: the search finds the others. */
-const MOST_ROWS = 200;
 
 export const accounts = {
   name: 'accounts',
@@ -22,34 +20,20 @@ export const accounts = {
 };
 
 function showList({ root, can, live, every, search }) {
-  let all = [];
+  let rows = [];
   let now = new Map();
-  const box = el('input', {
-    type: 'search',
-    id: 'account-search',
+  const paged = pagedList({
     placeholder: 'name or id',
-    data: { field: 'search' },
+    value: search.get('q'),
+    read: page => admin.get(`accounts${query(page)}`),
+    draw: fresh => {
+      rows = fresh;
+      draw();
+    },
   });
-  box.value = search.get('q') ?? '';
-  const more = el('p', { class: 'quiet', role: 'status' });
-  const load = async () => {
-    all = await admin.list('accounts');
-    draw();
-  };
-  const list = accountsTable(can('operator'), load);
-  function draw() {
-    const wanted = box.value.trim().toLowerCase();
-    const found = all.filter(row => row.name.toLowerCase().includes(wanted) || row.id.includes(wanted));
-    list.fill(
-      found
-        .slice(0, MOST_ROWS)
-        .map(row => ({ ...row, limit: row.concurrent_requests, ...nothingNow(row), ...now.get(row.id) })),
-    );
-    more.textContent =
-      found.length > MOST_ROWS
-        ? `The first ${MOST_ROWS} of ${count(found.length)}: search for the others.`
-        : `${count(found.length)} accounts`;
-  }
+  const list = accountsTable(can('operator'), paged.load);
+  const draw = () =>
+    list.fill(rows.map(row => ({ ...row, limit: row.concurrent_requests, ...nothingNow(row), ...now.get(row.id) })));
   /** An account that the event leaves out has nothing in flight; before the first event the list says what it has. */
   const nothingNow = row => ({
     in_flight: now.size ? 0 : row.in_flight,
@@ -57,25 +41,15 @@ function showList({ root, can, live, every, search }) {
     refused_rate: 0,
     refused_other: 0,
   });
-  box.addEventListener('input', draw);
   root.append(
     head('Accounts', can('operator') ? button('Make account', 'make-account', make, { class: 'primary' }) : null),
-    sheet(
-      null,
-      el(
-        'div',
-        { class: 'filters' },
-        el('div', { class: 'field' }, el('label', { for: 'account-search' }, 'Search'), box),
-        more,
-      ),
-      list.node,
-    ),
+    sheet(null, el('div', { class: 'filters' }, paged.search, paged.total), list.node, paged.more),
   );
   live(event => {
     now = new Map(event.accounts.map(account => [account.id, account]));
     draw();
   });
-  every(10, load);
+  every(10, paged.load);
 }
 
 function accountsTable(mayEdit, changed) {
@@ -84,7 +58,6 @@ function accountsTable(mayEdit, changed) {
     label: 'Accounts',
     key: row => row.id,
     data: row => ({ account: row.id }),
-    sorted: [0, false],
     empty: 'No such account.',
     columns: [
       {

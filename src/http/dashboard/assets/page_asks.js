@@ -1,9 +1,10 @@
 // Requests for more: what owners ask for, and the decision.
 
-import { admin, part } from './api.js';
+import { admin, part, query } from './api.js';
 import { formDialog } from './dialog.js';
 import { button, el } from './dom.js';
 import { count, time } from './format.js';
+import { pagedList } from './paged.js';
 import { accountLink, choice, head, id, ofLimit, sheet, state } from './parts.js';
 import { table } from './table.js';
 
@@ -20,18 +21,25 @@ export const asks = {
   title: 'Requests for more',
   show({ root, can, every, pendingChanged, search }) {
     let wanted = search.get('state') ?? 'open';
-    const load = async () => list.fill(await admin.list(`limit-requests${wanted ? `?state=${wanted}` : ''}`));
+    const paged = pagedList({
+      placeholder: 'account or reason',
+      read: page => admin.get(`limit-requests${query({ ...page, state: wanted })}`),
+      draw: rows => list.fill(rows),
+    });
     const decided = async () => {
-      await load();
+      await paged.load();
       await pendingChanged();
     };
     const list = asksTable(can('operator') ? decided : null);
     const choose = value => {
       wanted = value;
-      load();
+      paged.fresh();
     };
-    root.append(head('Requests for more', choice('State', STATES, wanted, choose)), sheet(null, list.node));
-    every(5, load);
+    root.append(
+      head('Requests for more', choice('State', STATES, wanted, choose)),
+      sheet(null, el('div', { class: 'filters' }, paged.search, paged.total), list.node, paged.more),
+    );
+    every(5, paged.load);
   },
 };
 

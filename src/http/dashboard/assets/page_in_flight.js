@@ -4,7 +4,7 @@ import { admin } from './api.js';
 import { field } from './dialog.js';
 import { badge, el } from './dom.js';
 import { count, duration, usd } from './format.js';
-import { accountField, accountLink, accountNames, head, id, receiptLink, sheet } from './parts.js';
+import { accountField, accountLink, head, id, isOfAccount, receiptLink, sheet } from './parts.js';
 import { table } from './table.js';
 
 /** More rows than this are not drawn every second: the oldest are those to look at. */
@@ -14,24 +14,21 @@ export const inFlight = {
   name: 'in-flight',
   nav: 'In flight now',
   title: 'In flight now',
-  async show({ root, every, search, signal }) {
-    const names = await accountNames();
-    if (signal.aborted) return;
-    const account = accountField(names, search);
+  show({ root, every, search }) {
+    const account = accountField(search);
     const engine = field({ name: 'engine', label: 'Engine', value: search.get('engine') ?? '' });
     const total = el('p', { class: 'quiet', data: { field: 'total' } });
-    const list = liveTable(names);
+    const list = liveTable();
     let all = [];
     const draw = () => {
       const found = all.filter(
-        row =>
-          (!account.read() || row.account === account.read()) && (!engine.read() || row.engine === engine.read()),
+        row => isOfAccount(row, account.read()) && (!engine.read() || row.engine === engine.read()),
       );
       list.fill(found.slice(0, MOST_ROWS));
       const drawn = found.length > MOST_ROWS ? `; the oldest ${MOST_ROWS} are shown` : '';
       total.textContent = `${count(found.length)} of ${count(all.length)} requests in flight${drawn}`;
     };
-    account.control.addEventListener('change', draw);
+    account.control.addEventListener('input', draw);
     engine.control.addEventListener('input', draw);
     root.append(
       head('In flight now'),
@@ -44,7 +41,7 @@ export const inFlight = {
   },
 };
 
-function liveTable(names) {
+function liveTable() {
   return table({
     label: 'In flight now',
     key: row => row.id,
@@ -55,8 +52,8 @@ function liveTable(names) {
       {
         head: 'Account',
         field: 'account',
-        sort: row => names.get(row.account),
-        cell: row => accountLink(row.account, names.get(row.account)),
+        sort: row => row.account_name,
+        cell: row => accountLink(row.account, row.account_name),
       },
       { head: 'Model', field: 'model', sort: row => row.model, nowrap: true, cell: row => row.model },
       {

@@ -6,42 +6,53 @@ import { button, el } from './dom.js';
 import { usd } from './format.js';
 import { changeKey, makeKey, revokeKey, rotateKey } from './key_forms.js';
 import { keyTable } from './key_table.js';
-import { accountField, accountNames, accountOptions, head, sheet } from './parts.js';
+import { pagedList } from './paged.js';
+import { accountField, head, sheet, suggestAccounts } from './parts.js';
 
 export const keys = {
   name: 'keys',
   nav: 'Keys',
   title: 'API keys',
-  async show({ root, can, every, search, signal }) {
-    const names = await accountNames();
-    if (signal.aborted) return;
-    const account = accountField(names, search);
+  show({ root, can, every, search }) {
+    const account = accountField(search);
+    // One that is being typed is not asked for yet.
+    let chosen = account.read();
     const status = field({
       name: 'status',
       label: 'State',
       type: 'select',
-      options: ['active', 'expired', 'revoked', 'all'],
+      options: ['active', 'expired', 'revoked', ['', 'all']],
       value: 'active',
     });
-    const load = async () => {
-      const found = await admin.list(`keys${query({ account: account.read() })}`);
-      list.fill(found.filter(key => status.read() === 'all' || key.status === status.read()));
-    };
-    const list = keyTable({ withAccount: true, acts: can('operator') ? actsOf(load) : [] });
-    account.control.addEventListener('change', load);
-    status.control.addEventListener('change', load);
+    const paged = pagedList({
+      placeholder: 'name, id or account',
+      value: search.get('q'),
+      read: page => admin.get(`keys${query({ ...page, account: chosen, status: status.read() })}`),
+      draw: rows => list.fill(rows),
+    });
+    const list = keyTable({ withAccount: true, acts: can('operator') ? actsOf(paged.load) : [] });
+    account.control.addEventListener('change', () => {
+      chosen = account.read();
+      paged.fresh();
+    });
+    status.control.addEventListener('change', paged.fresh);
     const make = () =>
       makeKey({
-        accounts: accountOptions(names),
-        account: account.read(),
-        done: load,
+        suggest: suggestAccounts,
+        account: chosen,
+        done: paged.load,
         create: body => admin.send('POST', 'keys', body),
       });
     root.append(
       head('API keys', can('operator') ? button('Make key', 'make-key', make, { class: 'primary' }) : null),
-      sheet(null, el('div', { class: 'filters' }, account.node, status.node), list.node),
+      sheet(
+        null,
+        el('div', { class: 'filters' }, paged.search, account.node, status.node, paged.total),
+        list.node,
+        paged.more,
+      ),
     );
-    every(15, load);
+    every(15, paged.load);
   },
 };
 
@@ -50,7 +61,7 @@ function actsOf(done) {
   return [
     ['Change', 'change-key', key => changeKey(key, { done, change: body => admin.send('PATCH', path(key), body) })],
     ['Rates', 'key-rates', key => attempt(() => changeRates(key, path(key)))],
-    ['Month', 'key-month', key => changeMonth(key, path(key))],
+    ['Month', 'key-month', key => attempt(() => changeMonth(key, path(key)))],
     [
       'Rotate',
       'rotate-key',
@@ -82,17 +93,19 @@ async function changeRates(key, path) {
   });
 }
 
-/** The API says what a key's month is only when it is set, so the box begins empty. */
-function changeMonth(key, path) {
+async function changeMonth(key, path) {
+  const { month: now } = await admin.get(`${path}/spending`);
   formDialog({
     title: `Monthly limit of ${key.name}`,
     submit: 'Set limit',
+    intro: `${usd(now.spent)} spent in ${now.month}.`,
     fields: [
       {
         name: 'usd',
         label: 'May be spent with it in a calendar month (UTC), USD',
         inputmode: 'decimal',
-        hint: 'It replaces the limit that there is. Empty: no limit of its own.',
+        value: now.limit?.usd,
+        hint: 'Empty: no limit of its own.',
       },
     ],
     send: async values => {

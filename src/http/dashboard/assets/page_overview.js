@@ -3,7 +3,7 @@
 import { admin } from './api.js';
 import { chart } from './chart.js';
 import { el, link } from './dom.js';
-import { compact, count, dearestFirst, duration, measured, percent, usd, usdNumber, usdShort } from './format.js';
+import { compact, count, duration, measured, percent, usd, usdNumber, usdShort } from './format.js';
 import { accountLink, choice, head, ofLimit, sheet, state } from './parts.js';
 import { table } from './table.js';
 
@@ -58,8 +58,8 @@ export const overview = {
     });
     every(15, loadSeries);
     every(15, async () => {
-      const usage = await admin.get('usage?group_by=account&since=24h');
-      spenders.fill(usage.data.sort(dearestFirst).slice(0, SPENDERS));
+      const usage = await admin.get(`usage?group_by=account&since=24h&limit=${SPENDERS}`);
+      spenders.fill(usage.data);
     });
   },
 };

@@ -4,17 +4,15 @@ import { admin } from './api.js';
 import { field } from './dialog.js';
 import { badge, el, replace } from './dom.js';
 import { count, time } from './format.js';
-import { accountField, accountLink, accountNames, head, id, sheet } from './parts.js';
+import { accountField, accountLink, head, id, isOfAccount, sheet } from './parts.js';
 import { table } from './table.js';
 
 export const refusals = {
   name: 'refusals',
   nav: 'Refusals',
   title: 'Refusals',
-  async show({ root, every, search, signal }) {
-    const names = await accountNames();
-    if (signal.aborted) return;
-    const account = accountField(names, search);
+  show({ root, every, search }) {
+    const account = accountField(search);
     const wantedCode = search.get('code') ?? '';
     const code = field({
       name: 'code',
@@ -24,16 +22,16 @@ export const refusals = {
       value: wantedCode,
     });
     const total = el('p', { class: 'quiet', data: { field: 'total' } });
-    const list = refusalsTable(names);
+    const list = refusalsTable();
     let all = [];
     const draw = () => {
       const found = all.filter(
-        row => (!account.read() || row.account === account.read()) && (!code.read() || row.code === code.read()),
+        row => isOfAccount(row, account.read()) && (!code.read() || row.code === code.read()),
       );
       list.fill(found);
       total.textContent = `${count(found.length)} of the last ${count(all.length)} refusals`;
     };
-    account.control.addEventListener('change', draw);
+    account.control.addEventListener('input', draw);
     code.control.addEventListener('change', draw);
     root.append(
       head('Refusals'),
@@ -58,7 +56,7 @@ function codeOptions(all, chosen) {
   return [['', 'all codes'], ...[...codes].sort().map(code => [code, code])];
 }
 
-function refusalsTable(names) {
+function refusalsTable() {
   return table({
     label: 'Refusals',
     key: row => row.id,
@@ -69,7 +67,7 @@ function refusalsTable(names) {
       {
         head: 'Account',
         field: 'account',
-        cell: row => (row.account ? accountLink(row.account, names.get(row.account)) : 'no key of ours'),
+        cell: row => (row.account ? accountLink(row.account, row.account_name) : 'no key of ours'),
       },
       {
         head: 'Code',

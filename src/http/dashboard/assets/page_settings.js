@@ -59,22 +59,14 @@ function replicasTable() {
   });
 }
 
-/** The defaults are not told by themselves: an account without numbers of its own has them. */
 async function defaultFacts() {
-  const plain = (await admin.list('accounts')).find(account => account.is_default && !account.closed);
-  if (!plain) return el('p', { class: 'empty' }, 'Every account has a limit of its own.');
-  const rates = await admin.get(`accounts/${part(plain.id)}/rates`);
-  const rate = view =>
-    view === null
-      ? 'no limit'
-      : view.is_default
-        ? count(view.per_minute)
-        : 'not known: set for the account that was asked';
+  const defaults = await admin.get('defaults');
+  const rate = perMinute => (perMinute === null ? 'no limit' : count(perMinute));
   return facts(
     [
-      ['Requests in flight at once', count(plain.concurrent_requests), 'default_limit'],
-      ['Requests a minute', rate(rates.requests)],
-      ['Tokens a minute', rate(rates.tokens)],
+      ['Requests in flight at once', count(defaults.concurrent_requests), 'default_limit'],
+      ['Requests a minute', rate(defaults.requests_per_minute)],
+      ['Tokens a minute', rate(defaults.tokens_per_minute)],
     ],
     'Defaults',
   );

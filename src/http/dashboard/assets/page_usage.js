@@ -5,7 +5,7 @@ import { chart, ranking } from './chart.js';
 import { field, showFault } from './dialog.js';
 import { el } from './dom.js';
 import { count, dearestFirst, percent, usd, usdNumber, usdShort } from './format.js';
-import { accountField, accountLink, accountNames, head, id, sheet } from './parts.js';
+import { accountField, accountLink, head, id, sheet } from './parts.js';
 import { table } from './table.js';
 
 const GROUPS = [
@@ -25,14 +25,14 @@ const SINCE = [
   ['', 'the beginning'],
 ];
 const BARS = 12;
+/** More rows than this are not drawn: the CSV has them. */
+const MOST_ROWS = 1000;
 
 export const usage = {
   name: 'usage',
   nav: 'Usage and cost',
   title: 'Usage and cost',
-  async show({ root, search, signal }) {
-    const names = await accountNames();
-    if (signal.aborted) return;
+  async show({ root, search }) {
     const given = search.get('since') ?? '24h';
     const since = SINCE.some(([value]) => value === given) ? SINCE : [...SINCE, [given, given]];
     const fields = [
@@ -46,7 +46,7 @@ export const usage = {
       field({ name: 'since', label: 'Since', type: 'select', options: since, value: given }),
       field({ name: 'from', label: 'or from the day (UTC)', type: 'date' }),
       field({ name: 'until', label: 'Until before the day (UTC)', type: 'date' }),
-      accountField(names, search),
+      accountField(search),
     ];
     const csv = el('a', { class: 'button', download: true, data: { action: 'csv' } }, 'CSV');
     const shown = el('div', { class: 'page-part' });
@@ -55,7 +55,7 @@ export const usage = {
       const asked = { ...values, since: from || span };
       csv.href = adminUrl(`usage${query({ ...asked, format: 'csv' })}`);
       try {
-        draw(shown, await admin.get(`usage${query(asked)}`));
+        draw(shown, await admin.get(`usage${query({ ...asked, limit: MOST_ROWS })}`));
       } catch (fault) {
         showFault(shown, fault, load);
       }
@@ -95,7 +95,11 @@ function draw(shown, answer) {
       );
   shown.replaceChildren(
     sheet('Cost', rows.length ? graph : el('p', { class: 'empty' }, 'Nothing was used.')),
-    sheet('Used', list.node),
+    sheet(
+      'Used',
+      rows.length < MOST_ROWS ? null : el('p', { class: 'quiet' }, `The dearest ${count(MOST_ROWS)}; the CSV has all.`),
+      list.node,
+    ),
   );
   list.fill(rows);
 }

@@ -1,6 +1,6 @@
 // What several pages are made of.
 
-import { admin, part } from './api.js';
+import { admin, part, query } from './api.js';
 import { field } from './dialog.js';
 import { badge, bar, button, el, link, put } from './dom.js';
 import { count } from './format.js';
@@ -58,27 +58,25 @@ const TONES = {
 /** A state as a coloured word. */
 export const state = text => badge(text.replaceAll('_', ' '), TONES[text] ?? 'plain');
 
-/** The accounts' names by id, asked for once a page. */
-export async function accountNames() {
-  const accounts = await admin.list('accounts');
-  return new Map(accounts.map(account => [account.id, account.name]));
+/** Accounts that a text finds, as they are offered: by name, with the id beside it. */
+export async function suggestAccounts(text) {
+  const found = await admin.list(`accounts${query({ search: text, limit: 20 })}`);
+  return found.map(account => [account.name, account.id]);
 }
 
-/** The choices of an account. */
-export const accountOptions = (names, all) => [
-  ...(all ? [['', all]] : []),
-  ...[...names].sort((one, other) => one[1].localeCompare(other[1])),
-];
-
 /** The choice of one account or all, as the page's address has it. */
-export const accountField = (names, search) =>
+export const accountField = search =>
   field({
     name: 'account',
-    label: 'Account',
-    type: 'select',
-    options: accountOptions(names, 'all accounts'),
+    label: 'Account (name or id)',
+    placeholder: 'all accounts',
     value: search.get('account') ?? '',
+    suggest: suggestAccounts,
   });
+
+/** Whether a row is of the account that was typed, or of one that may be meant. */
+export const isOfAccount = (row, text) =>
+  !text || row.account === text || (row.account_name ?? '').toLowerCase().includes(text.toLowerCase());
 
 /** Goes to a page of the dashboard. */
 export function go(hash) {

@@ -12,9 +12,9 @@ const RUNNING_AT_MOST: usize = 256;
 /// What a step takes, whatever is in it.
 const STEP_NS: u64 = 6_000_000;
 /// What a token of prefill adds: 20,000 a second.
-pub const PREFILL_NS: u64 = 50_000;
+const PREFILL_NS: u64 = 50_000;
 /// What a running stream adds.
-pub const DECODE_NS: u64 = 120_000;
+const DECODE_NS: u64 = 120_000;
 
 /// Blocks, the longest unused forgotten first, and of a prompt its end.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub enum Came {
 }
 
 /// One engine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Engine {
     queue: VecDeque<At>,
     running: Vec<At>,
@@ -77,11 +77,21 @@ pub struct Engine {
     stepping: bool,
     /// Nanoseconds of work that it did, besides what a step takes anyway.
     pub work_ns: u64,
-    /// Tokens that it prefilled.
-    pub prefilled: u64,
+    /// How many times longer everything takes.
+    slow: u64,
 }
 
 impl Engine {
+    pub fn new(slow: u64) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            running: Vec::new(),
+            stepping: false,
+            work_ns: 0,
+            slow,
+        }
+    }
+
     pub fn push(&mut self, request: usize, output: u32) {
         self.queue.push_back(At {
             request,
@@ -122,10 +132,9 @@ impl Engine {
             budget -= now;
             prefilled += now;
         }
-        self.prefilled += prefilled;
-        let work = prefilled * PREFILL_NS + streams * DECODE_NS;
+        let work = (prefilled * PREFILL_NS + streams * DECODE_NS) * self.slow;
         self.work_ns += work;
-        Some(STEP_NS + work)
+        Some(STEP_NS * self.slow + work)
     }
 
     /// The step is over.

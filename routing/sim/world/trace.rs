@@ -1,9 +1,9 @@
 //! Requests: when they come, how long they are, and which blocks their prompts are made of.
 
+use super::engine::BlockCache;
 use farebox_routing::Prompt;
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 
 /// Tokens in a block of a trace.
 pub const BLOCK_TOKENS: usize = 512;
@@ -40,26 +40,20 @@ fn request(at_ms: f64, input: usize, output: u32, mut blocks: Vec<u64>) -> Reque
     }
 }
 
-/// Reads a trace of the form of kvcache-ai/Mooncake's.
-pub fn read(path: &Path) -> std::io::Result<Vec<Request>> {
-    let text = std::fs::read_to_string(path)?;
+/// Reads a trace of the form of kvcache-ai/Mooncake's: one request a line. The first comes at the beginning of time.
+pub fn parse(text: &str) -> Result<Vec<Request>, String> {
     let mut requests = Vec::new();
-    for (number, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
-        let line: Line = serde_json::from_str(line).map_err(|fault| {
-            std::io::Error::other(format!("{}, line {}: {fault}", path.display(), number + 1))
-        })?;
-        requests.push(request(
-            line.timestamp,
-            line.input_length,
-            line.output_length,
-            line.hash_ids,
-        ));
+    let lines = text.lines().zip(1_usize..);
+    for (line, number) in lines.filter(|(line, _)| !line.trim().is_empty()) {
+        let line: Line = serde_json::from_str(line).map_err(|fault| format!("line {number}: {fault}"))?;
+        let (input, output) = (line.input_length, line.output_length);
+        requests.push(request(line.timestamp, input, output, line.hash_ids));
     }
     requests.sort_by(|one, other| one.at_ms.total_cmp(&other.at_ms));
+    let first = requests.first().ok_or("there is no request in it")?.at_ms;
+    for request in &mut requests {
+        request.at_ms -= first;
+    }
     Ok(requests)
 }
 
@@ -94,17 +88,7 @@ pub fn made_up() -> Vec<Request> {
 /// The same trace with its hottest prefix so many times as hot: each request that has it comes with others, each of which
 /// goes on in its own way after the prefix.
 pub fn hot(trace: &[Request], times: usize) -> Vec<Request> {
-    let mut counts: HashMap<&[u64], usize> = HashMap::new();
-    for request in trace {
-        // Deep enough to matter: what every request shares is no hot prefix.
-        if let Some(prefix) = request.blocks.get(..8) {
-            *counts.entry(prefix).or_default() += 1;
-        }
-    }
-    let Some(hottest) = counts.into_iter().max_by_key(|(prefix, count)| (*count, *prefix)) else {
-        return trace.to_vec();
-    };
-    let prefix = hottest.0.to_vec();
+    let prefix = hottest_prefix(trace);
     let mut name = 1 << 40;
     let mut all = Vec::new();
     // Over the whole trace, so that it is hot all the time: a tenth of the trace's own requests, `times` times.
@@ -114,21 +98,30 @@ pub fn hot(trace: &[Request], times: usize) -> Vec<Request> {
             for _ in 0..times {
                 name += 1;
                 let blocks = [&prefix[..], &[name]].concat();
-                all.push(request(
-                    original.at_ms,
-                    blocks.len() * BLOCK_TOKENS + 40,
-                    120,
-                    blocks,
-                ));
+                let input = blocks.len() * BLOCK_TOKENS + 40;
+                all.push(request(original.at_ms, input, 120, blocks));
             }
         }
     }
     all
 }
 
-/// Blocks of a trace that a cache of so many finds, and the tokens of them: one cache that everything goes through in order.
+/// The eight blocks that most requests begin with: deep enough to matter, as what every request shares is no hot prefix. Fewer
+/// where no prompt is as long.
+fn hottest_prefix(trace: &[Request]) -> Vec<u64> {
+    let longest = trace.iter().map(|request| request.blocks.len()).max();
+    let depth = longest.unwrap_or(0).min(8);
+    let mut counts: HashMap<&[u64], usize> = HashMap::new();
+    for prefix in trace.iter().filter_map(|request| request.blocks.get(..depth)) {
+        *counts.entry(prefix).or_default() += 1;
+    }
+    let hottest = counts.into_iter().max_by_key(|&(prefix, count)| (count, prefix));
+    hottest.map_or_else(Vec::new, |(prefix, _)| prefix.to_vec())
+}
+
+/// The hit rate of one cache of so many blocks that everything goes through in order.
 pub fn bound(trace: &[Request], capacity: usize) -> f64 {
-    let mut cache = super::engine::BlockCache::new(capacity);
+    let mut cache = BlockCache::new(capacity);
     let (mut hits, mut all) = (0, 0);
     for request in trace {
         hits += request.prompt.cut().tokens_of(cache.leading(&request.prompt));
