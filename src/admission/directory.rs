@@ -319,8 +319,13 @@ fn grouped<Row>(rows: &[Row], account: impl Fn(&Row) -> &AccountId) -> HashMap<&
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
 mod tests {
     use super::*;
+    use crate::admission::rate::{Limited, take};
+    use crate::clock::Clock;
+    use farebox_domain::refusal::Whose;
+    use std::time::Duration;
 
     fn limit(account: &str, model: Option<&str>, concurrent_requests: u32) -> LimitRow {
         LimitRow {
@@ -384,16 +389,6 @@ mod tests {
         }
         assert!(directory.newest_keys(Some(&"b".into()), None, 9).is_empty());
     }
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
-mod tests {
-    use super::*;
-    use crate::admission::rate::{Limited, take};
-    use crate::clock::Clock;
-    use farebox_domain::refusal::Whose;
-    use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn a_model_s_rates_are_kept_while_any_of_them_is_used_or_held() {

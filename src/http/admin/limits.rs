@@ -32,8 +32,8 @@ pub async fn defaults(State(admin): State<Admin>, params: Params) -> Result<Json
     let limits = admin.app.settings.catalog.limits();
     Ok(Json(DefaultsView {
         concurrent_requests: limits.concurrent_requests,
-        requests_per_minute: limits.requests_per_minute,
-        tokens_per_minute: limits.tokens_per_minute,
+        requests_per_minute: limits.rates.requests,
+        tokens_per_minute: limits.rates.tokens,
     }))
 }
 

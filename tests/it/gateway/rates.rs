@@ -175,7 +175,7 @@ async fn an_account_s_rate_on_a_model_is_its_own_and_that_model_s() {
     let gateway = limited_on_models("requests_per_minute: 1", "requests_per_minute: 20").await;
     gateway.add_account("other", OTHER_SECRET).await;
     let account = gateway.app.directory.account(&ACCOUNT.into()).unwrap();
-    let key = gateway.app.directory.keys_of(&account.id).remove(0);
+    let key = gateway.app.directory.key(&"key_test".into()).unwrap();
     account.set_rates(Some(&key.id), requests(10));
     assert_eq!(send(&gateway, 1).await.rate("requests"), Some((1, 0)));
     for _ in 0..3 {
@@ -216,7 +216,7 @@ async fn an_account_s_rate_on_a_model_is_its_own_and_that_model_s() {
 async fn what_another_limit_refuses_takes_nothing_of_a_model_s_rate() {
     let gateway = limited_on_models("requests_per_minute: 5, tokens_per_minute: 100000", "").await;
     let account = gateway.app.directory.account(&ACCOUNT.into()).unwrap();
-    let key = gateway.app.directory.keys_of(&account.id).remove(0);
+    let key = gateway.app.directory.key(&"key_test".into()).unwrap();
     let first = send(&gateway, 1).await;
     assert_eq!(first.rate("requests"), Some((5, 4)));
     let refused = async |status, why: &str| {

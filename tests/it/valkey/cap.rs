@@ -22,6 +22,7 @@ async fn a_thousand_clients_of_one_account_have_two_hundred_at_once_over_three_r
     valkey.settle().await;
     let load = Load::begin(&replicas, 1_000, 100, 100);
     load.until_answered(600).await;
+    crate::gateway::eventually("two hundred at once", || engine.engine.peak_in_flight() >= 200).await;
     let account = admin(
         &replicas[0],
         reqwest::Method::GET,
