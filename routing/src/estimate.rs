@@ -7,10 +7,10 @@ pub const ONE: u64 = 256;
 /// What a token that is prefilled costs others at an engine of average pressure while nobody waits, in prefills: it takes the
 /// place of what they would have found there. Simulated (docs/adr/0015): less gives up hits that the engines had room for, more
 /// lets requests wait for a cache longer than it spares them.
-const PRESSURE_WEIGHT: u64 = 6;
+const PRESSURE_WEIGHT: u64 = 4;
 /// How much more it costs for each request that waits on average at each engine: the more there is to do, the more is lost by
 /// doing it twice.
-const CROWD_WEIGHT: u64 = 4;
+const CROWD_WEIGHT: u64 = 6;
 
 /// What is known of an engine when a request is to be placed.
 #[derive(Debug, Clone, Copy, Default)]

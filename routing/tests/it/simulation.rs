@@ -59,22 +59,6 @@ fn one_slow_engine_is_learned_and_given_less() {
 }
 
 #[test]
-fn a_gateway_that_thinks_caches_larger_than_they_are_is_told_better() {
-    let requests = requests();
-    let believed = |told| {
-        let setting = Setting {
-            cache_blocks: 3_000,
-            believed_percent: 400,
-            told,
-            ..plain(Policy::Prefix)
-        };
-        of(&requests, setting)
-    };
-    let (told, untold) = (believed(true), believed(false));
-    assert!(told.foretold > untold.foretold, "{told:?} {untold:?}");
-}
-
-#[test]
 fn the_same_trace_ends_the_same() {
     let requests = requests();
     let once = || of(&requests, plain(Policy::Prefix));
