@@ -158,7 +158,10 @@ async fn attempt(admitted: &Admitted, served: &ServedModel, route: Route) -> Res
     {
         let mut progress = admitted.live().progress.lock();
         progress.first_event_at = Some(pipeline.clock.now());
-        if let (Some(dispatched), Some(prefix)) = (&mut progress.dispatched, &served.prefix) {
+        // An answer in one piece does not tell when its first token came.
+        if let (Begun::Stream { .. }, Some(prefix)) = (&begun, &served.prefix)
+            && let Some(dispatched) = &mut progress.dispatched
+        {
             dispatched.first_token(prefix.now_us());
         }
     }

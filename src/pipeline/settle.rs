@@ -134,11 +134,7 @@ fn learn(pipeline: &Pipeline, live: &Live, progress: &Progress, dispatched: &Dis
     let answered = Answered {
         prompt_tokens: entry.usage.prompt_tokens,
         cached_tokens: reported_cached_tokens(text),
-        output_tokens: if progress.whole {
-            0
-        } else {
-            entry.usage.completion_tokens
-        },
+        output_tokens: entry.usage.completion_tokens,
     };
     let foretold = dispatched.ended(answered, prefix.now_us());
     if let (Some(cached), Some((engine, _))) = (foretold.cached_tokens, &progress.engine) {

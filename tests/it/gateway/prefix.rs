@@ -274,3 +274,30 @@ async fn an_engine_that_went_down_is_not_thought_to_hold_what_it_held() {
     }
     eventually("nothing is held", || held() == 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_one_piece_is_not_taken_for_a_slow_first_token() {
+    let slow = Settings {
+        decode_rate: 40,
+        ..Settings::default()
+    };
+    let engines = fleet(1, &slow).await;
+    let gateway = std::sync::Arc::new(Gateway::start(&routed(&[&engines[0]], "")).await);
+    let mut clients = Vec::new();
+    for client in 0..24 {
+        let (gateway, body) = (std::sync::Arc::clone(&gateway), conversation(&[text(client, 5)]));
+        clients.push(tokio::spawn(async move { say(&gateway, SECRET, &body).await }));
+    }
+    for client in clients {
+        client.await.unwrap();
+    }
+    let explained = explain(&gateway, super::ACCOUNT, &conversation(&[text(99, 400)])).await;
+    let (tokens, estimate) = (
+        explained["prompt_tokens"].as_u64().unwrap(),
+        &explained["engines"][0]["estimate"],
+    );
+    assert!(
+        estimate["prefill_ms"].as_u64().unwrap() <= tokens / 10,
+        "{tokens} tokens, and no first token was seen: {estimate}"
+    );
+}
