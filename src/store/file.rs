@@ -14,6 +14,10 @@ use std::time::Duration;
 /// How long a statement waits for another connection's write to end.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Rows that are read before they are asked for. A start reads every key, and where it waits for each few of them, waiting is
+/// most of what it does.
+const ROWS_AHEAD: usize = 1000;
+
 /// `SQLITE_READONLY`, `SQLITE_CANTOPEN`, `SQLITE_PERM`: the file or its folder may not be written.
 const NOT_WRITABLE: [i32; 3] = [8, 14, 3];
 /// `SQLITE_CORRUPT`, `SQLITE_NOTADB`.
@@ -43,6 +47,7 @@ pub(crate) fn options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
+        .row_buffer_size(ROWS_AHEAD)
         .disable_statement_logging()
 }
 

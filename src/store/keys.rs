@@ -7,6 +7,7 @@ use super::{Store, StoreFault, column};
 use farebox_domain::ids::{AccountId, KeyId};
 use farebox_domain::key::{KeyRights, ModelGlob, Scopes, parse_net, show_net};
 use farebox_domain::money::Picodollars;
+use futures_util::{StreamExt, TryStreamExt};
 
 /// What tells whether an HMAC-SHA-256 was made with a secret: SHA-256's states after the secret's inner and outer block.
 /// It makes such HMACs as well, and it is not the secret.
@@ -135,8 +136,9 @@ impl Store {
     /// Every key, revoked and expired ones among them, the oldest first.
     pub async fn keys(&self) -> Result<Vec<KeyRow>, StoreFault> {
         on!(self.database(), pool => {
-            let rows = sqlx::query("SELECT * FROM api_keys ORDER BY created_at_ms, id").fetch_all(pool).await?;
-            rows.iter().map(read).collect()
+            // One after the other: a hundred thousand rows of the database's at once are hundreds of megabytes.
+            let rows = sqlx::query("SELECT * FROM api_keys ORDER BY created_at_ms, id").fetch(pool);
+            rows.map(|row| read(&row?)).try_collect().await
         })
     }
 

@@ -92,8 +92,13 @@ fn contains(text: &str, wanted: &str) -> bool {
     if !text.is_ascii() {
         return text.to_lowercase().contains(wanted);
     }
-    let mut parts = text.as_bytes().windows(wanted.len());
-    parts.any(|part| part.eq_ignore_ascii_case(wanted.as_bytes()))
+    let Some((&first, rest)) = wanted.as_bytes().split_first() else {
+        return true;
+    };
+    let begins = memchr::memchr2_iter(first, first.to_ascii_uppercase(), text.as_bytes());
+    begins
+        .map(|at| text.as_bytes().get(at + 1..=at + rest.len()).unwrap_or_default())
+        .any(|part| part.eq_ignore_ascii_case(rest))
 }
 
 #[cfg(test)]

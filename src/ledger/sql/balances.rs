@@ -7,6 +7,7 @@ use crate::store::row::Columns;
 use farebox_domain::ids::AccountId;
 use farebox_domain::money::Picodollars;
 use farebox_domain::month::Month;
+use futures_util::{StreamExt, TryStreamExt};
 use sqlx::AssertSqlSafe;
 use std::collections::BTreeMap;
 
@@ -73,7 +74,7 @@ pub(super) async fn spent_in(database: &Database, month: Month) -> Result<Vec<Ke
     let end = source.unit_at(month.next().starts_at_ms());
     on!(database, pool => {
         let query = sqlx::query(AssertSqlSafe(sql)).bind(first).bind(end);
-        query.fetch_all(pool).await?.iter().map(spending_of).collect()
+        query.fetch(pool).map(|row| spending_of(&row?)).try_collect().await
     })
 }
 
