@@ -15,8 +15,6 @@ pub struct Dispatched {
     pub(crate) lengths: Arc<Lengths>,
     pub(crate) cut: Cut,
     pub(crate) sent: Sent,
-    /// Tokens that the engine was thought to hold.
-    pub predicted_tokens: u64,
     pub(crate) prefill_tokens: u64,
     /// With what was ahead of it.
     pub(crate) work_tokens: u64,
@@ -45,6 +43,11 @@ pub struct Foretold {
 }
 
 impl Dispatched {
+    /// Tokens of the prompt that the engine was thought to hold when it was sent.
+    pub fn predicted_tokens(&self) -> u64 {
+        self.cut.tokens_of(self.sent.held)
+    }
+
     /// Its first token came. A second call changes nothing.
     pub fn first_token(&mut self, now_us: u64) {
         if self.first_token_at_us.is_some() {

@@ -14,6 +14,7 @@
 //! Architecture Invariant: there is no clock, no task, no socket and no randomness here. Time is an argument, so that a
 //! simulation runs the same code in virtual time.
 
+mod fading;
 mod prompt;
 mod index;
 mod lengths;

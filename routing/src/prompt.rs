@@ -167,7 +167,7 @@ pub(crate) fn share(of: u64, part: u64, all: u64) -> u64 {
     u64::try_from(share.unwrap_or(0)).unwrap_or(u64::MAX)
 }
 
-fn len(count: usize) -> u64 {
+pub(crate) fn len(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 

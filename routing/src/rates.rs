@@ -1,6 +1,7 @@
 //! How fast a model's engines are, learned from their answers, and how fast each of them is among these.
 
 use crate::estimate::ONE;
+use crate::fading::{FadingShare, faded};
 use crate::prompt::share;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -167,46 +168,42 @@ fn line([n, x, y, xx, xy]: [u128; 5]) -> (u64, u64) {
 }
 
 fn fade(sum: &mut u64, more: u64) {
-    *sum = (*sum - *sum / FORGET).saturating_add(more);
+    *sum = faded(*sum, more, FORGET);
 }
 
 /// How long one engine takes for what its model's engines take on average. Whether it was given long or short prompts makes no
 /// difference to it.
 #[derive(Debug)]
 pub struct Pace {
-    expected_ns: AtomicU64,
-    took_ns: AtomicU64,
+    /// Nanoseconds that it took, of those that were expected.
+    took: FadingShare,
     answered_at_us: AtomicU64,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            expected_ns: AtomicU64::new(1),
-            took_ns: AtomicU64::new(1),
+            took: FadingShare::new(1, 1, FORGET),
             answered_at_us: AtomicU64::new(0),
         }
     }
 }
 
 impl Pace {
-    /// A first token came after `took_ns`, and the engines together would have had it come after `expected_ns`. The two sums
-    /// need not agree to the answer.
+    /// A first token came after `took_ns`, and the engines together would have had it come after `expected_ns`.
     pub fn answered(&self, expected_ns: u64, took_ns: u64, now_us: u64) {
-        for (sum, more) in [(&self.expected_ns, expected_ns), (&self.took_ns, took_ns)] {
-            let before = sum.load(Ordering::Relaxed);
-            sum.store(
-                (before - before / FORGET).saturating_add(more).max(1),
-                Ordering::Relaxed,
-            );
-        }
+        self.took.add(took_ns, expected_ns);
         self.answered_at_us.store(now_us, Ordering::Relaxed);
     }
 
     /// In [`ONE`]ths of the average: more is slower.
     pub fn factor(&self, now_us: u64) -> u64 {
-        let with_spare = |sum: &AtomicU64| sum.load(Ordering::Relaxed).saturating_add(SPARE_NS);
-        let own = share(ONE, with_spare(&self.took_ns), with_spare(&self.expected_ns));
+        let (took, expected) = self.took.sums();
+        let own = share(
+            ONE,
+            took.saturating_add(SPARE_NS),
+            expected.saturating_add(SPARE_NS),
+        );
         let own = own.clamp(ONE / 16, ONE * 256);
         let age = now_us.saturating_sub(self.answered_at_us.load(Ordering::Relaxed));
         let doubt = share(ONE, age, age.saturating_add(DOUBT_AFTER_US));

@@ -5,7 +5,7 @@ use crate::estimate::{Estimate, Facts, ONE, estimate};
 use crate::index::{CacheView, PrefixIndex};
 use crate::lengths::Lengths;
 use crate::load::EngineLoad;
-use crate::prompt::{Prompt, share};
+use crate::prompt::{Prompt, len, share};
 use crate::rates::{Rates, Speed};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl ModelRouter {
     ) -> Vec<Score> {
         let held = self.index.held(prompt);
         let speed = self.rates.speed();
-        let engines = as_u64(seats.len()).max(1);
+        let engines = len(seats.len()).max(1);
         let (given, half) = (
             self.given.load(Ordering::Relaxed),
             REMEMBERED_TOKENS.saturating_mul(engines),
@@ -136,6 +136,7 @@ impl ModelRouter {
             .filter_map(|(seat, ..)| Some((prompt.preference(seat.view.number())?, seat.view.number())))
             .max();
         let score = |(seat, speed, recent): (&Seat, Speed, u64)| {
+            let is_preferred = preferred.is_some_and(|(_, number)| number == seat.view.number());
             let predicted_tokens = prompt.cut().tokens_of(held.by(&seat.view));
             let cached_tokens = seat.load.trust.expected(predicted_tokens);
             let facts = Facts {
@@ -146,12 +147,7 @@ impl ModelRouter {
                 streams: seat.load.streams(),
                 crowd: waiting.saturating_mul(ONE) / engines,
                 // A hint is worth as much as half of the pressure, and no queue.
-                pressure: match preferred {
-                    Some((_, number)) if number == seat.view.number() => {
-                        share(ONE, recent, all / engines) / 2
-                    }
-                    _ => share(ONE, recent, all / engines),
-                },
+                pressure: share(ONE, recent, all / engines) / if is_preferred { 2 } else { 1 },
             };
             Score {
                 predicted_tokens,
@@ -166,8 +162,7 @@ impl ModelRouter {
     pub fn dispatch(&self, seat: Arc<Seat>, prompt: &Prompt, now_us: u64) -> Dispatched {
         let sent = seat.view.sent(prompt);
         let cut = prompt.cut();
-        let predicted_tokens = cut.tokens_of(sent.held);
-        let cached_tokens = seat.load.trust.expected(predicted_tokens);
+        let cached_tokens = seat.load.trust.expected(cut.tokens_of(sent.held));
         let prefill_tokens = cut.tokens.saturating_sub(cached_tokens).max(1);
         let given = self.given.fetch_add(prefill_tokens, Ordering::Relaxed);
         seat.recent
@@ -180,15 +175,10 @@ impl ModelRouter {
             lengths: Arc::clone(&self.lengths),
             cut,
             sent,
-            predicted_tokens,
             prefill_tokens,
             work_tokens: ahead.saturating_add(prefill_tokens),
             sent_at_us: now_us,
             first_token_at_us: None,
         }
     }
-}
-
-fn as_u64(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX)
 }

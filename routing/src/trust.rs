@@ -1,50 +1,36 @@
 //! How far a prediction of cached tokens is believed: as far as the answers bore it out.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::fading::FadingShare;
+use crate::prompt::share;
 
 /// One sixteenth of what was seen is forgotten with each answer, so that some dozens of them count.
 const FORGET: u64 = 16;
 /// Tokens that speak for a prediction before any answer has.
 const PRIOR_TOKENS: u64 = 4_096;
 
-/// Predicted and reported cached tokens, of late. Two sums that need not agree to the token.
+/// Cached tokens that were predicted of late, and those of them that were reported.
 #[derive(Debug)]
-pub struct Trust {
-    predicted: AtomicU64,
-    borne_out: AtomicU64,
-}
+pub struct Trust(FadingShare);
 
 impl Default for Trust {
     fn default() -> Self {
-        Self {
-            predicted: AtomicU64::new(PRIOR_TOKENS),
-            borne_out: AtomicU64::new(PRIOR_TOKENS),
-        }
+        Self(FadingShare::new(PRIOR_TOKENS, PRIOR_TOKENS, FORGET))
     }
 }
 
 impl Trust {
     /// An answer said how many tokens were cached of those that were predicted.
     pub fn answered(&self, predicted_tokens: u64, reported_tokens: u64) {
-        if predicted_tokens == 0 {
-            return;
+        if predicted_tokens > 0 {
+            self.0
+                .add(reported_tokens.min(predicted_tokens), predicted_tokens);
         }
-        let fade = |sum: &AtomicU64, more: u64| {
-            let before = sum.load(Ordering::Relaxed);
-            // The prior stays at the bottom, so that trust can grow again and a short prompt moves little.
-            let kept = (before - before / FORGET).max(1);
-            sum.store(kept.saturating_add(more), Ordering::Relaxed);
-        };
-        fade(&self.predicted, predicted_tokens);
-        fade(&self.borne_out, reported_tokens.min(predicted_tokens));
     }
 
     /// What a prediction is worth.
     pub fn expected(&self, predicted_tokens: u64) -> u64 {
-        let predicted = u128::from(self.predicted.load(Ordering::Relaxed).max(1));
-        let borne_out = u128::from(self.borne_out.load(Ordering::Relaxed)).min(predicted);
-        let expected = u128::from(predicted_tokens) * borne_out / predicted;
-        u64::try_from(expected).unwrap_or(predicted_tokens)
+        let (borne_out, predicted) = self.0.sums();
+        share(predicted_tokens, borne_out.min(predicted), predicted)
     }
 }
 

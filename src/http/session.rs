@@ -3,11 +3,11 @@
 use crate::admission::directory::{ApiKey, KeyHash, hash_secret};
 use crate::app::App;
 use crate::http::admin::auth::{Staff, staff_with};
+use crate::secrets::hex;
 use crate::store::{SessionRow, StoreFault};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use farebox_domain::key::Scope;
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
@@ -88,12 +88,7 @@ impl Session {
 
     /// What its pages send with every change.
     pub fn csrf(&self) -> String {
-        let digest = Sha256::digest(format!("csrf:{}", self.secret));
-        digest.iter().fold(String::new(), |mut text, byte| {
-            // Writing to a text cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex(&Sha256::digest(format!("csrf:{}", self.secret)))
     }
 
     /// Whether a request with this cookie was sent by one of its pages: what only reads may come from anywhere, and is

@@ -246,7 +246,10 @@ fn hold_of_token(pipeline: &Pipeline, caller: &Caller, held: Held, now_ms: u64) 
 
 /// The prompt's tokens, where the operator has given the model's tokenizer and it can tell. A long body is counted where it
 /// holds up nobody.
-async fn count_prompt(served: &Arc<ServedModel>, request: &InferenceRequest) -> Option<u64> {
+pub(in crate::pipeline) async fn count_prompt(
+    served: &Arc<ServedModel>,
+    request: &InferenceRequest,
+) -> Option<u64> {
     let counter = served.prompt.as_ref()?;
     let (endpoint, body) = (request.endpoint, request.body.clone());
     if body.len() <= QUICK_BYTES_AT_MOST {

@@ -1,6 +1,7 @@
 //! Why a request goes where it goes: what routing would do with it now. Nothing is sent, kept or counted.
 
 use crate::engines::registry::ServedModel;
+use crate::pipeline::admit::count_prompt;
 use crate::pipeline::request::InferenceRequest;
 use crate::pipeline::{Pipeline, prefix};
 use bytes::Bytes;
@@ -25,7 +26,7 @@ pub struct Explained {
 }
 
 /// Reads a request as if `account` had sent it, and scores the engines of its model.
-pub fn explain(
+pub async fn explain(
     pipeline: &Pipeline,
     account: &AccountId,
     endpoint: Endpoint,
@@ -37,11 +38,10 @@ pub fn explain(
         .find(&request.model)
         .ok_or_else(|| Refusal::no_such_model(&request.model))?;
     request.cache_salt = prefix::salt_of(model, account, &request);
-    let counted = model
-        .prompt
-        .as_ref()
-        .filter(|_| model.prefix.is_some())
-        .and_then(|counter| counter.count(endpoint, &request.body));
+    let counted = match &model.prefix {
+        Some(_) => count_prompt(model, &request).await,
+        None => None,
+    };
     let prompt = prefix::prompt_of(model, &request, counted);
     let scores = model.scores(prompt.as_deref());
     let candidates = model.candidates(&scores);

@@ -2,11 +2,11 @@
 
 use crate::engines::registry::ServedModel;
 use crate::pipeline::request::InferenceRequest;
+use crate::secrets::hex;
 use farebox_domain::catalog::{CacheSharing, Task};
 use farebox_domain::ids::AccountId;
 use farebox_routing::{Prompt, namespace};
 use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// Bytes of the salt's hash that an engine is sent.
@@ -65,11 +65,7 @@ pub(in crate::pipeline) fn salt_of(
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    let mut salt = String::with_capacity(2 * SALT_BYTES);
-    for byte in hash.finalize().iter().take(SALT_BYTES) {
-        let _ = write!(salt, "{byte:02x}");
-    }
-    Some(salt)
+    Some(hex(&hash.finalize()[..SALT_BYTES]))
 }
 
 fn text_at(request: &InferenceRequest, range: std::ops::Range<usize>) -> Option<&str> {

@@ -223,8 +223,8 @@ impl<'a> World<'a> {
                 let took = now_us - self.arrived_us[request];
                 self.ttft_ms.push(ratio(took, 1_000));
                 if let Some(dispatched) = &mut self.placed[request] {
-                    self.predicted += dispatched.predicted_tokens;
-                    self.came_true += dispatched.predicted_tokens.min(cached);
+                    self.predicted += dispatched.predicted_tokens();
+                    self.came_true += dispatched.predicted_tokens().min(cached);
                     dispatched.first_token(now_us);
                 }
             }

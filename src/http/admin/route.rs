@@ -32,6 +32,7 @@ pub async fn explain_route(
     let body = serde_json::to_vec(&asked.request).map_err(AdminError::internal)?;
     let account = asked.account.unwrap_or_else(|| "".into());
     let explained = explain(&admin.app.pipeline, &account, endpoint, Bytes::from(body))
+        .await
         .map_err(|refusal| invalid("request", refusal.to_string()))?;
     Ok(Json(view(&explained)))
 }
