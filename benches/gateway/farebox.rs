@@ -24,18 +24,37 @@ struct Account {
 
 #[derive(Deserialize)]
 struct Key {
+    id: String,
     secret: String,
 }
 
+/// Whether requests and tokens a minute are counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rates {
+    /// They are not.
+    None,
+    /// For the account, the key and the model, under limits that no load comes to.
+    OutOfReach,
+}
+
+/// The most that may be said: more requests a minute than any load here makes.
+const REQUESTS: &str = "1000000000";
+/// Likewise, of tokens.
+const TOKENS: &str = "1000000000";
+
 /// Starts it with a ledger in `folder`, and makes an account that may have 20,000 requests in flight.
-pub fn start(options: &Options, upstream: &str, folder: &Path) -> Outcome<Gateway> {
+pub fn start(options: &Options, upstream: &str, folder: &Path, rates: Rates) -> Outcome<Gateway> {
     let program = program();
     if !program.is_file() {
         return Err("no binary; FAREBOX_BIN names one".into());
     }
-    let (models, data) = (folder.join("models.yaml"), folder.join("farebox"));
+    let folder = &folder.join(match rates {
+        Rates::None => "farebox",
+        Rates::OutOfReach => "rated",
+    });
+    let (models, data) = (folder.join("models.yaml"), folder.join("data"));
     std::fs::create_dir_all(&data)?;
-    std::fs::write(&models, catalog(options, upstream))?;
+    std::fs::write(&models, catalog(options, upstream, rates))?;
     let arguments = [
         "serve".as_ref(),
         "--config".as_ref(),
@@ -53,7 +72,7 @@ pub fn start(options: &Options, upstream: &str, folder: &Path) -> Outcome<Gatewa
     let line = process.first_line()?;
     let ready: Ready =
         serde_json::from_str(&line).map_err(|error| process.complaint(&format!("said {line:?}: {error}")))?;
-    let key = open_account(&program, &ready.admin)?;
+    let key = open_account(&program, &ready.admin, rates)?;
     Ok(Gateway {
         process,
         target: Target {
@@ -68,7 +87,7 @@ fn program() -> PathBuf {
     std::env::var_os("FAREBOX_BIN").map_or_else(|| env!("CARGO_BIN_EXE_farebox").into(), PathBuf::from)
 }
 
-fn open_account(program: &Path, admin: &str) -> Outcome<String> {
+fn open_account(program: &Path, admin: &str, rates: Rates) -> Outcome<String> {
     let url = format!("http://{admin}");
     let environment = [
         ("FAREBOX_ADMIN_URL", url.as_str()),
@@ -81,21 +100,29 @@ fn open_account(program: &Path, admin: &str) -> Outcome<String> {
         &["key", "create", "--account", &id, "--name", "bench", "--json"],
         &environment,
     )?;
-    let Key { secret } = serde_json::from_str(&key)?;
-    output_of(
-        program,
-        &["limit", "set", "--account", &id, "--concurrent-requests", "20000"],
-        &environment,
-    )?;
-    Ok(secret)
+    let key: Key = serde_json::from_str(&key)?;
+    let set = |limits: &[&str]| output_of(program, &[&["limit", "set"], limits].concat(), &environment);
+    set(&["--account", &id, "--concurrent-requests", "20000"])?;
+    if rates == Rates::OutOfReach {
+        let rates = ["--requests-per-minute", REQUESTS, "--tokens-per-minute", TOKENS];
+        set(&[&["--account", id.as_str()], &rates[..]].concat())?;
+        set(&[&["--key", key.id.as_str()], &rates[..]].concat())?;
+    }
+    Ok(key.secret)
 }
 
-fn catalog(options: &Options, upstream: &str) -> String {
+fn catalog(options: &Options, upstream: &str, rates: Rates) -> String {
     let kind = &options.kind;
     let served = if options.rename {
         "served-under-another-name"
     } else {
         MODEL
+    };
+    let limits = match rates {
+        Rates::None => String::new(),
+        Rates::OutOfReach => {
+            format!("    limits: {{ requests_per_minute: {REQUESTS}, tokens_per_minute: {TOKENS} }}\n")
+        }
     };
     format!(
         "models:
@@ -107,7 +134,7 @@ fn catalog(options: &Options, upstream: &str) -> String {
     engines:
       - {{ engine: upstream, serves: {served} }}
     routing: least_loaded
-engines:
+{limits}engines:
   - {{ name: upstream, kind: {kind}, url: \"http://{upstream}\", max_concurrent: 20000 }}
 limits:
   concurrent_requests: 200

@@ -34,6 +34,8 @@ impl Role {
 pub enum Subject {
     /// The gateway of this repository.
     Farebox,
+    /// The same with rates of requests and tokens on account, key and model, none of which is ever reached.
+    Rated,
     /// The axum and reqwest proxy of this bench: what every ratio is taken against.
     Passthrough,
     /// nginx, if installed.
@@ -46,8 +48,9 @@ pub enum Subject {
 
 impl Subject {
     /// Every subject, in the order of the table.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Farebox,
+        Self::Rated,
         Self::Passthrough,
         Self::Nginx,
         Self::Haproxy,
@@ -58,6 +61,7 @@ impl Subject {
     pub fn name(self) -> &'static str {
         match self {
             Self::Farebox => "farebox",
+            Self::Rated => "rated",
             Self::Passthrough => "passthrough",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",

@@ -1,6 +1,7 @@
 //! Rounds: every gateway afresh, every phase over all of them in turn.
 
 use crate::children::{Process, pin_this_process};
+use crate::farebox::Rates;
 use crate::load::{Target, one_answer};
 use crate::options::{Options, Phase, Subject, UPSTREAM_ROLE};
 use crate::proxies::{Gateway, start_haproxy, start_nginx, start_passthrough};
@@ -127,7 +128,8 @@ impl Bench<'_> {
     fn start(&self, subject: Subject, folder: &Path) -> Outcome<Contender> {
         let (core, upstream) = (self.options.gateway_core, self.upstream.as_str());
         let gateway = match subject {
-            Subject::Farebox => Some(farebox::start(self.options, upstream, folder)?),
+            Subject::Farebox => Some(farebox::start(self.options, upstream, folder, Rates::None)?),
+            Subject::Rated => Some(farebox::start(self.options, upstream, folder, Rates::OutOfReach)?),
             Subject::Passthrough => Some(start_passthrough(core, upstream, folder)?),
             Subject::Nginx => Some(start_nginx(core, upstream, folder)?),
             Subject::Haproxy => Some(start_haproxy(core, upstream, folder)?),
