@@ -4,11 +4,15 @@
 
 mod in_flight;
 mod refresh;
+pub mod reload;
+mod serving;
 pub mod watch;
 mod replica;
 
 pub use self::in_flight::OverReplicas;
 use self::replica::Replica;
+pub use self::serving::ReadEnv;
+use self::serving::{join_registry, set_up_engines};
 use self::watch::Seen;
 use crate::admission::attempts::Attempts;
 use crate::admission::directory::{Directory, hash_secret};
@@ -17,11 +21,9 @@ use crate::admission::staff::AdminTokens;
 use crate::admission::wallet::Payer;
 use crate::clock::Clock;
 use crate::config::{Faults, Settings};
-use crate::engines::client::{Engine, EngineFault};
-use crate::engines::prefix::PrefixRouting;
-use crate::engines::prompt::{self, PromptCounters};
-use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel};
-use crate::engines::waiting::WaitingRoom;
+use crate::engines::client::EngineFault;
+use crate::engines::prompt;
+use crate::engines::registry::Registry;
 use crate::export::receiver::ReceiverFault;
 use crate::export::{Exporter, Pauses};
 use crate::http;
@@ -38,10 +40,9 @@ use crate::telemetry::log;
 use crate::telemetry::metrics::{MetricFault, Metrics};
 use crate::telemetry::refusals::Refusals;
 use crate::telemetry::request_log::{RequestLog, Style};
-use farebox_domain::catalog::{Model, Routing};
+use arc_swap::ArcSwap;
 use farebox_domain::month::Month;
-use farebox_domain::price::PriceSchedule;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -57,21 +58,20 @@ const LEDGER_DEADLINE: Duration = Duration::from_secs(60);
 const BACKGROUND_DEADLINE: Duration = Duration::from_secs(15);
 /// How long a start waits for Valkey, so that its first request is counted with the others'.
 const VALKEY_PATIENCE: Duration = Duration::from_secs(2);
-/// Between two probes of an engine.
-const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 /// Everything that serves. Shared by every request.
 pub struct App {
     /// What time it is.
     pub clock: Clock,
-    /// models.yaml, as it was at start.
-    pub settings: Settings,
+    /// models.yaml, as it was at start; [`registry`](Self::registry) has what is in force.
+    pub settings: Arc<Settings>,
+    /// Where it is, if it is read again.
+    models_yaml: Option<PathBuf>,
+    read_env: ReadEnv,
     /// Accounts, keys, limits and prices on disk.
     pub store: Store,
     /// Accounts and keys in memory.
     pub directory: Arc<Directory>,
-    /// Models and engines.
-    pub registry: Arc<Registry>,
     /// The bill.
     pub ledger: Arc<dyn Ledger>,
     /// What the engines said that they had counted.
@@ -146,7 +146,9 @@ pub struct Given<'a> {
     /// How request lines look; they go to standard error.
     pub request_log: Style,
     /// Reads the environment, for engines' keys.
-    pub read_env: &'a dyn Fn(&str) -> Option<String>,
+    pub read_env: ReadEnv,
+    /// The file that the settings were read from; `None`: it is not read again.
+    pub models_yaml: Option<PathBuf>,
 }
 
 /// Why it did not start.
@@ -213,9 +215,11 @@ impl App {
             admin_token,
             request_log,
             read_env,
+            models_yaml,
         } = given;
+        let settings = Arc::new(settings);
         let metrics = Arc::new(Metrics::new()?);
-        let engines = set_up_engines(&settings, &clock, read_env)?;
+        let engines = set_up_engines(&settings, &clock, &read_env, None).map_err(StartFault::Engines)?;
         let counters = prompt::load_all(&settings, &clock)?;
         let store = match &database {
             Some(url) => Store::connect(data_dir, url).await?,
@@ -254,9 +258,15 @@ impl App {
             }
             _ => (None, None),
         };
-        let registry =
-            Arc::new(join_registry(&settings, (engines, &counters), &store, &metrics, &clock).await?);
-        registry.set_drained(&store.drained_engines().await?);
+        let registry = join_registry(
+            Arc::clone(&settings),
+            (engines, &counters),
+            &store,
+            (&metrics, &clock),
+            None,
+        );
+        let registry = Arc::new(ArcSwap::from_pointee(registry.await?));
+        registry.load().take_over();
         let admin_tokens = AdminTokens::default();
         admin_tokens.refresh(store.admin_tokens().await?);
         let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
@@ -277,10 +287,6 @@ impl App {
             clock: clock.clone(),
             directory: Arc::clone(&directory),
             registry: Arc::clone(&registry),
-            limits: settings.catalog.limits(),
-            retry: settings.retry,
-            timeouts: settings.timeouts,
-            queue: settings.queue,
             settler,
             leases: replica.as_ref().map(|replica| Arc::clone(&replica.leases)),
             shared,
@@ -301,11 +307,6 @@ impl App {
             Arc::clone(&pipeline),
             background.stop_abandoned.clone(),
         ));
-        for engine in registry.engines() {
-            background
-                .tasks
-                .spawn(probe(Arc::clone(engine), background.stop_probes.clone()));
-        }
         let process = replica.as_ref().map_or_else(
             || format!("process_{}", clock.unix_ms()),
             |replica| replica.id.clone(),
@@ -320,7 +321,7 @@ impl App {
         ));
         let sampling = Arc::clone(&sampler).run(background.stop_probes.clone());
         background.tasks.spawn(sampling);
-        let exporter = set_up_export(&settings, &export_queue, &clock, &metrics, read_env).await?;
+        let exporter = set_up_export(&settings, &export_queue, &clock, &metrics, &*read_env).await?;
         if let Some(exporter) = &exporter {
             let delivering = Arc::clone(exporter).run(background.stop_probes.clone());
             background.tasks.spawn(delivering);
@@ -329,9 +330,10 @@ impl App {
             started_at_ms: clock.unix_ms(),
             clock,
             settings,
+            models_yaml,
+            read_env,
             store,
             directory,
-            registry,
             ledger,
             counters: engine_counters,
             sampler,
@@ -352,6 +354,9 @@ impl App {
             background,
             replica,
         });
+        for engine in app.registry().engines() {
+            app.look_after(Arc::clone(engine));
+        }
         let stop = app.background.stop_probes.clone();
         app.background.tasks.spawn(watch::watch(Arc::clone(&app), stop));
         if let Some(replica) = &app.replica {
@@ -438,9 +443,14 @@ impl App {
         self.background.log.wait().await;
     }
 
+    /// Models and engines, as models.yaml said when it was last read.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.pipeline.registry()
+    }
+
     /// Whether requests should be sent here: not while draining, nor while no engine is up.
     pub fn is_ready(&self) -> bool {
-        !self.draining.is_cancelled() && self.registry.any_engine_up()
+        !self.draining.is_cancelled() && self.registry().any_engine_up()
     }
 
     /// How many settlements the outbox still has, which the ledger lacks; `None` where there is no outbox.
@@ -450,7 +460,7 @@ impl App {
 
     /// The text that Prometheus scrapes. Gauges are read from their sources now.
     pub fn render_metrics(&self) -> String {
-        let default = self.pipeline.limits.concurrent_requests;
+        let default = self.registry().limits().concurrent_requests;
         self.metrics.render(|gauges| {
             let (mut own, mut defaults) = (0i64, 0i64);
             for account in self.directory.accounts() {
@@ -467,18 +477,22 @@ impl App {
                 .in_flight
                 .with_label_values(&["default_limit"])
                 .set(defaults);
-            for engine in self.registry.engines() {
+            gauges.forget_names();
+            let registry = self.registry();
+            for engine in registry.engines().iter().chain(registry.leaving()) {
                 let name = [engine.name.as_str()];
                 gauges
                     .engine_in_flight
                     .with_label_values(&name)
-                    .set(i64::from(engine.in_flight()));
+                    .add(i64::from(engine.in_flight()));
+            }
+            for engine in registry.engines() {
                 gauges
                     .engine_usable
-                    .with_label_values(&name)
-                    .set(i64::from(engine.health.is_usable() && !engine.is_drained()));
+                    .with_label_values(&[engine.name.as_str()])
+                    .set(i64::from(engine.is_usable()));
             }
-            for served in self.registry.models() {
+            for served in registry.models() {
                 let waiting = i64::try_from(served.room.waiting()).unwrap_or(i64::MAX);
                 let name = [served.model.id.as_str()];
                 gauges.queue_waiting.with_label_values(&name).set(waiting);
@@ -514,25 +528,6 @@ async fn load_wallets(directory: &Directory, ledger: &dyn Ledger, month: Month) 
     Ok(())
 }
 
-fn set_up_engines(
-    settings: &Settings,
-    clock: &Clock,
-    read_env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<Arc<Engine>>, StartFault> {
-    let (mut engines, mut faults) = (Vec::new(), Vec::new());
-    for spec in settings.catalog.engines() {
-        match Engine::new(spec, settings.timeouts.connect, clock.clone(), read_env) {
-            Ok(engine) => engines.push(Arc::new(engine)),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    if faults.is_empty() {
-        Ok(engines)
-    } else {
-        Err(StartFault::Engines(faults))
-    }
-}
-
 /// Switches the export on where models.yaml names a receiver. Where it does not any more, what is booked waits on: a
 /// section that is taken out for an hour must not lose an hour.
 async fn set_up_export(
@@ -559,50 +554,6 @@ async fn set_up_export(
     Ok(Some(Arc::new(exporter)))
 }
 
-async fn join_registry(
-    settings: &Settings,
-    (engines, counters): (Vec<Arc<Engine>>, &PromptCounters),
-    store: &Store,
-    metrics: &Metrics,
-    clock: &Clock,
-) -> Result<Registry, StartFault> {
-    let mut models = Vec::new();
-    for model in settings.catalog.models() {
-        store
-            .note_catalog_price(&model.id, &model.price, clock.unix_ms())
-            .await?;
-        let schedule = PriceSchedule::new(store.prices(&model.id).await?)
-            .ok_or(StoreFault::Unreadable("a model's prices"))?;
-        let prefix = (model.routing == Routing::Prefix).then(|| PrefixRouting::new(clock.clone()));
-        let deployments = deployments_of(model, &engines, prefix.as_ref());
-        models.push(Arc::new(ServedModel::new(
-            Arc::clone(model),
-            Prices::new(schedule),
-            deployments,
-            (counters.get(&model.id).cloned(), prefix),
-            metrics.of_model(&model.id),
-            WaitingRoom::new(usize::try_from(settings.queue.size).unwrap_or(usize::MAX)),
-        )));
-    }
-    Ok(Registry::new(models, engines))
-}
-
-fn deployments_of(
-    model: &Model,
-    engines: &[Arc<Engine>],
-    prefix: Option<&PrefixRouting>,
-) -> Vec<ServedDeployment> {
-    let joined = model.deployments.iter().filter_map(|deployment| {
-        let engine = engines.iter().find(|engine| engine.name == deployment.engine)?;
-        Some(ServedDeployment {
-            engine: Arc::clone(engine),
-            serves: deployment.serves.clone(),
-            seat: prefix.and_then(|prefix| prefix.seat(engine).ok()),
-        })
-    });
-    joined.collect()
-}
-
 /// The token's hash: of the one that is given, else of the one that the store knows, else of a new one.
 async fn admin_token_of(
     store: &Store,
@@ -620,20 +571,4 @@ async fn admin_token_of(
     let hash = hash_secret(&token);
     store.set_setting(ADMIN_TOKEN_SETTING, &hash).await?;
     Ok((hash, Some(token)))
-}
-
-async fn probe(engine: Arc<Engine>, stop: CancellationToken) {
-    loop {
-        let changed = engine.probe().await;
-        // It may be usable again, for those that wait for it.
-        engine.offer_places();
-        if changed {
-            let up = engine.health.standing() != crate::engines::health::Standing::Down;
-            log::engine_probed(&engine.name, up);
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(PROBE_EVERY) => {}
-        }
-    }
 }

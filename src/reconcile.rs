@@ -9,6 +9,7 @@ use crate::ledger::counters::{CounterSample, EngineCounters};
 use crate::ledger::reconcile::{CountingRule, ModelBounds, Reconciled, Reconciler};
 use crate::ledger::{EntryPage, Ledger, LedgerFault, MAX_PAGE};
 use crate::telemetry::log;
+use arc_swap::ArcSwap;
 use farebox_domain::catalog::{EngineKind, Model};
 use farebox_domain::ids::EngineName;
 use futures_util::future::join_all;
@@ -52,7 +53,7 @@ pub struct EngineReport {
 
 /// Asks the engines what they have counted, and keeps it.
 pub struct Sampler {
-    registry: Arc<Registry>,
+    registry: Arc<ArcSwap<Registry>>,
     counters: Arc<dyn EngineCounters>,
     clock: Clock,
     /// This replica's id; empty where there is one farebox alone.
@@ -62,7 +63,7 @@ pub struct Sampler {
 impl Sampler {
     /// For these engines.
     pub fn new(
-        registry: Arc<Registry>,
+        registry: Arc<ArcSwap<Registry>>,
         counters: Arc<dyn EngineCounters>,
         clock: Clock,
         replica: String,
@@ -89,7 +90,8 @@ impl Sampler {
     /// Samples every engine once. One that does not answer has none. Tries that failed are told by the next sample if this
     /// one cannot be kept.
     pub async fn sample(&self) {
-        let engines = self.registry.engines();
+        let registry = self.registry.load_full();
+        let engines = registry.engines();
         let asked = engines.iter().map(|engine| self.sample_of(engine));
         let samples: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
         let keeping = tokio::time::timeout(KEEP_TIMEOUT, self.counters.keep_counters(&samples));

@@ -174,7 +174,10 @@ impl<'a> Report<'a> {
         if self.left_out.insert(subject, why.to_owned()).is_none() {
             eprintln!("{} is left out: {why}", subject.name());
         }
-        if matches!(subject, Subject::Farebox | Subject::Rated | Subject::Passthrough | Subject::Direct) {
+        if matches!(
+            subject,
+            Subject::Farebox | Subject::Rated | Subject::Passthrough | Subject::Direct
+        ) {
             self.faults.push(format!("{}: {why}", subject.name()));
         }
     }

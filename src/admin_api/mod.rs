@@ -19,6 +19,7 @@ mod rates;
 pub mod staff;
 pub mod requests;
 pub mod live;
+pub mod reload;
 pub mod watch;
 mod route;
 

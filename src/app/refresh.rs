@@ -63,8 +63,8 @@ async fn read_again(app: &App) -> Result<(), StoreFault> {
     app.directory.refresh(accounts, keys, limits);
     app.directory.refresh_rates(&app.store.rates().await?);
     app.admin_tokens.refresh(app.store.admin_tokens().await?);
-    app.registry.set_drained(&app.store.drained_engines().await?);
-    for served in app.registry.models() {
+    app.registry().set_drained(&app.store.drained_engines().await?);
+    for served in app.registry().models() {
         let prices = app.store.prices(&served.model.id).await?;
         if let Some(schedule) = PriceSchedule::new(prices) {
             served.prices.replace(schedule);

@@ -288,12 +288,12 @@ impl Watching {
             doing.accounts.entry(live.account.clone()).or_default().0 += 1;
             doing.models.entry(live.model.model.id.clone()).or_default().0 += 1;
         }
-        for engine in app.registry.engines() {
+        for engine in app.registry().engines() {
             doing
                 .engines
                 .insert(engine.name.clone(), engine.in_flight().into());
         }
-        for served in app.registry.models() {
+        for served in app.registry().models() {
             let waiting = u64::try_from(served.room.waiting()).unwrap_or(u64::MAX);
             doing.waiting = doing.waiting.saturating_add(waiting);
             doing.models.entry(served.model.id.clone()).or_default().1 = waiting;

@@ -25,6 +25,7 @@ pub mod ledger;
 pub mod reconcile;
 pub mod export;
 pub mod engine;
+pub mod reload;
 pub mod route;
 pub mod model;
 pub mod admin_token;
@@ -92,6 +93,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Show the engines.
     Engine(engine::EngineArgs),
+    /// Read models.yaml again, and put it in force if it holds.
+    Reload(reload::ReloadArgs),
     /// Show why a request goes to the engine that it goes to.
     Route(route::RouteArgs),
     /// Show the models that are sold.
@@ -160,6 +163,7 @@ impl Command {
             Self::Ledger(args) => args.admin.json,
             Self::Export(args) => args.admin.json,
             Self::Engine(args) => args.admin.json,
+            Self::Reload(args) => args.admin.json,
             Self::Route(args) => args.admin.json,
             Self::Model(args) => args.admin.json,
             Self::Replica(args) => args.admin.json,
@@ -215,6 +219,9 @@ impl Command {
             }),
             Self::Engine(args) => ask(args.admin.clone(), async |client| {
                 engine::run(args, client, out).await
+            }),
+            Self::Reload(args) => ask(args.admin.clone(), async |client| {
+                reload::run(args, client, out).await
             }),
             Self::Route(args) => ask(args.admin.clone(), async |client| {
                 route::run(args, client, out).await

@@ -9,13 +9,16 @@ use crate::config::{self, Faults, Settings};
 use crate::secrets::Secrets;
 use crate::simulate;
 use crate::store::{AccountRow, KeyRow};
+use crate::telemetry::log;
 use crate::telemetry::request_log::Style;
 use clap::{Args, ValueEnum};
+use std::convert::Infallible;
 use std::io::{self, IsTerminal as _, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -154,7 +157,8 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
         // Set to nothing is not set: an empty token would be no secret.
         admin_token: args.admin_token.filter(|token| !token.trim().is_empty()),
         request_log: request_lines(args.log_format),
-        read_env: &read_env,
+        read_env: Arc::new(read_env),
+        models_yaml: (!args.demo).then(|| args.config.clone()),
     };
     let started = App::start(settings, given).await.map_err(|cause| match cause {
         StartFault::Prompts(faults) => refuse(faults),
@@ -173,12 +177,16 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
     }
     // Whoever reads that it is ready may end it at once, and it is drained.
     let told_to_end = told_to_end()?;
+    let hang_up = signal(SignalKind::hangup()).map_err(CliError::Runtime)?;
     let ready =
         serde_json::json!({ "listening": listening.to_string(), "admin": admin_listening.to_string() });
     writeln!(out, "{ready}")
         .and_then(|()| out.flush())
         .map_err(CliError::Output)?;
-    app.serve(public, admin, told_to_end).await;
+    tokio::select! {
+        () = app.serve(public, admin, told_to_end) => {}
+        never = reload_when_told(&app, hang_up) => match never {},
+    }
     stop.cancel();
     if let Some((_, engine)) = engine {
         engine
@@ -218,6 +226,23 @@ fn told_to_end() -> Result<impl Future<Output = ()>, CliError> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// Reads models.yaml again at each SIGHUP.
+async fn reload_when_told(app: &App, mut hang_up: Signal) -> Infallible {
+    loop {
+        if hang_up.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        let reloaded = {
+            let _changing = app.changing.lock().await;
+            app.reload().await
+        };
+        match reloaded {
+            Ok(plan) => log::reloaded(&plan.to_string(), &plan.needs_restart),
+            Err(fault) => log::not_reloaded(&fault.to_string()),
+        }
+    }
 }
 
 #[expect(

@@ -3,7 +3,7 @@
 //! [`parse`] reads the text into a tree that knows where everything stands (`yaml`), walks it without stopping at a
 //! fault (`reader`), makes models, prices and engines of it (`model`, `prompt`, `price`, `catalog`) and the settings of the
 //! server (`serving`) and of the export (`export`), and lets the catalog check that the parts hold together. What it gives back either holds, or is
-//! the list of what does not.
+//! the list of what does not. [`Plan`] is what changes from one to another.
 //!
 //! Invariant: nothing here reads the environment, a clock or the network. A key is named by its variable, and
 //! whoever uses it looks it up.
@@ -19,11 +19,13 @@ mod price;
 mod catalog;
 mod serving;
 mod export;
+mod plan;
 #[cfg(test)]
 mod tests;
 
 pub use export::{ExportFormat, ExportSettings};
 pub use fault::{Fault, Faults};
+pub use plan::{Change, How, Plan};
 pub use price::parse_price;
 pub use serving::{QueueSettings, ServerSettings, Timeouts};
 

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::engines::counters::{self, Counters};
 use crate::engines::health::Health;
 use crate::engines::registry::{ServedDeployment, ServedModel};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::catalog::{EngineKind, EngineSpec};
@@ -13,8 +14,9 @@ use farebox_domain::route::Candidate;
 use farebox_routing::EngineLoad;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Engines behind uvicorn close a connection that was idle for 5 s; a request must not meet that moment.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -75,7 +77,11 @@ pub struct Engine {
     /// What it has to do for requests from here, and how fast it does it.
     pub load: Arc<EngineLoad>,
     /// Whether it is up.
-    pub health: Health,
+    pub health: Arc<Health>,
+    /// Cancelled when another takes its place, or none: who looks after it stops.
+    pub retired: CancellationToken,
+    spec: EngineSpec,
+    connect_timeout: Duration,
     client: reqwest::Client,
     chat_completions: reqwest::Url,
     completions: reqwest::Url,
@@ -83,21 +89,31 @@ pub struct Engine {
     health_url: reqwest::Url,
     metrics_url: reqwest::Url,
     authorization: Option<HeaderValue>,
+    counts: Arc<Counts>,
+}
+
+/// What is counted and known of a server at an address, however often models.yaml says anew how to call it.
+#[derive(Debug, Default)]
+struct Counts {
     in_flight: AtomicU32,
     failed_attempts: AtomicU64,
     errors: AtomicU64,
     drained: AtomicBool,
+    /// No longer in models.yaml: what is there goes on, and nothing new comes.
+    removed: AtomicBool,
     /// The models that it serves: who may wait for a place here.
-    models: OnceLock<Vec<Weak<ServedModel>>>,
+    models: ArcSwap<Vec<Weak<ServedModel>>>,
 }
 
 impl Engine {
-    /// Sets up the client. `read_env` finds the engine's key.
+    /// Sets up the client. `read_env` finds the engine's key. `same` is another way to call the
+    /// same server, with the same requests in flight and the same health.
     pub fn new(
         spec: &EngineSpec,
         connect_timeout: Duration,
         clock: Clock,
         read_env: &dyn Fn(&str) -> Option<String>,
+        same: Option<&Self>,
     ) -> Result<Self, EngineFault> {
         let engine = || spec.name.clone();
         let url = |path: &str| {
@@ -125,8 +141,11 @@ impl Engine {
             kind: spec.kind,
             max_concurrent: spec.max_concurrent,
             cache_tokens: spec.cache_tokens,
-            load: Arc::default(),
-            health: Health::new(clock),
+            load: same.map(|same| Arc::clone(&same.load)).unwrap_or_default(),
+            health: same.map_or_else(|| Arc::new(Health::new(clock)), |same| Arc::clone(&same.health)),
+            retired: CancellationToken::new(),
+            spec: spec.clone(),
+            connect_timeout,
             client,
             chat_completions: url("/v1/chat/completions")?,
             completions: url("/v1/completions")?,
@@ -134,17 +153,43 @@ impl Engine {
             health_url: url(spec.kind.health_path())?,
             metrics_url: url(counters::metrics_path(spec.kind))?,
             authorization: bearer(spec, read_env)?,
-            in_flight: AtomicU32::new(0),
-            failed_attempts: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            drained: AtomicBool::new(false),
-            models: OnceLock::new(),
+            counts: same.map(|same| Arc::clone(&same.counts)).unwrap_or_default(),
         })
+    }
+
+    /// Whether it is called just as this says.
+    pub fn is_as(&self, spec: &EngineSpec, connect_timeout: Duration) -> bool {
+        self.spec == *spec && self.connect_timeout == connect_timeout
+    }
+
+    /// Whether the server is where this says.
+    pub fn is_at(&self, spec: &EngineSpec) -> bool {
+        self.spec.name == spec.name && self.spec.kind == spec.kind && self.spec.url == spec.url
+    }
+
+    /// Whether both are ways to call one server.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.counts, &other.counts)
+    }
+
+    /// Whether it is not in models.yaml any more.
+    pub fn is_removed(&self) -> bool {
+        self.counts.removed.load(Ordering::Acquire)
+    }
+
+    /// From now on it is not in models.yaml any more, or is in it again.
+    pub fn set_removed(&self, removed: bool) {
+        self.counts.removed.store(removed, Ordering::Release);
     }
 
     /// Requests in flight from here.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.counts.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether it may be given requests: it is up, and nobody has taken it out.
+    pub fn is_usable(&self) -> bool {
+        self.health.is_usable() && !self.is_drained() && !self.is_removed()
     }
 
     /// What routing needs to know of it.
@@ -152,40 +197,40 @@ impl Engine {
         Candidate {
             in_flight: self.in_flight(),
             max_concurrent: self.max_concurrent,
-            usable: self.health.is_usable() && !self.is_drained(),
+            usable: self.is_usable(),
             estimated_us: 0,
         }
     }
 
-    /// Tells it once which models it serves.
+    /// Tells it which models it serves from now on.
     pub fn set_models(&self, models: Vec<Weak<ServedModel>>) {
-        // A second time changes nothing: a registry is made once of its engines.
-        let _ = self.models.set(models);
+        self.counts.models.store(Arc::new(models));
     }
 
-    /// The models that it serves.
+    /// The models that it serves, those that are still there.
     pub fn models(&self) -> impl Iterator<Item = Arc<ServedModel>> {
-        self.models.get().into_iter().flatten().filter_map(Weak::upgrade)
+        let models = self.counts.models.load_full();
+        (0..models.len()).filter_map(move |index| models[index].upgrade())
     }
 
     /// Whether it is to get no new request.
     pub fn is_drained(&self) -> bool {
-        self.drained.load(Ordering::Acquire)
+        self.counts.drained.load(Ordering::Acquire)
     }
 
     /// From now on it gets no new request, or gets them again. What is there goes on.
     pub fn set_drained(&self, drained: bool) {
-        self.drained.store(drained, Ordering::Release);
+        self.counts.drained.store(drained, Ordering::Release);
     }
 
     /// Tries at it that failed since this process started.
     pub fn errors(&self) -> u64 {
-        self.errors.load(Ordering::Relaxed)
+        self.counts.errors.load(Ordering::Relaxed)
     }
 
     /// A try at it failed.
     pub fn attempt_failed(&self) {
-        self.errors.fetch_add(1, Ordering::Relaxed);
+        self.counts.errors.fetch_add(1, Ordering::Relaxed);
         self.attempts_failed(1);
     }
 
@@ -193,6 +238,7 @@ impl Engine {
     pub fn try_enter(self: &Arc<Self>) -> Option<EngineGuard> {
         let most = self.max_concurrent.unwrap_or(u32::MAX);
         let entered = self
+            .counts
             .in_flight
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| {
                 (count < most).then_some(count + 1)
@@ -225,12 +271,12 @@ impl Engine {
 
     /// So many tries at it failed; it may have made tokens for nobody.
     pub fn attempts_failed(&self, count: u64) {
-        self.failed_attempts.fetch_add(count, Ordering::Relaxed);
+        self.counts.failed_attempts.fetch_add(count, Ordering::Relaxed);
     }
 
     /// The tries that failed since this was asked before.
     pub fn take_failed_attempts(&self) -> u64 {
-        self.failed_attempts.swap(0, Ordering::Relaxed)
+        self.counts.failed_attempts.swap(0, Ordering::Relaxed)
     }
 
     /// Asks it what it has counted; `None` where it does not answer, or counts nothing that is known.
@@ -274,7 +320,7 @@ impl Engine {
     /// What it was thought to hold of prompts is forgotten.
     fn forget_cache(self: &Arc<Self>) {
         for model in self.models() {
-            let own = |deployment: &&ServedDeployment| Arc::ptr_eq(&deployment.engine, self);
+            let own = |deployment: &&ServedDeployment| deployment.engine.is_same_server(self);
             for seat in model
                 .deployments
                 .iter()
@@ -319,7 +365,7 @@ impl EngineGuard {
 
 impl Drop for EngineGuard {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.0.counts.in_flight.fetch_sub(1, Ordering::AcqRel);
         self.0.offer_places();
     }
 }

@@ -5,6 +5,7 @@ use crate::engines::client::Engine;
 use crate::engines::registry::ServedDeployment;
 use farebox_routing::{Dispatched, ModelRouter, Prompt, Score, Seat, TooManyEngines};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
 
 /// Tokens that an engine's cache is thought to hold where nobody says it; its answers correct it downwards.
@@ -16,6 +17,8 @@ pub struct PrefixRouting {
     router: ModelRouter,
     clock: Clock,
     since: Instant,
+    /// Seats that were made.
+    seats: AtomicU64,
 }
 
 impl PrefixRouting {
@@ -25,6 +28,7 @@ impl PrefixRouting {
             router: ModelRouter::default(),
             since: clock.now(),
             clock,
+            seats: AtomicU64::new(0),
         }
     }
 
@@ -32,7 +36,9 @@ impl PrefixRouting {
     pub fn seat(&self, engine: &Engine) -> Result<Arc<Seat>, TooManyEngines> {
         let tokens = engine.cache_tokens.unwrap_or(CACHE_TOKENS);
         let blocks = Prompt::text_blocks(u64::from(tokens));
-        let view = self.router.index().model(engine.name.as_str(), blocks)?;
+        // A seat of the same engine's at another address may still be there, for the requests that are.
+        let name = format!("{} {}", engine.name, self.seats.fetch_add(1, Ordering::Relaxed));
+        let view = self.router.index().model(&name, blocks)?;
         Ok(Arc::new(self.router.seat(view, Arc::clone(&engine.load))))
     }
 

@@ -1,12 +1,15 @@
 //! What is sold, joined to the engines that serve it now.
 
+use crate::config::{QueueSettings, Settings, Timeouts};
 use crate::engines::client::Engine;
 use crate::engines::prefix::PrefixRouting;
 use crate::engines::prompt::PromptCounter;
 use crate::engines::waiting::{NoPlace, Place, WaitingRoom};
 use crate::telemetry::metrics::ModelMetrics;
+use farebox_domain::attempt::RetryBudget;
 use farebox_domain::catalog::Model;
 use farebox_domain::ids::EngineName;
+use farebox_domain::limits::Limits;
 use farebox_domain::price::{PriceSchedule, VersionedPrice};
 use farebox_domain::route::{Candidate, Choice, choose};
 use farebox_routing::{Prompt, Score, Seat};
@@ -47,6 +50,18 @@ impl Prices {
     }
 }
 
+/// How long things may take, and how often they are tried: of the models.yaml that a model was read from. A request keeps those
+/// that it was admitted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServingSettings {
+    /// How much trying a request is worth.
+    pub retry: RetryBudget,
+    /// How long an engine may be silent.
+    pub timeouts: Timeouts,
+    /// How long a request waits where every engine is full.
+    pub queue: QueueSettings,
+}
+
 /// A model with its engines, its price version and its metrics at hand.
 #[derive(Debug)]
 pub struct ServedModel {
@@ -59,11 +74,13 @@ pub struct ServedModel {
     /// Counts its prompts, where the operator gives its tokenizer.
     pub prompt: Option<Arc<PromptCounter>>,
     /// Routing by what the engines' caches hold, where the operator asks for it.
-    pub prefix: Option<PrefixRouting>,
+    pub prefix: Option<Arc<PrefixRouting>>,
     /// Its metrics.
     pub metrics: ModelMetrics,
     /// Those that wait for it.
     pub room: WaitingRoom,
+    /// How long it may take.
+    pub settings: ServingSettings,
     turn: AtomicUsize,
 }
 
@@ -73,11 +90,13 @@ impl ServedModel {
         model: Arc<Model>,
         prices: Prices,
         deployments: Vec<ServedDeployment>,
-        (prompt, prefix): (Option<Arc<PromptCounter>>, Option<PrefixRouting>),
+        (prompt, prefix): (Option<Arc<PromptCounter>>, Option<Arc<PrefixRouting>>),
         metrics: ModelMetrics,
-        room: WaitingRoom,
+        settings: ServingSettings,
     ) -> Self {
+        let room = WaitingRoom::new(usize::try_from(settings.queue.size).unwrap_or(usize::MAX));
         Self {
+            settings,
             model,
             prices,
             deployments,
@@ -113,7 +132,18 @@ impl ServedModel {
     /// Whether any of its engines may be given requests.
     pub fn has_usable_engine(&self) -> bool {
         let mut engines = self.deployments.iter().map(|deployment| &deployment.engine);
-        engines.any(|engine| engine.as_candidate().usable)
+        engines.any(|engine| engine.is_usable())
+    }
+
+    /// What the engine is thought to hold of the prompts that go there under this name.
+    pub fn seat_at(&self, engine: &Engine, serves: &str) -> Option<Arc<Seat>> {
+        let is_it = |deployment: &&ServedDeployment| {
+            let known = &deployment.engine;
+            deployment.serves == serves
+                && known.is_same_server(engine)
+                && known.cache_tokens == engine.cache_tokens
+        };
+        self.deployments.iter().find(is_it)?.seat.clone()
     }
 
     /// What a prompt would cost at each deployment; nothing where the model is not routed by it.
@@ -157,25 +187,21 @@ fn candidate(deployment: &ServedDeployment, score: Option<&Score>) -> Candidate 
     }
 }
 
-/// Everything that is sold and every engine.
+/// Everything that is sold and every engine: one reading of models.yaml.
 #[derive(Debug)]
 pub struct Registry {
     models: Vec<Arc<ServedModel>>,
     by_name: HashMap<String, Arc<ServedModel>>,
     engines: Vec<Arc<Engine>>,
+    /// Engines of earlier readings that had requests in flight when this one was made.
+    leaving: Vec<Arc<Engine>>,
+    settings: Arc<Settings>,
 }
 
 impl Registry {
-    /// Indexes the models by their ids and aliases.
-    pub fn new(models: Vec<Arc<ServedModel>>, engines: Vec<Arc<Engine>>) -> Self {
+    /// Indexes the models by their ids and aliases. It is of these settings.
+    pub fn new(models: Vec<Arc<ServedModel>>, engines: Vec<Arc<Engine>>, settings: Arc<Settings>) -> Self {
         let mut by_name = HashMap::new();
-        for engine in &engines {
-            let serves = |served: &&Arc<ServedModel>| {
-                let mut own = served.deployments.iter();
-                own.any(|deployment| Arc::ptr_eq(&deployment.engine, engine))
-            };
-            engine.set_models(models.iter().filter(serves).map(Arc::downgrade).collect());
-        }
         for served in &models {
             by_name.insert(served.model.id.as_str().to_owned(), Arc::clone(served));
             for alias in &served.model.aliases {
@@ -186,7 +212,61 @@ impl Registry {
             models,
             by_name,
             engines,
+            leaving: Vec::new(),
+            settings,
         }
+    }
+
+    /// The same in place of `before`, whose engines that are not in this one are remembered while requests are there.
+    pub fn after(mut self, before: &Self) -> Self {
+        let stays = |old: &&Arc<Engine>| self.engines.iter().any(|new| new.is_same_server(old));
+        let left = before.engines.iter().chain(before.leaving());
+        self.leaving = left.filter(|old| !stays(old)).cloned().collect();
+        self
+    }
+
+    /// It is in force: from now on its engines' places are for those who wait for its models.
+    pub fn take_over(&self) {
+        for engine in &self.engines {
+            let serves = |served: &&Arc<ServedModel>| {
+                let mut own = served.deployments.iter();
+                own.any(|deployment| deployment.engine.is_same_server(engine))
+            };
+            engine.set_models(self.models.iter().filter(serves).map(Arc::downgrade).collect());
+            engine.set_removed(false);
+            engine.offer_places();
+        }
+    }
+
+    /// Another is in force: who waits for its models waits there, its engines that are gone get nothing new, and who looks after
+    /// those that are called otherwise now stops. First the rooms: whoever finds an engine gone then finds its room closed.
+    pub fn give_way(&self, to: &Self) {
+        for served in &self.models {
+            served.room.close();
+        }
+        for engine in &self.engines {
+            if !to.engines.iter().any(|new| new.is_same_server(engine)) {
+                engine.set_removed(true);
+            }
+            if !to.engines.iter().any(|new| Arc::ptr_eq(new, engine)) {
+                engine.retired.cancel();
+            }
+        }
+    }
+
+    /// What an account has until it is given more.
+    pub fn limits(&self) -> Limits {
+        self.settings.catalog.limits()
+    }
+
+    /// What it was made of.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Engines that are not in models.yaml any more, while requests are there.
+    pub fn leaving(&self) -> impl Iterator<Item = &Arc<Engine>> {
+        self.leaving.iter().filter(|engine| engine.in_flight() > 0)
     }
 
     /// The model with this id or alias.
@@ -209,7 +289,7 @@ impl Registry {
         use crate::engines::health::Standing;
         self.engines
             .iter()
-            .any(|engine| engine.health.standing() == Standing::Up && !engine.is_drained())
+            .any(|engine| engine.health.standing() == Standing::Up && engine.is_usable())
     }
 
     /// These engines, and no others, get no new request.

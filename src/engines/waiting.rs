@@ -4,6 +4,9 @@
 //! later takes it. Invariant: while someone waits and an engine of the model has a place, somebody is handing it over. Whoever
 //! gives a place back counts down first and then looks who waits; whoever waits is counted first and then looks for a place;
 //! a fence between the two steps of each means that one of them sees the other.
+//!
+//! When models.yaml is read again the room is closed: who waits in it is sent on, and waits in the new one as one who was there
+//! before.
 
 use super::client::{Engine, EngineGuard};
 use super::registry::ServedModel;
@@ -42,6 +45,8 @@ pub enum Entered {
     Place(Place),
     /// It will come.
     Waits(Waits),
+    /// The room is closed: the model is served anew.
+    Closed,
 }
 
 /// Who asks for a place.
@@ -57,15 +62,23 @@ pub struct Asks<'a> {
     pub since: Instant,
     /// With what prompt, where that decides where it goes.
     pub prompt: Option<&'a Arc<Prompt>>,
+    /// Whether it waited before, in a room that was closed: it is not turned away for want of room.
+    pub waited: bool,
 }
 
 /// Those that wait for one model.
 #[derive(Debug, Default)]
 pub struct WaitingRoom {
-    line: Mutex<FairQueue<Waiter>>,
+    line: Mutex<Line>,
     waiting: AtomicUsize,
     /// How many may wait.
     size: usize,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    queue: FairQueue<Waiter>,
+    is_closed: bool,
 }
 
 #[derive(Debug)]
@@ -96,7 +109,17 @@ impl WaitingRoom {
         if self.waiting() == 0 {
             return None;
         }
-        self.line.lock().peek().map(|waiter| waiter.rank)
+        self.line.lock().queue.peek().map(|waiter| waiter.rank)
+    }
+
+    /// Nobody waits here any more.
+    pub fn close(&self) {
+        let mut line = self.line.lock();
+        line.is_closed = true;
+        let sent_on = std::mem::take(&mut line.queue);
+        self.waiting.store(0, Ordering::Relaxed);
+        drop(line);
+        drop(sent_on);
     }
 }
 
@@ -109,13 +132,9 @@ pub struct Waits {
 }
 
 impl Waits {
-    /// The place, when its turn has come. It never ends without one.
-    pub async fn place(mut self) -> Place {
-        match (&mut self.place).await {
-            Ok(place) => place,
-            // Only who holds the other end could let go of it: the line, which gives a place first.
-            Err(_) => std::future::pending().await,
-        }
+    /// The place, when its turn has come; `None` when the room was closed first.
+    pub async fn place(mut self) -> Option<Place> {
+        (&mut self.place).await.ok()
     }
 }
 
@@ -123,8 +142,9 @@ impl Drop for Waits {
     fn drop(&mut self) {
         let room = &self.model.room;
         let mut line = room.line.lock();
-        let left = line.remove(&self.ticket);
-        room.waiting.store(line.len(), Ordering::Relaxed);
+        // After a room was closed there is nobody in it.
+        let left = (!line.is_closed).then(|| line.queue.remove(&self.ticket));
+        room.waiting.store(line.queue.len(), Ordering::Relaxed);
         drop(line);
         drop(left);
     }
@@ -137,15 +157,24 @@ impl ServedModel {
             match self.try_place(asks.prompt.map(|prompt| &**prompt), |_| true) {
                 Ok(place) => return Ok(Entered::Place(place)),
                 Err(NoPlace::Full) if asks.may_wait => {}
+                // Its engines may have gone to the model as it is served now.
+                Err(_) if self.is_superseded() => return Ok(Entered::Closed),
                 Err(none) => return Err(none),
             }
         } else if !self.has_usable_engine() {
-            return Err(NoPlace::NoneUsable);
+            return if self.is_superseded() {
+                Ok(Entered::Closed)
+            } else {
+                Err(NoPlace::NoneUsable)
+            };
         } else if !asks.may_wait {
             return Err(NoPlace::Full);
         }
         let mut line = self.room.line.lock();
-        if line.len() >= self.room.size {
+        if line.is_closed {
+            return Ok(Entered::Closed);
+        }
+        if line.queue.len() >= self.room.size && !asks.waited {
             return Err(NoPlace::Full);
         }
         let (give, place) = oneshot::channel();
@@ -154,8 +183,8 @@ impl ServedModel {
             prompt: asks.prompt.cloned(),
             give,
         };
-        let ticket = line.push(asks.tier, asks.account, waiter);
-        let left_over = self.hand_over(&mut line);
+        let ticket = line.queue.push(asks.tier, asks.account, waiter);
+        let left_over = self.hand_over(&mut line.queue);
         drop(line);
         drop(left_over);
         Ok(Entered::Waits(Waits {
@@ -165,10 +194,15 @@ impl ServedModel {
         }))
     }
 
+    /// Whether models.yaml was read again since it was made of it.
+    pub fn is_superseded(&self) -> bool {
+        self.room.line.lock().is_closed
+    }
+
     /// Gives those that wait the places that there are.
     fn serve_waiting(&self) {
         let mut line = self.room.line.lock();
-        let left_over = self.hand_over(&mut line);
+        let left_over = self.hand_over(&mut line.queue);
         // Only now, as giving it back looks who waits.
         drop(line);
         drop(left_over);

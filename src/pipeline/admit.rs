@@ -98,8 +98,8 @@ pub async fn admit(
             retry_after: LEDGER_RETRY_AFTER,
         });
     }
-    let served = pipeline
-        .registry
+    let registry = pipeline.registry();
+    let served = registry
         .find(&request.model)
         .ok_or_else(|| Refusal::no_such_model(&request.model))?;
     if !caller.may_use(&served.model) {
@@ -112,7 +112,7 @@ pub async fn admit(
         model: &served.model.id,
         key: &caller.key.id,
         key_limit: caller.key.rights.concurrent_requests,
-        default: pipeline.limits.concurrent_requests,
+        default: registry.limits().concurrent_requests,
     };
     let mut permit = account.gate.try_acquire(wanted)?;
     let admitted_at_ms = pipeline.clock.unix_ms();
@@ -125,7 +125,7 @@ pub async fn admit(
     };
     let counted = count_prompt(served, &request).await;
     let bounds = Bounds {
-        units: units::bound(&request, &price.price, pipeline.timeouts)?,
+        units: units::bound(&request, &price.price, served.settings.timeouts)?,
         ..Bounds::of(&request, &served.model, counted)
     };
     let mut rates = take_rates(pipeline, caller, &served.model, &bounds)?;
@@ -198,7 +198,7 @@ fn take_rates(
 fn limited(pipeline: &Pipeline, key: &ApiKey, model: Option<&Model>) -> Vec<Limited> {
     let account = &key.account;
     let of_account = Limited {
-        limits: account.rates.own().or(pipeline.limits.rates),
+        limits: account.rates.own().or(pipeline.registry().limits().rates),
         gate: Arc::clone(&account.rates),
         whose: Whose::Account,
     };

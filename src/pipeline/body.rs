@@ -78,7 +78,7 @@ impl MeteredBody {
     ) -> Self {
         let pipeline = admitted.pipeline();
         let now = pipeline.clock.now();
-        let timeouts = pipeline.timeouts;
+        let timeouts = live.model.settings.timeouts;
         let overtime_at = live.admitted_at + timeouts.total;
         Self {
             known: (false, 0),

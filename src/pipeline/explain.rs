@@ -33,8 +33,8 @@ pub async fn explain(
     body: Bytes,
 ) -> Result<Explained, Refusal> {
     let mut request = InferenceRequest::read(endpoint, body)?;
-    let model = pipeline
-        .registry
+    let registry = pipeline.registry();
+    let model = registry
         .find(&request.model)
         .ok_or_else(|| Refusal::no_such_model(&request.model))?;
     request.cache_salt = prefix::salt_of(model, account, &request);

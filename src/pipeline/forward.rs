@@ -2,21 +2,23 @@
 //!
 //! Trying again ends here: once this stage has returned an answer, the client may have seen some of it.
 
-use crate::engines::client::{EngineBody, EngineGuard, Reply};
+use crate::config::Timeouts;
+use crate::engines::client::{Engine, EngineBody, EngineGuard, Reply};
 use crate::engines::registry::ServedModel;
 use crate::engines::sse::SseReader;
+use crate::pipeline::Pipeline;
 use crate::pipeline::admit::Admitted;
 use crate::pipeline::engine_error;
 use crate::pipeline::event::{self, DataKind};
 use crate::pipeline::route::{Route, route_again};
 use crate::pipeline::whole::WholeAnswer;
-use crate::pipeline::{Pipeline, Timeouts};
 use crate::telemetry::log;
 use bytes::{Bytes, BytesMut};
 use farebox_domain::attempt::{AttemptFault, StatusVerdict, read_status};
 use farebox_domain::refusal::Refusal;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes that may come before a stream's first event: comments, to keep the connection alive.
@@ -58,9 +60,16 @@ enum Failed {
 }
 
 /// Sends the request until an engine answers, within the budget.
-pub async fn forward(admitted: &Admitted, served: &ServedModel, first: Route) -> Result<Upstream, Refusal> {
+///
+/// Where models.yaml is read again meanwhile, engines that it names now are tried too; `served` is changed to the model as it
+/// was at last.
+pub async fn forward(
+    admitted: &Admitted,
+    served: &mut Arc<ServedModel>,
+    first: Route,
+) -> Result<Upstream, Refusal> {
     let pipeline = admitted.pipeline();
-    let started = pipeline.clock.now();
+    let (retry, started) = (served.settings.retry, pipeline.clock.now());
     let mut tried = vec![None::<AttemptFault>; served.deployments.len()];
     let mut next = first;
     let mut failures = 0;
@@ -73,9 +82,15 @@ pub async fn forward(admitted: &Admitted, served: &ServedModel, first: Route) ->
         };
         note_fault(pipeline, admitted, served, deployment, fault);
         tried[deployment] = Some(fault);
+        if served.is_superseded()
+            && let Some(anew) = pipeline.registry().find(served.model.id.as_str())
+        {
+            tried = tried_again(served, &tried, anew);
+            *served = Arc::clone(anew);
+        }
         failures += 1;
         let elapsed = pipeline.clock.now().saturating_duration_since(started);
-        if !pipeline.retry.allows(failures, elapsed) {
+        if !retry.allows(failures, elapsed) {
             return Err(refusal_of(fault, served));
         }
         // An engine that was not tried comes first, at once.
@@ -83,14 +98,31 @@ pub async fn forward(admitted: &Admitted, served: &ServedModel, first: Route) ->
             next = fresh;
             continue;
         }
-        let wait = pipeline
-            .retry
+        let wait = retry
             .wait(fault, failures, elapsed)
             .ok_or_else(|| refusal_of(fault, served))?;
         tokio::time::sleep(wait).await;
         let again = |index: usize| tried[index].is_none_or(AttemptFault::may_repeat);
         next = route_again(admitted, served, again).map_err(|_| refusal_of(fault, served))?;
     }
+}
+
+/// What was tried of `before`, by the deployments of `after`.
+fn tried_again(
+    before: &ServedModel,
+    tried: &[Option<AttemptFault>],
+    after: &ServedModel,
+) -> Vec<Option<AttemptFault>> {
+    let fault_at = |engine: &Engine| {
+        let mut each = before.deployments.iter().zip(tried);
+        let (_, fault) =
+            each.find(|(known, fault)| fault.is_some() && known.engine.is_same_server(engine))?;
+        *fault
+    };
+    let deployments = after.deployments.iter();
+    deployments
+        .map(|deployment| fault_at(&deployment.engine))
+        .collect()
 }
 
 fn note_fault(
@@ -143,7 +175,7 @@ async fn attempt(admitted: &Admitted, served: &ServedModel, route: Route) -> Res
         progress.dispatched = dispatched;
     }
     let body = admitted.request.body_for(&serves, engine.kind);
-    let patience = patience(pipeline.timeouts, admitted.request.stream);
+    let patience = patience(served.settings.timeouts, admitted.request.stream);
     let answered = tokio::time::timeout(patience, async {
         let reply = engine
             .call(admitted.request.endpoint, body, admitted.id())

@@ -40,7 +40,6 @@ pub mod explain;
 use crate::admission::directory::Directory;
 use crate::admission::shared::Shared;
 use crate::clock::Clock;
-use crate::config::{QueueSettings, Timeouts};
 use crate::engines::client::{EngineBody, EngineGuard};
 use crate::engines::registry::{Registry, ServedModel};
 use crate::ledger::Settler;
@@ -57,11 +56,10 @@ use crate::pipeline::settle::Receipt;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_log::RequestLog;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use farebox_domain::attempt::RetryBudget;
 use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::ledger::EntryState;
-use farebox_domain::limits::Limits;
 use farebox_domain::refusal::Refusal;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -74,16 +72,8 @@ pub struct Pipeline {
     pub clock: Clock,
     /// Accounts and keys.
     pub directory: Arc<Directory>,
-    /// Models and engines.
-    pub registry: Arc<Registry>,
-    /// What an account has until it is given more.
-    pub limits: Limits,
-    /// How much trying a request is worth.
-    pub retry: RetryBudget,
-    /// How long an engine may be silent.
-    pub timeouts: Timeouts,
-    /// How long a request waits where every engine is full.
-    pub queue: QueueSettings,
+    /// Models and engines, as models.yaml said when it was last read.
+    pub registry: Arc<ArcSwap<Registry>>,
     /// The way to the ledger.
     pub settler: Settler,
     /// Leases of money, where several replicas share a ledger.
@@ -134,10 +124,10 @@ pub async fn serve(
     arrival: Arrival,
     request: InferenceRequest,
 ) -> Result<Answer, Refusal> {
-    let (admitted, served) = admit(pipeline, caller, arrival, request).await?;
+    let (admitted, mut served) = admit(pipeline, caller, arrival, request).await?;
     let answered = async {
-        let route = route(&admitted, &served).await?;
-        forward(&admitted, &served, route).await
+        let route = route(&admitted, &mut served).await?;
+        forward(&admitted, &mut served, route).await
     };
     let upstream = tokio::select! {
         biased;
@@ -221,6 +211,11 @@ fn presentation(admitted: &Admitted, served: &ServedModel, serves: &str) -> Pres
 }
 
 impl Pipeline {
+    /// Models and engines, as models.yaml said when it was last read.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.registry.load_full()
+    }
+
     /// Takes what was dropped unsettled; the task of [`settle_abandoned`] settles it.
     fn abandon(&self, live: Arc<Live>) {
         // The receiver outlives every request: `App` stops it after the last connection is gone.

@@ -2,7 +2,7 @@
 
 use crate::config::QueueSettings;
 use crate::engines::registry::ServedModel;
-use crate::engines::waiting::{Asks, Entered, NoPlace, Place, Waits};
+use crate::engines::waiting::{Asks, Entered, NoPlace, Place};
 use crate::pipeline::admit::Admitted;
 use crate::telemetry::metrics::Waited;
 use farebox_domain::refusal::Refusal;
@@ -18,43 +18,63 @@ const FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// When a client that found no engine up may come back.
 const DOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Chooses an engine; where all are full, it waits for its turn as long as its tier may.
-pub async fn route(admitted: &Admitted, served: &Arc<ServedModel>) -> Result<Route, Refusal> {
+/// Chooses an engine; where all are full, it waits for its turn as long as its tier may. The model is the one that is served
+/// when it ends: models.yaml may have been read again meanwhile, and then `served` is changed to it.
+pub async fn route(admitted: &Admitted, served: &mut Arc<ServedModel>) -> Result<Route, Refusal> {
     let (pipeline, live) = (admitted.pipeline(), admitted.live());
-    let asks = Asks {
+    let mut asks = Asks {
         account: &live.account,
         tier: live.service_tier,
         may_wait: !admitted.request.fail_fast,
         since: pipeline.clock.now(),
         prompt: admitted.prompt.as_ref(),
+        waited: false,
     };
-    let waits = match served.enter(asks) {
-        Ok(Entered::Place(place)) => return Ok(place),
-        Ok(Entered::Waits(waits)) => waits,
-        Err(none) => {
-            if none == NoPlace::Full && asks.may_wait {
-                pipeline
-                    .metrics
-                    .waited(Waited::TurnedAway, asks.tier, Duration::ZERO);
+    let mut left = None;
+    loop {
+        let waits = match served.enter(asks) {
+            Ok(Entered::Place(place)) => return Ok(ended(left, Waited::Served, place)),
+            Ok(Entered::Waits(waits)) => Some(waits),
+            Ok(Entered::Closed) => None,
+            Err(none) => {
+                if none == NoPlace::Full && asks.may_wait && !asks.waited {
+                    pipeline
+                        .metrics
+                        .waited(Waited::TurnedAway, asks.tier, Duration::ZERO);
+                }
+                return Err(ended(left, Waited::TimedOut, refusal(none, served)));
             }
-            return Err(refusal(none, served));
+        };
+        if let Some(waits) = waits {
+            left.get_or_insert(Left { admitted, asks });
+            let waited = pipeline.clock.now().saturating_duration_since(asks.since);
+            let patience = patience(served.settings.queue, asks.tier).saturating_sub(waited);
+            match tokio::time::timeout(patience, waits.place()).await {
+                Ok(Some(place)) => return Ok(ended(left, Waited::Served, place)),
+                Ok(None) => {}
+                Err(_) => {
+                    let none = if served.has_usable_engine() {
+                        NoPlace::Full
+                    } else {
+                        NoPlace::NoneUsable
+                    };
+                    return Err(ended(left, Waited::TimedOut, refusal(none, served)));
+                }
+            }
         }
-    };
-    let left = Left { admitted, asks };
-    let place = wait(waits, patience(pipeline.queue, asks.tier)).await;
-    left.ended(if place.is_some() {
-        Waited::Served
-    } else {
-        Waited::TimedOut
-    });
-    let none = || {
-        if served.has_usable_engine() {
-            NoPlace::Full
-        } else {
-            NoPlace::NoneUsable
-        }
-    };
-    place.ok_or_else(|| refusal(none(), served))
+        asks.waited = true;
+        let name = served.model.id.as_str();
+        let anew = pipeline.registry().find(name).cloned();
+        *served = anew.ok_or_else(|| Refusal::no_such_model(name))?;
+    }
+}
+
+/// `outcome`, and a wait that is over, if there was one.
+fn ended<T>(left: Option<Left<'_>>, how: Waited, outcome: T) -> T {
+    if let Some(left) = left {
+        left.ended(how);
+    }
+    outcome
 }
 
 /// Chooses among the deployments for which `may_use` holds, for a request that has been at an engine: it does not wait again.
@@ -64,10 +84,6 @@ pub fn route_again(
     may_use: impl Fn(usize) -> bool + Clone,
 ) -> Result<Route, NoPlace> {
     served.try_place(admitted.prompt.as_deref(), may_use)
-}
-
-async fn wait(waits: Waits, patience: Duration) -> Option<Place> {
-    tokio::time::timeout(patience, waits.place()).await.ok()
 }
 
 const fn patience(queue: QueueSettings, tier: ServiceTier) -> Duration {

@@ -81,6 +81,23 @@ pub fn engine_probed(engine: &EngineName, up: bool) {
     }
 }
 
+/// models.yaml was read again: what became of it.
+pub fn reloaded(changes: &str, needs_restart: &[&str]) {
+    tracing::info!(changes, "models.yaml was read again and is in force");
+    if !needs_restart.is_empty() {
+        let sections = needs_restart.join(", ");
+        tracing::warn!(sections, "these sections of models.yaml hold from the next start");
+    }
+}
+
+/// models.yaml was read again and does not hold.
+pub fn not_reloaded(why: &str) {
+    tracing::error!(
+        why,
+        "models.yaml was read again and does not hold; the old one stays in force"
+    );
+}
+
 /// A panic in a handler or a task.
 pub fn panicked(place: &str) {
     tracing::error!(place, "panic");

@@ -5,6 +5,7 @@ use farebox_domain::attempt::AttemptFault;
 use farebox_domain::ids::ModelId;
 use farebox_domain::ledger::{Entry, EntryState};
 use farebox_domain::units::ServiceTier;
+use parking_lot::Mutex;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -32,6 +33,7 @@ pub type MetricFault = prometheus::Error;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    rendering: Mutex<()>,
     requests: IntCounterVec,
     refusals: IntCounterVec,
     ttft: HistogramVec,
@@ -86,6 +88,20 @@ pub struct Gauges {
     pub outbox_entries: IntGaugeVec,
     /// How long the oldest of those that wait has waited.
     pub outbox_oldest_seconds: IntGaugeVec,
+}
+
+impl Gauges {
+    /// What engines and models are called may have changed since they were set.
+    pub fn forget_names(&self) {
+        for of_names in [
+            &self.engine_in_flight,
+            &self.engine_usable,
+            &self.queue_waiting,
+            &self.prefix_blocks,
+        ] {
+            of_names.reset();
+        }
+    }
 }
 
 /// How a wait for a place ended.
@@ -319,6 +335,7 @@ impl Metrics {
                 )?,
             },
             registry,
+            rendering: Mutex::new(()),
             tally: Tally::default(),
         })
     }
@@ -411,6 +428,8 @@ impl Metrics {
 
     /// The text that Prometheus scrapes, after `read` has set the gauges from their sources.
     pub fn render(&self, read: impl FnOnce(&Gauges)) -> String {
+        // One at a time: gauges are set anew for each.
+        let _one = self.rendering.lock();
         read(&self.gauges);
         let mut text = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut text) {

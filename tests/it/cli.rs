@@ -481,6 +481,7 @@ fn bad_usage_ends_with_64_and_help_with_0() {
       ledger       Check the ledger, and put right what was billed wrong
       export       Show and steer what a receiver is told of entries
       engine       Show the engines
+      reload       Read models.yaml again, and put it in force if it holds
       route        Show why a request goes to the engine that it goes to
       model        Show the models that are sold
       replica      Show the gateways that run

@@ -25,7 +25,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    fn start(config: &Path, data: &Path) -> Self {
+    pub(crate) fn start(config: &Path, data: &Path) -> Self {
         Self::start_on(config, data, None)
             .wait_until_ready()
             .unwrap_or_else(|said| panic!("it did not start: {said}"))
@@ -67,16 +67,16 @@ impl Process {
         Starting(child)
     }
 
+    /// Sends it a signal: `-TERM`, `-HUP`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let process = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &process]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Ends it by SIGTERM: drained, all booked. What it said.
     pub(crate) fn end(mut self) -> String {
-        let process = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &process])
-                .status()
-                .unwrap()
-                .success()
-        );
+        self.signal("-TERM");
         let said = said(&mut self.child);
         assert!(self.child.wait().unwrap().success(), "{said}");
         said

@@ -93,7 +93,8 @@ impl Folder {
             data_dir: &data,
             admin_token: Some("token".into()),
             request_log: farebox::telemetry::request_log::Style::Off,
-            read_env: &|_| None,
+            read_env: Arc::new(|_| None),
+            models_yaml: None,
         };
         let settings = config::load(&self.path("models.yaml")).unwrap();
         App::start(settings, given).await.map(|started| started.app)
@@ -190,7 +191,8 @@ async fn counters_are_loaded_at_start_or_nothing_starts() {
     let folder = Folder::new();
     let app = folder.start().await.unwrap();
     let count = |model: &str| {
-        let counter = app.registry.find(model).unwrap().prompt.as_ref()?;
+        let registry = app.registry();
+        let counter = registry.find(model).unwrap().prompt.as_ref()?;
         Some(counter.count_text("well, hello"))
     };
     assert_eq!(

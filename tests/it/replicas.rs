@@ -279,7 +279,8 @@ async fn a_price_that_is_set_on_one_replica_acts_on_all_and_a_rerate_is_booked_o
     let new = json!({ "model": "m", "price": price });
     admin(&replicas[0], reqwest::Method::POST, "prices", new).await;
     let output = |replica: &Gateway| {
-        let served = replica.app.registry.find("m").unwrap();
+        let registry = replica.app.registry();
+        let served = registry.find("m").unwrap();
         served
             .prices
             .at(replica.app.clock.unix_ms())

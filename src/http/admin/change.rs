@@ -35,7 +35,7 @@ impl Admin {
 
     /// What an account may have in flight where it has no number of its own.
     pub fn default_limit(&self) -> u32 {
-        self.app.settings.catalog.limits().concurrent_requests
+        self.app.registry().limits().concurrent_requests
     }
 
     /// Makes a change. It goes to its end even if the administrator's connection does not: a key that is revoked

@@ -29,7 +29,7 @@ pub async fn show(
 /// `GET /admin/v1/defaults`
 pub async fn defaults(State(admin): State<Admin>, params: Params) -> Result<Json<DefaultsView>, AdminError> {
     params.only(&[])?;
-    let limits = admin.app.settings.catalog.limits();
+    let limits = admin.app.registry().limits();
     Ok(Json(DefaultsView {
         concurrent_requests: limits.concurrent_requests,
         requests_per_minute: limits.rates.requests,
@@ -70,7 +70,7 @@ pub async fn set(
 /// The model's id, whether its id or an alias was given. One that is sold no more is found by the number that the
 /// account still has for it, so that the number can be taken back.
 fn find_model(admin: &Admin, account: &Account, name: &str) -> Result<ModelId, AdminError> {
-    if let Some(served) = admin.app.registry.find(name) {
+    if let Some(served) = admin.app.registry().find(name) {
         return Ok(served.model.id.clone());
     }
     let limited = account.gate.read(admin.default_limit()).models;
@@ -89,9 +89,7 @@ fn find_model(admin: &Admin, account: &Account, name: &str) -> Result<ModelId, A
 
 /// What the audit log has of an account's limits: the numbers, and not what is in flight.
 pub fn audited(app: &App, account: &Account) -> Value {
-    let reading = account
-        .gate
-        .read(app.settings.catalog.limits().concurrent_requests);
+    let reading = account.gate.read(app.registry().limits().concurrent_requests);
     let own = reading
         .models
         .into_iter()

@@ -128,7 +128,7 @@ async fn set_drained(
     name: &str,
     drained: bool,
 ) -> Result<Json<EngineView>, AdminError> {
-    let found = admin.app.registry.engine(name).cloned();
+    let found = admin.app.registry().engine(name).cloned();
     let engine: Arc<Engine> = found.ok_or_else(|| AdminError::NotFound {
         what: Noun::Engine,
         name: name.into(),

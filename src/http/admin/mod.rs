@@ -36,12 +36,14 @@ pub mod audit;
 pub mod requests;
 pub mod live;
 pub mod watch;
+pub mod reload;
 pub mod route;
 pub mod openapi;
 
 use crate::admin_api::money::{
     AdjustmentView, BalanceView, CreditView, KeySpendingChange, KeySpendingView, NewCredit, SpendingChange,
 };
+use crate::admin_api::reload::{Reload, ReloadView};
 use crate::admin_api::watch::{ReplicaView, SeriesView};
 use crate::admin_api::{
     AccountView, ApproveRequest, AuditView, CreatedKey, CreatedToken, DeclineRequest, DefaultsView,
@@ -289,6 +291,9 @@ pub fn routes() -> Vec<Route> {
         operator("POST", "/admin/v1/route/explain", post(route::explain_route))
             .takes::<ExplainRoute>()
             .gives::<RouteView>(),
+        admin("POST", "/admin/v1/reload", post(reload::reload))
+            .takes::<Reload>()
+            .gives::<ReloadView>(),
         viewer("GET", "/admin/v1/openapi.json", get(openapi::show)),
     ]
 }

@@ -26,7 +26,7 @@ pub async fn list(
     let params = params.only(&["model"])?;
     let models = match params.get("model") {
         Some(name) => vec![find(&admin.app, name)?],
-        None => admin.app.registry.models().to_vec(),
+        None => admin.app.registry().models().to_vec(),
     };
     let now_ms = admin.app.clock.unix_ms();
     let mut data = Vec::new();
@@ -92,7 +92,7 @@ fn json(shown: &PriceVersionView) -> Result<Value, AdminError> {
 
 /// The model with this id or alias.
 pub fn find(app: &App, name: &str) -> Result<Arc<ServedModel>, AdminError> {
-    app.registry
+    app.registry()
         .find(name)
         .map(Arc::clone)
         .ok_or_else(|| no_model(name))

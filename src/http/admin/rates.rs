@@ -164,7 +164,7 @@ fn audited(rates: RateLimits) -> Value {
 
 fn view(app: &App, of: Of) -> RatesView {
     let (default, own) = match of.key {
-        None => (app.pipeline.limits.rates, own(&of)),
+        None => (app.registry().limits().rates, own(&of)),
         Some(_) => (RateLimits::default(), own(&of)),
     };
     let gate = match &of.key {
@@ -190,7 +190,8 @@ fn view(app: &App, of: Of) -> RatesView {
 /// How an account's rates on models stand: what models.yaml says of each model that has any.
 fn of_models(app: &App, account: &Account) -> Vec<ModelRatesView> {
     let now = app.clock.now();
-    let models = app.registry.models().iter().map(|served| &served.model);
+    let registry = app.registry();
+    let models = registry.models().iter().map(|served| &served.model);
     models
         .filter_map(|model| {
             let gate = account.model_rates(model, now)?;

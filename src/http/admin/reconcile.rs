@@ -38,9 +38,14 @@ pub async fn report(
     if wanted.until_ms < wanted.since_ms {
         return Err(AdminError::invalid("until", "this is before `since`"));
     }
-    let reports = reconcile::reconcile(&app.registry, app.ledger.as_ref(), app.counters.as_ref(), &wanted)
-        .await
-        .map_err(AdminError::internal)?;
+    let reports = reconcile::reconcile(
+        &app.registry(),
+        app.ledger.as_ref(),
+        app.counters.as_ref(),
+        &wanted,
+    )
+    .await
+    .map_err(AdminError::internal)?;
     let explained = reports
         .iter()
         .filter_map(|report| report.reconciled.as_ref())
@@ -54,7 +59,8 @@ pub async fn report(
 }
 
 fn known_engine(admin: &Admin, name: String) -> Result<farebox_domain::ids::EngineName, AdminError> {
-    let engines = admin.app.registry.engines();
+    let registry = admin.app.registry();
+    let engines = registry.engines();
     match engines.iter().find(|engine| engine.name.as_str() == name) {
         Some(engine) => Ok(engine.name.clone()),
         None => Err(AdminError::NotFound {

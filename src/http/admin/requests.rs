@@ -151,9 +151,7 @@ async fn find(app: &App, id: &str) -> Result<(LimitRequestRow, Arc<Account>), Ad
 
 /// A request as it is shown.
 pub fn view(app: &App, account: &Account, row: LimitRequestRow) -> LimitRequestView {
-    let reading = account
-        .gate
-        .read(app.settings.catalog.limits().concurrent_requests);
+    let reading = account.gate.read(app.registry().limits().concurrent_requests);
     LimitRequestView {
         id: row.id,
         account: account.id.clone(),

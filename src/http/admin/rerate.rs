@@ -89,7 +89,7 @@ async fn read(app: &App, new: &NewRerate) -> Result<Rerate, AdminError> {
 
 /// A model by its id or an alias, or one that is sold no more by its id.
 async fn find_model(app: &App, name: &str) -> Result<(ModelId, Task), AdminError> {
-    if let Some(served) = app.registry.find(name) {
+    if let Some(served) = app.registry().find(name) {
         return Ok((served.model.id.clone(), served.model.task));
     }
     let id = ModelId::from(name);

@@ -24,7 +24,8 @@ pub async fn metrics(State(admin): State<Admin>) -> ([(HeaderName, &'static str)
 /// `GET /admin/v1/engines`
 pub async fn engines(State(admin): State<Admin>) -> Json<List<EngineView>> {
     let last = admin.app.seen.last();
-    let engines = admin.app.registry.engines().iter();
+    let registry = admin.app.registry();
+    let engines = registry.engines().iter().chain(registry.leaving());
     let data = engines.map(|engine| engine_view(engine, &last)).collect();
     Json(List { data })
 }
@@ -33,7 +34,8 @@ pub async fn engines(State(admin): State<Admin>) -> Json<List<EngineView>> {
 pub async fn models(State(admin): State<Admin>) -> Json<List<ModelView>> {
     let now_ms = admin.app.clock.unix_ms();
     let last = admin.app.seen.last();
-    let models = admin.app.registry.models().iter();
+    let registry = admin.app.registry();
+    let models = registry.models().iter();
     let data = models.map(|served| model_view(served, now_ms, &last)).collect();
     Json(List { data })
 }
@@ -41,6 +43,7 @@ pub async fn models(State(admin): State<Admin>) -> Json<List<ModelView>> {
 /// An engine as it is shown.
 pub fn engine_view(engine: &Arc<Engine>, last: &Moment) -> EngineView {
     let status = match engine.health.standing() {
+        _ if engine.is_removed() => "removed",
         Standing::Unknown => "unknown",
         Standing::Up => "up",
         Standing::Down => "down",

@@ -63,14 +63,15 @@ impl Following {
 fn event_of(app: &App, moment: &Moment) -> LiveEvent {
     let all = &moment.all;
     let waits_for = |model: &str| all.models.get(&model.into()).map_or(0, |(_, waiting)| *waiting);
-    let engines = app.registry.engines().iter().map(|engine| LiveEngine {
+    let registry = app.registry();
+    let engines = registry.engines().iter().map(|engine| LiveEngine {
         name: engine.name.clone(),
         in_flight: all.engines.get(&engine.name).copied().unwrap_or(0),
         waiting: engine
             .models()
             .map(|served| waits_for(served.model.id.as_str()))
             .sum(),
-        usable: engine.health.is_usable() && !engine.is_drained(),
+        usable: engine.is_usable(),
         drained: engine.is_drained(),
     });
     let models = all.models.iter().map(|(id, (in_flight, waiting))| LiveModel {
@@ -110,7 +111,7 @@ fn a_second(in_ten: u64) -> f64 {
 }
 
 fn accounts_of(app: &App, all: &Doing) -> Vec<LiveAccount> {
-    let default = app.settings.catalog.limits().concurrent_requests;
+    let default = app.registry().limits().concurrent_requests;
     let view = |(id, (in_flight, refused)): (&farebox_domain::ids::AccountId, &(u64, _))| {
         let refused: crate::telemetry::tally::RefusedFor = *refused;
         let known = app.directory.account(id);

@@ -43,10 +43,10 @@ static PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms
 
 /// Who sent a request and what for, as far as it is known.
 #[derive(Default)]
-struct Sent<'a> {
+struct Sent {
     asked: Asked,
     key: Option<Arc<ApiKey>>,
-    model: Option<&'a Model>,
+    model: Option<Arc<Model>>,
 }
 
 /// Serves one request.
@@ -95,13 +95,13 @@ pub async fn serve(app: &App, endpoint: Endpoint, request: Request<Body>) -> Res
     response
 }
 
-async fn answer<'a>(
-    app: &'a App,
+async fn answer(
+    app: &App,
     endpoint: Endpoint,
     arrival: Arrival,
     head: &Parts,
     body: &mut Body,
-    sent: &mut Sent<'a>,
+    sent: &mut Sent,
 ) -> Result<Answer, Refusal> {
     if app.draining.is_cancelled() {
         return Err(Refusal::ShuttingDown);
@@ -116,9 +116,11 @@ async fn answer<'a>(
     let server = &app.settings.server;
     let bytes = body::read(headers, body, server.body_limit_bytes, server.body_timeout).await?;
     let request = InferenceRequest::read(endpoint, bytes)?;
-    let served = app.registry.find(&request.model);
-    asked.model = served.map(|served| served.model.id.clone());
-    sent.model = served.map(|served| &*served.model);
+    sent.model = app
+        .registry()
+        .find(&request.model)
+        .map(|served| Arc::clone(&served.model));
+    asked.model = sent.model.as_ref().map(|model| model.id.clone());
     pipeline::serve(&app.pipeline, &caller, arrival, request).await
 }
 
@@ -141,9 +143,9 @@ fn response_of(answer: Answer) -> Response<Body> {
 }
 
 /// How the rates that hold for it stand, as OpenAI says it; nothing where there is none.
-fn put_rates(app: &App, sent: &Sent<'_>, headers: &mut HeaderMap) {
+fn put_rates(app: &App, sent: &Sent, headers: &mut HeaderMap) {
     let Some(key) = &sent.key else { return };
-    let standings = standings(&app.pipeline, key, sent.model);
+    let standings = standings(&app.pipeline, key, sent.model.as_deref());
     for (names, standing) in [
         (&RATE_REQUESTS, standings.requests),
         (&RATE_TOKENS, standings.tokens),

@@ -14,10 +14,11 @@ use std::sync::Arc;
 /// any, which hold besides.
 pub async fn rate_limit(State(app): State<Arc<App>>, sender: Sender) -> Response<Body> {
     edge::answer(&app, &sender, |caller| {
-        let (account, limits) = (&caller.key.account, app.pipeline.limits);
+        let (account, limits) = (&caller.key.account, app.registry().limits());
         let reading = account.gate.read(limits.concurrent_requests);
         let rates = account.rates.own().or(limits.rates);
-        let models = app.registry.models().iter().map(|served| &served.model);
+        let registry = app.registry();
+        let models = registry.models().iter().map(|served| &served.model);
         let model_rates: Vec<Value> = models
             .filter(|model| !model.limits.is_empty() && caller.may_use(model))
             .map(|model| {

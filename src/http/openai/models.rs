@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub async fn list(State(app): State<Arc<App>>, sender: Sender) -> Response<Body> {
     edge::answer(&app, &sender, |caller| {
         let models: Vec<Value> = app
-            .registry
+            .registry()
             .models()
             .iter()
             .filter(|served| caller.may_use(&served.model))
@@ -29,7 +29,7 @@ pub async fn list(State(app): State<Arc<App>>, sender: Sender) -> Response<Body>
 
 /// One model.
 pub async fn retrieve(State(app): State<Arc<App>>, Path(id): Path<String>, sender: Sender) -> Response<Body> {
-    edge::answer(&app, &sender, |caller| match app.registry.find(&id) {
+    edge::answer(&app, &sender, |caller| match app.registry().find(&id) {
         Some(served) if !caller.may_use(&served.model) => {
             Err(Refusal::ModelNotAllowed(served.model.id.clone()))
         }

@@ -70,11 +70,12 @@ impl Gateway {
             valkey: None,
             admin_token: Some(TOKEN.into()),
             request_log: farebox::telemetry::request_log::Style::Off,
-            read_env: &|_| None,
+            read_env: Arc::new(|_| None),
+            models_yaml: None,
         };
         let settings = config::parse(MODELS, "models.yaml").unwrap();
         let app = App::start(settings, given).await.unwrap().app;
-        for engine in app.registry.engines() {
+        for engine in app.registry().engines() {
             engine.probe().await;
         }
         let router = http::admin_router(&app);
@@ -186,7 +187,8 @@ impl Gateway {
 
     /// Books completed requests, each of 100 prompt tokens (40 of them cached) and 10 completion tokens.
     pub(crate) async fn book(&self, account: &str, key: &str, at_ms: u64, numbers: std::ops::Range<u8>) {
-        let served = self.app.registry.find("org/large").unwrap();
+        let registry = self.app.registry();
+        let served = registry.find("org/large").unwrap();
         let usage = Usage::new(100, 40, 10).with_reasoning(4);
         let entry = |number: u8| Entry {
             id: id_at(at_ms, number),

@@ -10,7 +10,8 @@ async fn set(gateway: &Gateway, body: &str) -> super::harness::Answer {
 }
 
 fn input_at(gateway: &Gateway, at_ms: u64) -> String {
-    let served = gateway.app.registry.find("large").unwrap();
+    let registry = gateway.app.registry();
+    let served = registry.find("large").unwrap();
     served.prices.at(at_ms).price.input.to_string()
 }
 

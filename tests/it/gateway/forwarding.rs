@@ -165,14 +165,14 @@ async fn no_engine_up_is_said_at_once_and_an_engine_that_comes_back_serves() {
         let answer = gateway.client.get(format!("{}/ready", gateway.url)).send();
         answer.await.unwrap().status().as_u16()
     };
-    let standing = || gateway.app.registry.engines()[0].health.standing();
+    let standing = || gateway.app.registry().engines()[0].health.standing();
     eventually("the probe finds it down", || standing() == Standing::Down).await;
     let response = gateway.chat(&ask(None, false)).send().await.unwrap();
     assert!(response.headers().contains_key("retry-after"));
     assert_eq!(refused(response).await, (503, "no_engine_available".to_owned()));
     assert_eq!(ready().await, 503);
     only.engine.set_healthy(true);
-    gateway.app.registry.engines()[0].probe().await;
+    gateway.app.registry().engines()[0].probe().await;
     assert_eq!(
         gateway.chat(&ask(None, false)).send().await.unwrap().status(),
         200

@@ -5,6 +5,7 @@ mod cap;
 mod rates;
 mod queue;
 mod prefix;
+mod reload;
 mod conservation;
 mod drain;
 mod edge;
@@ -22,6 +23,7 @@ use farebox::clock::Clock;
 use farebox::secrets::Secrets;
 use farebox::simulate::{self, Engine};
 use farebox::store::{AccountRow, DatabaseUrl, KeyRow};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -139,6 +141,8 @@ impl Gateway {
         let client = client();
         let settings =
             farebox::config::parse(models, "models.yaml").unwrap_or_else(|faults| panic!("{faults}"));
+        let models_yaml = data.path().join("models.yaml");
+        std::fs::write(&models_yaml, models).unwrap();
         let given = Given {
             clock,
             secrets: Secrets::seeded(seed),
@@ -147,7 +151,8 @@ impl Gateway {
             valkey,
             admin_token: Some(ADMIN_TOKEN.to_owned()),
             request_log: farebox::telemetry::request_log::Style::Off,
-            read_env: &|_| None,
+            read_env: Arc::new(|_| None),
+            models_yaml: Some(models_yaml),
         };
         let app = match App::start(settings, given).await {
             Ok(started) => started.app,
@@ -177,6 +182,11 @@ impl Gateway {
         })
     }
 
+    /// Where its models.yaml is.
+    pub(crate) fn models_yaml(&self) -> PathBuf {
+        self.data.path().join("models.yaml")
+    }
+
     /// A chat request with the account's key.
     pub(crate) fn chat(&self, body: &serde_json::Value) -> reqwest::RequestBuilder {
         self.chat_as(SECRET, body)
@@ -201,7 +211,7 @@ impl Gateway {
             .sum();
         let engines = self
             .app
-            .registry
+            .registry()
             .engines()
             .iter()
             .map(|engine| engine.in_flight())

@@ -143,7 +143,8 @@ async fn a_hot_prefix_spreads_before_it_queues() {
         "{sent:?} of 48"
     );
     for listening in &engines {
-        let load = gateway.app.registry.engines().iter().map(|engine| &engine.load);
+        let registry = gateway.app.registry();
+        let load = registry.engines().iter().map(|engine| &engine.load);
         let left: Vec<_> = load
             .map(|load| (load.prefill_tokens(), load.waiting(), load.streams()))
             .collect();
@@ -258,7 +259,7 @@ async fn an_engine_that_went_down_is_not_thought_to_hold_what_it_held() {
     let gateway = Gateway::start(&routed(&all, "")).await;
     let body = conversation(&[text(5, 200)]);
     say(&gateway, SECRET, &body).await;
-    let registry = &gateway.app.registry;
+    let registry = &gateway.app.registry();
     let held = || {
         let seats = registry.find("m").unwrap().deployments.iter();
         seats

@@ -238,7 +238,8 @@ async fn every_unit_is_measured_and_billed_in_the_tier_that_is_shown() {
     assert_eq!(refused.status(), 400);
 
     let entries = booked(&gateway, 4).await;
-    let served = gateway.app.registry.find("m").unwrap();
+    let registry = gateway.app.registry();
+    let served = registry.find("m").unwrap();
     let price = &served.model.price;
     for entry in &entries {
         let measured = Units {

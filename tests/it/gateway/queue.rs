@@ -32,7 +32,7 @@ fn chat(more: &[(&str, Value)]) -> Value {
 }
 
 fn waiting(gateway: &Gateway) -> usize {
-    gateway.app.registry.find("m").unwrap().room.waiting()
+    gateway.app.registry().find("m").unwrap().room.waiting()
 }
 
 /// Sends a request that leaves as soon as it is served, and tells its name then.

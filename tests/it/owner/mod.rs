@@ -55,7 +55,8 @@ impl Owner {
 
     /// A completed request of 100 prompt tokens (40 of them cached) and 10 completion tokens, at the price that held.
     pub(crate) fn entry(&self, model: &str, at_ms: u64, number: u8) -> Entry {
-        let served = self.gateway.app.registry.find(model).unwrap();
+        let registry = self.gateway.app.registry();
+        let served = registry.find(model).unwrap();
         let version = served.prices.at(at_ms).clone();
         let (endpoint, usage) = match model {
             EMBEDDING => (Endpoint::Embeddings, Usage::new(7, 0, 0)),

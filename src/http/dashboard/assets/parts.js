@@ -51,6 +51,7 @@ const TONES = {
   settling: 'warn',
   down: 'bad',
   ejected: 'bad',
+  removed: 'warn',
   failed: 'bad',
   interrupted: 'bad',
 };
