@@ -78,7 +78,10 @@ fn has_content(line: &str) -> bool {
     let event = line.strip_prefix("data:").map(str::trim);
     let event = event.and_then(|event| serde_json::from_str::<Event>(event).ok());
     event.is_some_and(|event| {
-        let contents = event.choices.into_iter().filter_map(|choice| choice.delta.content);
+        let contents = event
+            .choices
+            .into_iter()
+            .filter_map(|choice| choice.delta.content);
         contents.into_iter().any(|content| !content.is_empty())
     })
 }

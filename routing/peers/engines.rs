@@ -1,6 +1,7 @@
 //! Eight engines, and what they say of themselves.
 
 use crate::children::{Process, free_port};
+use crate::front::{self, Front};
 use crate::load::{Load, MODEL};
 use crate::options::Options;
 use crate::{LOAD_CORE, Outcome};
@@ -14,8 +15,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 /// Engines that run until this is dropped.
 pub struct Fleet {
     processes: Vec<Process>,
-    /// Where they are, without a path.
-    pub urls: Vec<String>,
+    fronts: Vec<Front>,
 }
 
 /// What an engine counted.
@@ -39,7 +39,7 @@ pub fn program() -> PathBuf {
 pub async fn start(options: &Options, load: &Load, folder: &Path) -> Outcome<Fleet> {
     let mut fleet = Fleet {
         processes: Vec::new(),
-        urls: Vec::new(),
+        fronts: Vec::new(),
     };
     for number in 0..options.engines {
         let address = format!("127.0.0.1:{}", free_port()?);
@@ -56,9 +56,11 @@ pub async fn start(options: &Options, load: &Load, folder: &Path) -> Outcome<Fle
         fleet
             .processes
             .push(Process::start(LOAD_CORE, &program(), arguments, &[], &log)?);
-        fleet.urls.push(format!("http://{address}"));
+        fleet
+            .fronts
+            .push(front::start(&format!("http://{address}")).await?);
     }
-    for (process, url) in fleet.processes.iter().zip(&fleet.urls) {
+    for (process, url) in fleet.processes.iter().zip(fleet.urls()) {
         until(process, &format!("{url}/health"), |_| true).await?;
     }
     Ok(fleet)
@@ -79,10 +81,15 @@ pub async fn until(process: &Process, url: &str, wanted: impl Fn(&str) -> bool) 
 }
 
 impl Fleet {
+    /// Where they are, without a path.
+    pub fn urls(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.fronts.iter().map(|front| front.url.as_str())
+    }
+
     /// What each has counted.
     pub async fn said(&self) -> Outcome<Vec<Counted>> {
         let mut all = Vec::new();
-        for url in &self.urls {
+        for url in self.urls() {
             let metrics = reqwest::get(format!("{url}/metrics")).await?.text().await?;
             let counter = |name: &str| -> Outcome<u64> {
                 let line = metrics

@@ -22,6 +22,8 @@ pub struct Run {
     pub ttft_p99_ms: f64,
     /// The most that an engine had to do, of the mean.
     pub imbalance: f64,
+    /// Milliseconds on a core that the gateway took for a request.
+    pub cpu_ms: f64,
     /// Requests without a whole answer.
     pub failed: usize,
     /// What the first of them was answered.
@@ -35,6 +37,7 @@ impl Run {
         (contender, round): (Contender, usize),
         answers: &[Answer],
         engines: Vec<Counted>,
+        cpu_us: f64,
     ) -> Self {
         let mut ttft_ms: Vec<f64> = answers
             .iter()
@@ -43,7 +46,10 @@ impl Run {
             .collect();
         ttft_ms.sort_by(f64::total_cmp);
         let sum = |of: fn(&Counted) -> u64| engines.iter().map(of).sum::<u64>();
-        let (prompt, cached) = (sum(|engine| engine.prompt_tokens), sum(|engine| engine.cached_tokens));
+        let (prompt, cached) = (
+            sum(|engine| engine.prompt_tokens),
+            sum(|engine| engine.cached_tokens),
+        );
         let work: Vec<f64> = engines
             .iter()
             .map(|engine| {
@@ -61,6 +67,7 @@ impl Run {
             ttft_p90_ms: percentile(&ttft_ms, 90),
             ttft_p99_ms: percentile(&ttft_ms, 99),
             imbalance: work.iter().copied().fold(0.0, f64::max) / mean,
+            cpu_ms: cpu_us / ratio(answers.len() as u64, 1) / 1_000.0,
             failed: answers.iter().filter(|answer| answer.is_err()).count(),
             fault: answers.iter().find_map(|answer| answer.clone().err()),
             engines,

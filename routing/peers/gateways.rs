@@ -59,12 +59,23 @@ impl fmt::Display for Contender {
 
 /// A gateway that runs until this is dropped.
 pub struct Gateway {
-    _process: Process,
+    process: Process,
     /// Where it is, without a path.
     pub url: String,
     /// What a client shows.
     pub key: String,
 }
+
+impl Gateway {
+    /// Its process, for `/proc`.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+/// smg looks at its engines' load every ten seconds, and leaves alone for as long what it saw busy: too seldom for runs of a
+/// minute.
+const SMG: &str = "--load-monitor-interval 1";
 
 /// Starts one, and waits until it knows all engines.
 pub async fn start(
@@ -78,17 +89,12 @@ pub async fn start(
         Contender::Prefix => farebox("prefix", load, fleet, folder).await,
         Contender::LeastLoaded => farebox("least_loaded", load, fleet, folder).await,
         Contender::RoundRobin => farebox("round_robin", load, fleet, folder).await,
-        Contender::Smg => peer("smg", "launch", "warn", &options.smg, fleet, folder).await,
+        Contender::Smg => {
+            let more = format!("{SMG} {}", options.smg);
+            peer("smg", "launch", "warn", &more, fleet, folder).await
+        }
         Contender::VllmRouter => {
-            peer(
-                "vllm-router",
-                "",
-                "warning",
-                &options.vllm_router,
-                fleet,
-                folder,
-            )
-            .await
+            peer("vllm-router", "", "warning", &options.vllm_router, fleet, folder).await
         }
     }
 }
@@ -105,7 +111,7 @@ async fn peer(
     let homes = std::env::var_os("PEERS").ok_or("PEERS names no folder: scripts/setup peers")?;
     let program = PathBuf::from(homes).join(name);
     let (port, metrics) = (free_port()?, free_port()?);
-    let workers = fleet.urls.join(" ");
+    let workers = fleet.urls().collect::<Vec<_>>().join(" ");
     let arguments = format!(
         "{command} --host 127.0.0.1 --port {port} --prometheus-host 127.0.0.1 --prometheus-port {metrics} \
          --log-level {log_level} --policy cache_aware {more} --worker-urls {workers}"
@@ -114,10 +120,10 @@ async fn peer(
     let mut process = Process::start(GATEWAY_CORE, &program, arguments.split_whitespace(), &[], &log)?;
     let _banner = process.first_line()?;
     let url = format!("http://127.0.0.1:{port}");
-    let all = format!("\"healthy_workers\":{}", fleet.urls.len());
+    let all = format!("\"healthy_workers\":{}", fleet.urls().len());
     until(&process, &format!("{url}/readiness"), |said| said.contains(&all)).await?;
     Ok(Gateway {
-        _process: process,
+        process,
         url,
         key: String::new(),
     })
@@ -163,11 +169,7 @@ async fn farebox(routing: &str, load: &Load, fleet: &Fleet, folder: &Path) -> Ou
     let key = open_account(&ready.admin)?;
     let url = format!("http://{}", ready.listening);
     until(&process, &format!("{url}/health"), |_| true).await?;
-    Ok(Gateway {
-        _process: process,
-        url,
-        key,
-    })
+    Ok(Gateway { process, url, key })
 }
 
 fn open_account(admin: &str) -> Outcome<String> {
@@ -196,11 +198,11 @@ fn catalog(routing: &str, load: &Load, fleet: &Fleet) -> Outcome<String> {
     engines:
 "
     );
-    for number in 0..fleet.urls.len() {
+    for number in 0..fleet.urls().len() {
         writeln!(text, "      - {{ engine: engine-{number}, serves: {MODEL} }}")?;
     }
     writeln!(text, "engines:")?;
-    for (number, url) in fleet.urls.iter().enumerate() {
+    for (number, url) in fleet.urls().enumerate() {
         let cache_tokens = load.cache_tokens;
         writeln!(
             text,

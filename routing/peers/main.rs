@@ -8,8 +8,10 @@
 //! # The engines
 //!
 //! An engine works on one request after another (`--slots 1`): a prefill waits for those before it, as it does in an engine
-//! that is given more prompts than a step takes. Four times as fast as `make sim`'s, and with a sixteenth of the output tokens
-//! at a sixteenth of their rate, so that a run takes less than a minute and two cores are enough for everything in it.
+//! that is given more prompts than a step takes. Twice as fast as `make sim`'s, and with a sixteenth of the output tokens
+//! at a sixteenth of their rate, so that a run takes a minute and two cores are enough for everything in it.
+//!
+//! `front.rs` stands before each and answers `/tokenize`, which vllm-router asks for and the simulated engine has not.
 //!
 //! # What is measured
 //!
@@ -18,6 +20,7 @@
 //! | hit rate | what the engines' own `/metrics` say: cached tokens of all prompts' tokens |
 //! | computed | tokens of prompts that were not cached |
 //! | TTFT | by the client, from the moment it sends a request to the first content in its stream |
+//! | CPU | what the gateway's process used, for each request |
 //! | max/mean | the work of the engine that had most to do, prefill and decode in time, of the mean |
 //!
 //! A figure is the median over the rounds with the smallest and the largest; `x` is the median of the ratios to farebox of the same
@@ -39,14 +42,21 @@
     reason = "a table is what this program is for"
 )]
 
-#[expect(dead_code, reason = "the simulation uses all of it; here only the traces are wanted")]
+#[expect(
+    dead_code,
+    reason = "the simulation uses all of it; here only the traces are wanted"
+)]
 #[path = "../sim/world/mod.rs"]
 mod world;
 #[expect(dead_code, reason = "the gateway benchmark uses all of it")]
 #[path = "../../benches/gateway/children.rs"]
 mod children;
+#[expect(dead_code, reason = "the gateway benchmark uses all of it")]
+#[path = "../../benches/gateway/cpu.rs"]
+mod cpu;
 mod options;
 mod load;
+mod front;
 mod engines;
 mod gateways;
 mod client;
@@ -79,7 +89,9 @@ fn rounds(options: &Options) -> Outcome<()> {
     children::pin_this_process(LOAD_CORE)?;
     let load = load::of(options)?;
     println!("{}", report::about(options, &load));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let mut runs = Vec::new();
     for round in 0..options.rounds {
         let mut contenders = options.contenders.clone();
@@ -98,26 +110,26 @@ fn rounds(options: &Options) -> Outcome<()> {
         .json
         .clone()
         .unwrap_or_else(|| folder.join("routers.json"));
-    std::fs::write(&file, serde_json::to_string_pretty(&report::json(options, &load, &runs))?)?;
+    std::fs::write(
+        &file,
+        serde_json::to_string_pretty(&report::json(options, &load, &runs))?,
+    )?;
     println!("every round's figures are in {}", file.display());
     Ok(())
 }
 
 /// Engines and a gateway that know nothing yet, all requests, and what came of them.
-async fn one_run(
-    options: &Options,
-    load: &load::Load,
-    contender: Contender,
-    round: usize,
-) -> Outcome<Run> {
+async fn one_run(options: &Options, load: &load::Load, contender: Contender, round: usize) -> Outcome<Run> {
     let folder = std::env::temp_dir().join(format!("farebox-routers-{}", std::process::id()));
     let _nothing_there = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder)?;
     let fleet = engines::start(options, load, &folder).await?;
     let gateway = gateways::start(options, load, contender, &fleet, &folder).await?;
+    let before = cpu::CpuReading::of(gateway.id())?;
     let answers = client::replay(&gateway, load).await?;
+    let cpu_us = cpu::CpuReading::of(gateway.id())?.microseconds_since(&before);
     let engines = fleet.said().await?;
     drop((gateway, fleet));
     std::fs::remove_dir_all(&folder)?;
-    Ok(Run::new(options, (contender, round), &answers, engines))
+    Ok(Run::new(options, (contender, round), &answers, engines, cpu_us))
 }

@@ -11,7 +11,7 @@ pub struct Options {
     #[arg(long)]
     pub trace: Option<PathBuf>,
     /// So many requests of it, from its beginning.
-    #[arg(long, default_value_t = 2_000, value_parser = at_least_one())]
+    #[arg(long, default_value_t = 1_200, value_parser = at_least_one())]
     pub requests: u64,
     /// Who is measured.
     #[arg(long = "only", value_delimiter = ',', default_values_t = Contender::ALL)]
@@ -29,10 +29,10 @@ pub struct Options {
     #[arg(long, default_value_t = 100)]
     pub cache_percent: u64,
     /// Tokens of prompts that an engine computes in a second.
-    #[arg(long, default_value_t = 80_000, value_parser = at_least_one())]
+    #[arg(long, default_value_t = 40_000, value_parser = at_least_one())]
     pub prefill_rate: u64,
     /// Tokens of output that an engine makes in a second.
-    #[arg(long, default_value_t = 2_000, value_parser = at_least_one())]
+    #[arg(long, default_value_t = 1_000, value_parser = at_least_one())]
     pub decode_rate: u64,
     /// Of so many output tokens of the trace, one is asked for.
     #[arg(long, default_value_t = 16, value_parser = at_least_one())]

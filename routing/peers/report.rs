@@ -16,21 +16,17 @@ struct Figure {
     more_is_better: bool,
 }
 
-const FIGURES: [Figure; 6] = [
+const FIGURES: [Figure; 7] = [
     figure("hit rate, %", |run| run.hit_rate * 100.0, 1, true),
     figure("computed, Mtok", |run| run.computed_mtok, 2, false),
     figure("TTFT p50, ms", |run| run.ttft_p50_ms, 0, false),
     figure("TTFT p90, ms", |run| run.ttft_p90_ms, 0, false),
     figure("TTFT p99, ms", |run| run.ttft_p99_ms, 0, false),
     figure("max/mean", |run| run.imbalance, 2, false),
+    figure("CPU, ms", |run| run.cpu_ms, 2, false),
 ];
 
-const fn figure(
-    name: &'static str,
-    of: fn(&Run) -> f64,
-    decimals: usize,
-    more_is_better: bool,
-) -> Figure {
+const fn figure(name: &'static str, of: fn(&Run) -> f64, decimals: usize, more_is_better: bool) -> Figure {
     Figure {
         name,
         of,
@@ -94,7 +90,10 @@ pub fn table(runs: &[Run]) -> String {
         for figure in &FIGURES {
             if let Some(Spread { median, least, most }) = Spread::of(each(runs, contender, figure)) {
                 let decimals = figure.decimals;
-                let _ = write!(text, " {median:.decimals$} ({least:.decimals$} to {most:.decimals$}) |");
+                let _ = write!(
+                    text,
+                    " {median:.decimals$} ({least:.decimals$} to {most:.decimals$}) |"
+                );
             }
             let ratios = Spread::of(ratios(runs, contender, figure));
             let _ = match ratios {
@@ -113,8 +112,7 @@ pub fn table(runs: &[Run]) -> String {
 fn verdict(runs: &[Run]) -> String {
     let mut text = String::new();
     for peer in [Contender::Smg, Contender::VllmRouter] {
-        // Balance is a means: what is asked is the hit rate and the times.
-        for figure in FIGURES.iter().filter(|figure| figure.name != "max/mean") {
+        for figure in &FIGURES {
             let Some(ratios) = Spread::of(ratios(runs, peer, figure)) else {
                 continue;
             };
