@@ -52,7 +52,7 @@ sim: ## A trace through the real routing with simulated engines, an hour in seco
 	cargo bench --locked -p farebox-routing --bench sim -- \
 	    $(if $(TRACE),--trace "$$(realpath '$(TRACE)')") --svg "$$PWD/target/sim.svg" --json "$$PWD/target/sim.json"
 
-routers: ## Hit rates and times to the first token beside smg and vllm-router, in real time; TRACE= for a made-up trace
+routers: ## Hit rates and times to the first token beside smg and vllm-router, in real time; TRACE= as of sim
 	scripts/setup peers
 	$(if $(FAREBOX_BIN),,cargo build --release --locked --bin farebox)
 	eval "$$(scripts/setup paths)" && PEERS="$$PEERS" cargo bench --locked -p farebox-routing --bench routers -- \
