@@ -73,8 +73,7 @@ impl Gateway {
     }
 }
 
-/// smg looks at its engines' load every ten seconds, and leaves alone for as long what it saw busy: too seldom for runs of a
-/// minute.
+/// smg looks at its engines' load every ten seconds unless told otherwise: too seldom for runs of a minute.
 const SMG: &str = "--load-monitor-interval 1";
 
 /// Starts one, and waits until it knows all engines.
