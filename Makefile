@@ -10,7 +10,7 @@ TOOLS := $(shell scripts/setup paths | sed -n 's/^TOOLS=//p')
 export PATH := $(PATH):$(TOOLS)
 
 .NOTPARALLEL:
-.PHONY: help run check test sdk browser bench sim fmt clean setup
+.PHONY: help run check test sdk browser bench sim routers fmt clean setup
 
 help: ## What each target does
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -51,6 +51,12 @@ sim: ## A trace through the real routing with simulated engines, an hour in seco
 	@mkdir -p target
 	cargo bench --locked -p farebox-routing --bench sim -- \
 	    $(if $(TRACE),--trace "$$(realpath '$(TRACE)')") --svg "$$PWD/target/sim.svg" --json "$$PWD/target/sim.json"
+
+routers: ## Hit rates and times to the first token beside smg and vllm-router, in real time; TRACE= as of sim
+	scripts/setup peers
+	$(if $(FAREBOX_BIN),,cargo build --release --locked --bin farebox)
+	eval "$$(scripts/setup paths)" && PEERS="$$PEERS" cargo bench --locked -p farebox-routing --bench routers -- \
+	    $(if $(TRACE),--trace "$$(realpath '$(TRACE)')")
 
 setup: ## Only the installing
 	scripts/setup

