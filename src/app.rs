@@ -275,6 +275,7 @@ impl App {
         let (abandoned, unsettled) = mpsc::unbounded_channel();
         let pipeline = Arc::new(Pipeline {
             clock: clock.clone(),
+            began: clock.now(),
             directory: Arc::clone(&directory),
             registry: Arc::clone(&registry),
             limits: settings.catalog.limits(),

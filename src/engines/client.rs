@@ -7,6 +7,7 @@ use crate::engines::registry::{ServedDeployment, ServedModel};
 use bytes::Bytes;
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::catalog::{EngineKind, EngineSpec};
+use farebox_domain::ejection::Pass;
 use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::route::Candidate;
@@ -149,10 +150,13 @@ impl Engine {
 
     /// What routing needs to know of it.
     pub fn as_candidate(&self) -> Candidate {
+        let fitness = self.health.fitness();
         Candidate {
             in_flight: self.in_flight(),
             max_concurrent: self.max_concurrent,
-            usable: self.health.is_usable() && !self.is_drained(),
+            usable: fitness.standing.is_usable() && !self.is_drained(),
+            has_trial: fitness.has_trial,
+            warmth: fitness.warmth,
             estimated_us: 0,
         }
     }
@@ -189,15 +193,32 @@ impl Engine {
         self.attempts_failed(1);
     }
 
-    /// Takes a place; `None` if it has as many requests as it may be given.
+    /// Takes a place; `None` if it has as many requests as it may be given, or is left out.
     pub fn try_enter(self: &Arc<Self>) -> Option<EngineGuard> {
+        self.enter(false)
+    }
+
+    /// The same at one that is left out, as there is no other: one request at a time.
+    pub fn try_enter_early(self: &Arc<Self>) -> Option<EngineGuard> {
+        self.enter(true)
+    }
+
+    fn enter(self: &Arc<Self>, early: bool) -> Option<EngineGuard> {
+        let pass = self.health.enter(early)?;
         let most = self.max_concurrent.unwrap_or(u32::MAX);
         let entered = self
             .in_flight
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| {
                 (count < most).then_some(count + 1)
             });
-        entered.is_ok().then(|| EngineGuard(Arc::clone(self)))
+        if entered.is_err() {
+            self.health.left(pass);
+            return None;
+        }
+        Some(EngineGuard {
+            engine: Arc::clone(self),
+            pass,
+        })
     }
 
     /// Sends the body. Only what is listed here goes to an engine: no header of the client's does.
@@ -308,18 +329,27 @@ fn bearer(
 
 /// One request's place at an engine; given back when it is dropped.
 #[derive(Debug)]
-pub struct EngineGuard(Arc<Engine>);
+pub struct EngineGuard {
+    engine: Arc<Engine>,
+    pass: Pass,
+}
 
 impl EngineGuard {
     /// The engine.
     pub fn engine(&self) -> &Arc<Engine> {
-        &self.0
+        &self.engine
+    }
+
+    /// How the request was let in.
+    pub fn pass(&self) -> Pass {
+        self.pass
     }
 }
 
 impl Drop for EngineGuard {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-        self.0.offer_places();
+        self.engine.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.engine.health.left(self.pass);
+        self.engine.offer_places();
     }
 }

@@ -7,6 +7,7 @@
 //! - [`client`]: one engine's HTTP client and its count of requests in flight;
 //! - [`counters`]: what it counted itself, for `farebox ledger reconcile`;
 //! - [`health`]: whether it is up, by probe and by what it does to requests;
+//! - [`outlier`]: which of a model's engines are left out for being slow, and what is left where all are left out;
 //! - [`sse`]: its streams, cut into events without copying them.
 
 pub mod registry;
@@ -16,4 +17,5 @@ pub mod prompt;
 pub mod client;
 pub mod counters;
 pub mod health;
+pub mod outlier;
 pub mod sse;

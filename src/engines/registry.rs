@@ -9,7 +9,7 @@ use farebox_domain::catalog::Model;
 use farebox_domain::ids::EngineName;
 use farebox_domain::price::{PriceSchedule, VersionedPrice};
 use farebox_domain::route::{Candidate, Choice, choose};
-use farebox_routing::{Prompt, Score, Seat};
+use farebox_routing::{Latencies, Prompt, Score, Seat};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -64,6 +64,8 @@ pub struct ServedModel {
     pub metrics: ModelMetrics,
     /// Those that wait for it.
     pub room: WaitingRoom,
+    /// How long its engines' first tokens take.
+    pub(super) latencies: Latencies,
     turn: AtomicUsize,
 }
 
@@ -78,6 +80,7 @@ impl ServedModel {
         room: WaitingRoom,
     ) -> Self {
         Self {
+            latencies: Latencies::new(deployments.len()),
             model,
             prices,
             deployments,
@@ -105,7 +108,7 @@ impl ServedModel {
                     }
                 }
                 Choice::AllFull => return Err(NoPlace::Full),
-                Choice::NoneUsable => return Err(NoPlace::NoneUsable),
+                Choice::NoneUsable => return self.last_resort(may_use).ok_or(NoPlace::NoneUsable),
             }
         }
     }
@@ -127,12 +130,11 @@ impl ServedModel {
     /// Chooses a deployment for which `may_use` holds.
     fn choose(&self, scores: &[Score], may_use: impl Fn(usize) -> bool + Clone) -> Choice {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let candidates = self.deployments.iter().enumerate().map(|(index, deployment)| {
-            let mut candidate = candidate(deployment, scores.get(index));
+        let mut candidates = self.candidates(scores);
+        for (index, candidate) in candidates.iter_mut().enumerate() {
             candidate.usable &= may_use(index);
-            candidate
-        });
-        choose(self.model.routing, candidates, turn)
+        }
+        choose(self.model.routing, candidates.iter().copied(), turn)
     }
 
     /// What is known of each deployment, with what the prompt would cost there.
@@ -209,7 +211,7 @@ impl Registry {
         use crate::engines::health::Standing;
         self.engines
             .iter()
-            .any(|engine| engine.health.standing() == Standing::Up && !engine.is_drained())
+            .any(|engine| matches!(engine.health.standing(), Standing::Up | Standing::HalfOpen) && !engine.is_drained())
     }
 
     /// These engines, and no others, get no new request.

@@ -65,6 +65,7 @@ use farebox_domain::limits::Limits;
 use farebox_domain::refusal::Refusal;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What the stages work with. Built once, at start.
@@ -72,6 +73,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Pipeline {
     /// What time it is.
     pub clock: Clock,
+    /// When it was built: what durations that are compared with each other are counted from.
+    pub began: Instant,
     /// Accounts and keys.
     pub directory: Arc<Directory>,
     /// Models and engines.

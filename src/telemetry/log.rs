@@ -2,6 +2,7 @@
 //! else. No line holds a prompt, an output, a key or an engine's URL.
 
 use farebox_domain::attempt::AttemptFault;
+use farebox_domain::ejection::Ejected;
 use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::money::Picodollars;
 use farebox_domain::tokens::Usage;
@@ -64,11 +65,12 @@ pub fn stream_broke(id: RequestId, engine: Option<&EngineName>, fault: &'static 
 }
 
 /// An engine is left out for a while.
-pub fn engine_ejected(engine: &EngineName, pause: std::time::Duration) {
+pub fn engine_ejected(engine: &EngineName, ejected: Ejected) {
     tracing::warn!(
         engine = engine.as_str(),
-        pause_seconds = pause.as_secs(),
-        "engine ejected after failures"
+        why = ejected.why.as_str(),
+        pause_ms = ejected.pause_ms,
+        "engine ejected"
     );
 }
 

@@ -2,6 +2,7 @@
 
 use crate::telemetry::tally::Tally;
 use farebox_domain::attempt::AttemptFault;
+use farebox_domain::ejection::Why;
 use farebox_domain::ids::ModelId;
 use farebox_domain::ledger::{Entry, EntryState};
 use farebox_domain::units::ServiceTier;
@@ -40,6 +41,7 @@ pub struct Metrics {
     tokens: IntCounterVec,
     cost: IntCounterVec,
     attempt_faults: IntCounterVec,
+    ejections: IntCounterVec,
     cache_tokens: IntCounterVec,
     sse_faults: IntCounterVec,
     queue_wait: HistogramVec,
@@ -210,6 +212,11 @@ impl Metrics {
                 "Tries at an engine that failed before a first event.",
                 &["engine", "fault"],
             )?,
+            ejections: counters(
+                "farebox_engine_ejections_total",
+                "Times that the engine was left out for a while, by why: failures_in_a_row, failure_rate or slow.",
+                &["engine", "why"],
+            )?,
             sse_faults: counters(
                 "farebox_sse_faults_total",
                 "Streams that broke after their first event, by how.",
@@ -356,6 +363,11 @@ impl Metrics {
         self.attempt_faults
             .with_label_values(&[engine, fault.as_str()])
             .inc();
+    }
+
+    /// An engine is left out for a while.
+    pub fn engine_ejected(&self, engine: &str, why: Why) {
+        self.ejections.with_label_values(&[engine, why.as_str()]).inc();
     }
 
     /// An engine reported what it had cached of a prompt, and this is what had been predicted.

@@ -3,7 +3,6 @@
 use crate::admin_api::{DeploymentView, EngineView, List, ModelView, PriceView, TtftView};
 use crate::app::watch::Moment;
 use crate::engines::client::Engine;
-use crate::engines::health::Standing;
 use crate::engines::registry::ServedModel;
 use crate::http::admin::change::Admin;
 use crate::telemetry::tally::Ttft;
@@ -40,16 +39,10 @@ pub async fn models(State(admin): State<Admin>) -> Json<List<ModelView>> {
 
 /// An engine as it is shown.
 pub fn engine_view(engine: &Arc<Engine>, last: &Moment) -> EngineView {
-    let status = match engine.health.standing() {
-        Standing::Unknown => "unknown",
-        Standing::Up => "up",
-        Standing::Down => "down",
-        Standing::Ejected => "ejected",
-    };
     EngineView {
         name: engine.name.clone(),
         kind: engine.kind.as_str().into(),
-        status: status.into(),
+        status: engine.health.standing().as_str().into(),
         in_flight: engine.in_flight(),
         max_concurrent: engine.max_concurrent,
         drained: engine.is_drained(),

@@ -8,6 +8,7 @@ mod prefix;
 mod conservation;
 mod drain;
 mod edge;
+mod ejection;
 mod forwarding;
 mod receipt;
 mod watched;
