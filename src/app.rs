@@ -30,7 +30,7 @@ use crate::ledger::{
     Books, EngineCounters, ExportQueue, Journal, Ledger, LedgerFault, Settler, SettlerObserver,
 };
 use crate::pipeline::checkpoint::checkpoint_open;
-use crate::pipeline::{Pipeline, settle_abandoned};
+use crate::pipeline::{Pipeline, Retries, settle_abandoned};
 use crate::reconcile::Sampler;
 use crate::secrets::Secrets;
 use crate::store::{DatabaseUrl, Store, StoreFault};
@@ -280,6 +280,7 @@ impl App {
             registry: Arc::clone(&registry),
             limits: settings.catalog.limits(),
             retry: settings.retry,
+            retries: Retries::new(settings.retry.share, clock.clone()),
             timeouts: settings.timeouts,
             queue: settings.queue,
             settler,

@@ -34,7 +34,7 @@ limits:
   tokens_per_minute: null
 server: { body_limit_bytes: 0x100000, drain_deadline: 0, write_timeout: 10m }
 timeouts: { connect: "500ms", total: 2h }
-retries: { attempts: 5, time: "30 s", backoff: 1 }
+retries: { attempts: 5, time: "30 s", backoff: 1, budget_percent: 50, budget_min_per_second: 3 }
 queue: { size: 50, flex: 1h }
 "#;
 
@@ -92,6 +92,8 @@ fn a_good_file_becomes_values() {
         (settings.retry.attempts, settings.retry.time),
         (5, Duration::from_secs(30))
     );
+    let share = settings.retry.share;
+    assert_eq!((share.percent, share.min_per_second), (50, 3));
 }
 
 #[test]

@@ -8,9 +8,10 @@ use crate::telemetry::metrics::ModelMetrics;
 use farebox_domain::catalog::Model;
 use farebox_domain::ids::EngineName;
 use farebox_domain::price::{PriceSchedule, VersionedPrice};
+use farebox_domain::retries::RetryWindow;
 use farebox_domain::route::{Candidate, Choice, choose};
 use farebox_routing::{Latencies, Prompt, Score, Seat};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,6 +67,8 @@ pub struct ServedModel {
     pub room: WaitingRoom,
     /// How long its engines' first tokens take.
     pub(super) latencies: Latencies,
+    /// Requests for it, and tries again.
+    pub retries: Mutex<RetryWindow>,
     turn: AtomicUsize,
 }
 
@@ -81,6 +84,7 @@ impl ServedModel {
     ) -> Self {
         Self {
             latencies: Latencies::new(deployments.len()),
+            retries: Mutex::default(),
             model,
             prices,
             deployments,
@@ -209,9 +213,9 @@ impl Registry {
     /// Whether an engine is known to be up, and may be given requests.
     pub fn any_engine_up(&self) -> bool {
         use crate::engines::health::Standing;
-        self.engines
-            .iter()
-            .any(|engine| matches!(engine.health.standing(), Standing::Up | Standing::HalfOpen) && !engine.is_drained())
+        self.engines.iter().any(|engine| {
+            matches!(engine.health.standing(), Standing::Up | Standing::HalfOpen) && !engine.is_drained()
+        })
     }
 
     /// These engines, and no others, get no new request.

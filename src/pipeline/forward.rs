@@ -65,6 +65,7 @@ pub async fn forward(admitted: &Admitted, served: &ServedModel, first: Route) ->
     let started = pipeline.clock.now();
     let mut tried = vec![None::<AttemptFault>; served.deployments.len()];
     let mut next = first;
+    pipeline.retries.begins(served);
     let mut failures = 0;
     loop {
         let fault = match attempt(admitted, served, &next).await {
@@ -82,14 +83,18 @@ pub async fn forward(admitted: &Admitted, served: &ServedModel, first: Route) ->
             return Err(refusal_of(fault, served));
         }
         // An engine that was not tried comes first, at once.
-        if let Ok(fresh) = route_again(admitted, served, |index| tried[index].is_none()) {
+        let fresh = route_again(admitted, served, |index| tried[index].is_none());
+        let wait = match &fresh {
+            Ok(_) => Some(Duration::ZERO),
+            Err(_) => pipeline.retry.wait(fault, failures, elapsed),
+        };
+        let wait = wait
+            .filter(|_| pipeline.retries.try_again(served))
+            .ok_or_else(|| refusal_of(fault, served))?;
+        if let Ok(fresh) = fresh {
             next = fresh;
             continue;
         }
-        let wait = pipeline
-            .retry
-            .wait(fault, failures, elapsed)
-            .ok_or_else(|| refusal_of(fault, served))?;
         tokio::time::sleep(wait).await;
         let again = |index: usize| tried[index].is_none_or(AttemptFault::may_repeat);
         next = route_again(admitted, served, again).map_err(|_| refusal_of(fault, served))?;

@@ -7,7 +7,8 @@
 //!
 //! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it; `units`: what of it is no token; `prefix`: as routing
 //!   sees it
-//! - [`mod@authenticate`], [`hold`], [`leases`], `shared`, [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
+//! - [`mod@authenticate`], [`hold`], [`leases`], `shared`, [`mod@admit`], [`mod@route`], [`mod@forward`], [`Retries`]: until an engine
+//!   answers
 //! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
 //! - [`usage`], [`settle`], [`in_flight`], [`checkpoint`]: what it comes to
 //! - `engine_error`, `shown`: what a client is told; [`watch`], [`explain`]: what an operator sees of it
@@ -24,6 +25,7 @@ mod shared;
 pub mod admit;
 pub mod route;
 pub mod forward;
+mod retries;
 mod engine_error;
 mod event;
 pub mod meter;
@@ -52,6 +54,7 @@ use crate::pipeline::in_flight::{InFlight, Live};
 use crate::pipeline::leases::Leases;
 use crate::pipeline::meter::{Presentation, StreamMeter};
 use crate::pipeline::request::InferenceRequest;
+pub use crate::pipeline::retries::Retries;
 use crate::pipeline::route::route;
 use crate::pipeline::settle::Receipt;
 use crate::telemetry::log;
@@ -83,6 +86,8 @@ pub struct Pipeline {
     pub limits: Limits,
     /// How much trying a request is worth.
     pub retry: RetryBudget,
+    /// How much trying all of them again.
+    pub retries: Retries,
     /// How long an engine may be silent.
     pub timeouts: Timeouts,
     /// How long a request waits where every engine is full.

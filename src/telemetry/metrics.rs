@@ -42,6 +42,7 @@ pub struct Metrics {
     cost: IntCounterVec,
     attempt_faults: IntCounterVec,
     ejections: IntCounterVec,
+    retries: IntCounterVec,
     cache_tokens: IntCounterVec,
     sse_faults: IntCounterVec,
     queue_wait: HistogramVec,
@@ -129,6 +130,8 @@ pub struct ModelMetrics {
     cached_tokens: IntCounter,
     completion_tokens: IntCounter,
     cost: IntCounter,
+    retries_made: IntCounter,
+    retries_refused: IntCounter,
 }
 
 impl Metrics {
@@ -216,6 +219,11 @@ impl Metrics {
                 "farebox_engine_ejections_total",
                 "Times that the engine was left out for a while, by why: failures_in_a_row, failure_rate or slow.",
                 &["engine", "why"],
+            )?,
+            retries: counters(
+                "farebox_retries_total",
+                "Requests that were to be tried again: `made`, or `refused` as the budget of all requests was spent.",
+                &["model", "outcome"],
             )?,
             sse_faults: counters(
                 "farebox_sse_faults_total",
@@ -348,6 +356,8 @@ impl Metrics {
             cached_tokens: tokens("cached"),
             completion_tokens: tokens("completion"),
             cost: self.cost.with_label_values(&[name]),
+            retries_made: self.retries.with_label_values(&[name, "made"]),
+            retries_refused: self.retries.with_label_values(&[name, "refused"]),
         }
     }
 
@@ -436,6 +446,15 @@ impl ModelMetrics {
     /// Prompt tokens since this process started, and those of them that were cached.
     pub fn prompt_tokens(&self) -> (u64, u64) {
         (self.prompt_tokens.get(), self.cached_tokens.get())
+    }
+
+    /// A request was to be tried again, and was or was not.
+    pub fn retried(&self, is_made: bool) {
+        if is_made {
+            self.retries_made.inc();
+        } else {
+            self.retries_refused.inc();
+        }
     }
 
     /// Between two segments of a stream.
