@@ -7,8 +7,8 @@
 //!
 //! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it; `units`: what of it is no token; `prefix`: as routing
 //!   sees it
-//! - [`mod@authenticate`], [`hold`], [`leases`], `shared`, [`mod@admit`], [`mod@route`], [`mod@forward`], [`Retries`]: until an engine
-//!   answers
+//! - [`mod@authenticate`], [`hold`], [`leases`], `shared`, [`mod@admit`], [`mod@route`], [`mod@forward`], [`Retries`],
+//!   `fallback`: until an engine answers
 //! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
 //! - [`usage`], [`settle`], [`in_flight`], [`checkpoint`]: what it comes to
 //! - `engine_error`, `shown`: what a client is told; [`watch`], [`explain`]: what an operator sees of it
@@ -26,6 +26,7 @@ pub mod admit;
 pub mod route;
 pub mod forward;
 mod retries;
+mod fallback;
 mod engine_error;
 mod event;
 pub mod meter;
@@ -49,6 +50,7 @@ use crate::ledger::Settler;
 use crate::pipeline::admit::{Admitted, admit};
 use crate::pipeline::authenticate::Caller;
 use crate::pipeline::body::MeteredBody;
+use crate::pipeline::fallback::{Fallbacks, Unanswered};
 use crate::pipeline::forward::{Upstream, forward};
 use crate::pipeline::in_flight::{InFlight, Live};
 use crate::pipeline::leases::Leases;
@@ -109,7 +111,7 @@ pub struct Pipeline {
 }
 
 /// How a request came in, before anything of it was read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Arrival {
     /// farebox's id for it.
     pub id: RequestId,
@@ -142,28 +144,40 @@ pub async fn serve(
     arrival: Arrival,
     request: InferenceRequest,
 ) -> Result<Answer, Refusal> {
-    let (admitted, served) = admit(pipeline, caller, arrival, request).await?;
+    let mut fallbacks = Fallbacks::of(pipeline, caller, &arrival, &request);
+    let (mut admitted, mut served) = admit(pipeline, caller, arrival, request).await?;
+    loop {
+        match upstream(&admitted, &served).await {
+            Ok(upstream) => return answer(admitted, &served, upstream).await,
+            Err(unanswered) => (admitted, served) = fallbacks.next(admitted, unanswered).await?,
+        }
+    }
+}
+
+/// The first engine that answers.
+async fn upstream(admitted: &Admitted, served: &Arc<ServedModel>) -> Result<Upstream, Unanswered> {
     let answered = async {
-        let route = route(&admitted, &served).await?;
-        forward(&admitted, &served, route).await
+        let route = route(admitted, served).await.map_err(Unanswered::before_a_call)?;
+        forward(admitted, served, route)
+            .await
+            .map_err(Unanswered::by_engines)
     };
-    let upstream = tokio::select! {
+    tokio::select! {
         biased;
         upstream = answered => upstream,
-        () = admitted.live().until_cut() => Err(Refusal::ShuttingDown),
-    };
+        () = admitted.live().until_cut() => Err(Unanswered::cut()),
+    }
+}
+
+async fn answer(admitted: Admitted, served: &ServedModel, upstream: Upstream) -> Result<Answer, Refusal> {
     match upstream {
-        Ok(Upstream::Stream {
+        Upstream::Stream {
             guard,
             serves,
             begun,
             body,
-        }) => Ok(stream(admitted, &served, &serves, begun, (body, guard))),
-        Ok(Upstream::Whole { serves, answer }) => whole(admitted, &served, &serves, &answer).await,
-        Err(refusal) => {
-            admitted.fail();
-            Err(refusal)
-        }
+        } => Ok(stream(admitted, served, &serves, begun, (body, guard))),
+        Upstream::Whole { serves, answer } => whole(admitted, served, &serves, &answer).await,
     }
 }
 

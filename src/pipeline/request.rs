@@ -23,7 +23,7 @@ const MAX_DEPTH: usize = 128;
 const MAX_FIELDS: usize = 256;
 
 /// A request that holds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct InferenceRequest {
     /// By which route it came.
     pub endpoint: Endpoint,

@@ -3,7 +3,7 @@
 
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::ejection::Ejected;
-use farebox_domain::ids::{EngineName, RequestId};
+use farebox_domain::ids::{EngineName, ModelId, RequestId};
 use farebox_domain::money::Picodollars;
 use farebox_domain::tokens::Usage;
 
@@ -51,6 +51,16 @@ pub fn attempt_failed(id: RequestId, engine: &EngineName, fault: AttemptFault) {
         fault = fault.as_str(),
         detail = ?fault,
         "an attempt failed"
+    );
+}
+
+/// No engine of the model that was asked for could serve; another model stands in.
+pub fn fell_back(id: RequestId, asked: &ModelId, serves: &ModelId) {
+    tracing::warn!(
+        request_id = id.to_text().as_str(),
+        model = asked.as_str(),
+        fallback = serves.as_str(),
+        "a request goes to a fallback"
     );
 }
 

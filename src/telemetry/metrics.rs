@@ -43,6 +43,7 @@ pub struct Metrics {
     attempt_faults: IntCounterVec,
     ejections: IntCounterVec,
     retries: IntCounterVec,
+    fallbacks: IntCounterVec,
     cache_tokens: IntCounterVec,
     sse_faults: IntCounterVec,
     queue_wait: HistogramVec,
@@ -225,6 +226,11 @@ impl Metrics {
                 "Requests that were to be tried again: `made`, or `refused` as the budget of all requests was spent.",
                 &["model", "outcome"],
             )?,
+            fallbacks: counters(
+                "farebox_fallbacks_total",
+                "Requests for a model that went to another, as none of its engines could serve them.",
+                &["model", "fallback"],
+            )?,
             sse_faults: counters(
                 "farebox_sse_faults_total",
                 "Streams that broke after their first event, by how.",
@@ -373,6 +379,12 @@ impl Metrics {
         self.attempt_faults
             .with_label_values(&[engine, fault.as_str()])
             .inc();
+    }
+
+    /// A request for one model goes to another.
+    pub fn fell_back(&self, asked: &ModelId, serves: &ModelId) {
+        let labels = [asked.as_str(), serves.as_str()];
+        self.fallbacks.with_label_values(&labels).inc();
     }
 
     /// An engine is left out for a while.

@@ -9,6 +9,7 @@ mod conservation;
 mod drain;
 mod edge;
 mod ejection;
+mod fallback;
 mod forwarding;
 mod receipt;
 mod watched;
