@@ -479,6 +479,13 @@ impl App {
                     .engine_usable
                     .with_label_values(&name)
                     .set(i64::from(engine.health.is_usable() && !engine.is_drained()));
+                let said = engine.said();
+                let of_engine = [
+                    said.map(|said| said.running),
+                    said.map(|said| said.waiting),
+                    said.and_then(|said| said.kv_cache_permille),
+                ];
+                gauges.engine_said(engine.name.as_str(), of_engine);
             }
             for served in self.registry.models() {
                 let waiting = i64::try_from(served.room.waiting()).unwrap_or(i64::MAX);
@@ -626,7 +633,7 @@ async fn admin_token_of(
 
 async fn probe(engine: Arc<Engine>, stop: CancellationToken) {
     loop {
-        let changed = engine.probe().await;
+        let (changed, ()) = tokio::join!(engine.probe(), engine.look());
         // It may be usable again, for those that wait for it.
         engine.offer_places();
         if changed {

@@ -8,6 +8,8 @@ use crate::ejection::WARM;
 pub struct Candidate {
     /// Requests in flight from here.
     pub in_flight: u32,
+    /// Requests of others that wait there, as far as it says so.
+    pub others_waiting: u32,
     /// How many it may be given.
     pub max_concurrent: Option<u32>,
     /// Not ejected, and not tried in vain by this request.
@@ -90,7 +92,7 @@ pub fn choose(
     let distance = |index: usize| (index + count - turn % count) % count;
     let chosen = open.min_by_key(|&(index, candidate)| {
         let (estimate, load) = match routing {
-            Routing::LeastLoaded => (0, candidate.in_flight),
+            Routing::LeastLoaded => (0, candidate.in_flight.saturating_add(candidate.others_waiting)),
             Routing::RoundRobin => (0, 0),
             Routing::Prefix => (candidate.estimated_us, candidate.in_flight),
         };
@@ -124,6 +126,16 @@ mod tests {
             [0, 1, 2, 3].map(|turn| least(&idle, turn)),
             [0, 1, 2, 0].map(Choice::Engine)
         );
+    }
+
+    #[test]
+    fn what_others_have_waiting_there_counts_as_load_and_takes_no_place() {
+        let crowded = Candidate {
+            others_waiting: 5,
+            ..engine(0, true)
+        };
+        assert_eq!(least(&[crowded, engine(3, true)], 0), Choice::Engine(1));
+        assert_eq!(least(&[crowded, engine(4, true)], 0), Choice::Engine(0));
     }
 
     #[test]
@@ -171,11 +183,19 @@ mod tests {
             };
             let chosen = |candidates: &[Candidate]| choose(routing, candidates.iter().copied(), 0);
             let at_first = [warming(0, 0), busy(30), busy(30)];
-            assert_eq!(chosen(&at_first), Choice::Engine(0), "{routing:?}: one request at least");
+            assert_eq!(
+                chosen(&at_first),
+                Choice::Engine(0),
+                "{routing:?}: one request at least"
+            );
             let has_one = [warming(1, 0), busy(30), busy(30)];
             assert_ne!(chosen(&has_one), Choice::Engine(0), "{routing:?}");
             let later = [warming(14, WARM / 2), busy(30), busy(30)];
-            assert_eq!(chosen(&later), Choice::Engine(0), "{routing:?}: half of what they have");
+            assert_eq!(
+                chosen(&later),
+                Choice::Engine(0),
+                "{routing:?}: half of what they have"
+            );
             let has_half = [warming(15, WARM / 2), busy(30), busy(30)];
             assert_ne!(chosen(&has_half), Choice::Engine(0), "{routing:?}");
             let others_full = [warming(15, WARM / 2), busy(40), busy(40)];

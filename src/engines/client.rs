@@ -2,8 +2,9 @@
 
 use crate::clock::Clock;
 use crate::engines::counters::{self, Counters};
+use crate::engines::gauges::{self, Gauges};
 use crate::engines::health::Health;
-use crate::engines::registry::{ServedDeployment, ServedModel};
+use crate::engines::registry::ServedModel;
 use bytes::Bytes;
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::catalog::{EngineKind, EngineSpec};
@@ -11,8 +12,9 @@ use farebox_domain::ejection::Pass;
 use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::route::Candidate;
-use farebox_routing::EngineLoad;
+use farebox_routing::{EngineLoad, Prompt, Seat};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -84,6 +86,7 @@ pub struct Engine {
     health_url: reqwest::Url,
     metrics_url: reqwest::Url,
     authorization: Option<HeaderValue>,
+    said: Mutex<Option<Gauges>>,
     in_flight: AtomicU32,
     failed_attempts: AtomicU64,
     errors: AtomicU64,
@@ -135,6 +138,7 @@ impl Engine {
             health_url: url(spec.kind.health_path())?,
             metrics_url: url(counters::metrics_path(spec.kind))?,
             authorization: bearer(spec, read_env)?,
+            said: Mutex::default(),
             in_flight: AtomicU32::new(0),
             failed_attempts: AtomicU64::new(0),
             errors: AtomicU64::new(0),
@@ -157,6 +161,7 @@ impl Engine {
             usable: fitness.standing.is_usable() && !self.is_drained(),
             has_trial: fitness.has_trial,
             warmth: fitness.warmth,
+            others_waiting: u32::try_from(self.load.others_waiting()).unwrap_or(u32::MAX),
             estimated_us: 0,
         }
     }
@@ -256,9 +261,41 @@ impl Engine {
 
     /// Asks it what it has counted; `None` where it does not answer, or counts nothing that is known.
     pub async fn read_counters(&self) -> Option<Counters> {
+        counters::read(self.kind, &self.read_metrics().await?)
+    }
+
+    /// Asks it what it does, for [`Engine::said`].
+    pub async fn look(&self) {
+        let _ = self.read_metrics().await;
+    }
+
+    /// What it said of itself when it was last asked; `None` where it did not answer, or says nothing that is known.
+    pub fn said(&self) -> Option<Gauges> {
+        *self.said.lock()
+    }
+
+    /// Its page of metrics. What it says of itself there is noted, whatever the page is read for.
+    async fn read_metrics(&self) -> Option<String> {
         if !counters::has_counters(self.kind) {
             return None;
         }
+        let before = self.in_flight();
+        let page = self.get_metrics().await;
+        let said = page.as_deref().and_then(|text| gauges::read(self.kind, text));
+        // It counted some time between the two.
+        let from_here = before.max(self.in_flight());
+        let others = said.map_or(0, |said| said.others_waiting(from_here));
+        self.load.set_others_waiting(others);
+        if self.cache_tokens.is_none()
+            && let Some(tokens) = said.and_then(|said| said.cache_tokens)
+        {
+            self.set_cache_size(tokens);
+        }
+        *self.said.lock() = said;
+        page
+    }
+
+    async fn get_metrics(&self) -> Option<String> {
         let mut request = self.client.get(self.metrics_url.clone()).timeout(PROBE_TIMEOUT);
         if let Some(key) = &self.authorization {
             request = request.header(AUTHORIZATION, key.clone());
@@ -271,7 +308,7 @@ impl Engine {
             }
             text.extend_from_slice(&chunk);
         }
-        counters::read(self.kind, std::str::from_utf8(&text).ok()?)
+        String::from_utf8(text).ok()
     }
 
     /// Asks it whether it can serve, and remembers the answer. Returns whether that is news.
@@ -293,17 +330,22 @@ impl Engine {
     }
 
     /// What it was thought to hold of prompts is forgotten.
-    fn forget_cache(self: &Arc<Self>) {
+    fn forget_cache(&self) {
+        self.each_seat(|seat| seat.view.cleared());
+    }
+
+    /// It says itself what its cache holds.
+    fn set_cache_size(&self, tokens: u64) {
+        self.each_seat(|seat| seat.view.resize(Prompt::text_blocks(tokens)));
+    }
+
+    fn each_seat(&self, act: impl Fn(&Seat)) {
         for model in self.models() {
-            let own = |deployment: &&ServedDeployment| Arc::ptr_eq(&deployment.engine, self);
-            for seat in model
+            let own = model
                 .deployments
                 .iter()
-                .filter(own)
-                .filter_map(|one| one.seat.as_ref())
-            {
-                seat.view.cleared();
-            }
+                .filter(|one| std::ptr::eq(Arc::as_ptr(&one.engine), self));
+            own.filter_map(|one| one.seat.as_ref()).for_each(|seat| act(seat));
         }
     }
 }

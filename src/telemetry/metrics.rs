@@ -80,6 +80,10 @@ pub struct Gauges {
     pub engine_in_flight: IntGaugeVec,
     /// 1 for an engine that requests may go to.
     pub engine_usable: IntGaugeVec,
+    /// Requests that run and wait at each engine, as it says itself.
+    engine_reported: IntGaugeVec,
+    /// How full its KV cache is, as it says itself.
+    engine_kv_cache: IntGaugeVec,
     /// Requests that wait for a place at an engine, by model.
     pub queue_waiting: IntGaugeVec,
     /// Blocks of prompts in a model's prefix index.
@@ -90,6 +94,23 @@ pub struct Gauges {
     pub outbox_entries: IntGaugeVec,
     /// How long the oldest of those that wait has waited.
     pub outbox_oldest_seconds: IntGaugeVec,
+}
+
+impl Gauges {
+    /// What an engine says of itself: requests that run and that wait, and thousandths of its KV cache. What it does not say is
+    /// not shown.
+    pub fn engine_said(&self, engine: &str, [running, waiting, kv_cache]: [Option<u64>; 3]) {
+        let set = |gauge: &IntGaugeVec, labels: &[&str], value: Option<u64>| match value {
+            Some(value) => gauge
+                .with_label_values(labels)
+                .set(i64::try_from(value).unwrap_or(i64::MAX)),
+            // It is not there where it was not set.
+            None => drop(gauge.remove_label_values(labels)),
+        };
+        set(&self.engine_reported, &[engine, "running"], running);
+        set(&self.engine_reported, &[engine, "waiting"], waiting);
+        set(&self.engine_kv_cache, &[engine], kv_cache);
+    }
 }
 
 /// How a wait for a place ended.
@@ -311,6 +332,16 @@ impl Metrics {
                 engine_usable: gauges(
                     "farebox_engine_usable",
                     "1 where requests may go to the engine, 0 where it is down or ejected.",
+                    &["engine"],
+                )?,
+                engine_reported: gauges(
+                    "farebox_engine_reported_requests",
+                    "Requests that run and wait at the engine, whoever's they are, as it says itself.",
+                    &["engine", "state"],
+                )?,
+                engine_kv_cache: gauges(
+                    "farebox_engine_kv_cache_permille",
+                    "Thousandths of the engine's KV cache that are in use, as it says itself.",
                     &["engine"],
                 )?,
                 prefix_blocks: gauges(

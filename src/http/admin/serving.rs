@@ -39,12 +39,18 @@ pub async fn models(State(admin): State<Admin>) -> Json<List<ModelView>> {
 
 /// An engine as it is shown.
 pub fn engine_view(engine: &Arc<Engine>, last: &Moment) -> EngineView {
+    let said = engine.said();
+    let ejected = engine.health.ejected();
     EngineView {
         name: engine.name.clone(),
         kind: engine.kind.as_str().into(),
         status: engine.health.standing().as_str().into(),
+        ejected_for: ejected.map(|ejected| ejected.why.as_str().into()),
         in_flight: engine.in_flight(),
         max_concurrent: engine.max_concurrent,
+        reported_running: said.map(|said| said.running),
+        reported_waiting: said.map(|said| said.waiting),
+        kv_cache_permille: said.and_then(|said| said.kv_cache_permille),
         drained: engine.is_drained(),
         errors: engine.errors(),
         ttft_ms: ttft_view(last.all.ttft.engines.get(&engine.name)),

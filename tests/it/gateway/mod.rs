@@ -15,6 +15,7 @@ mod receipt;
 mod watched;
 mod money;
 mod reconcile;
+mod reported;
 pub(crate) mod prices;
 
 use farebox::admission::directory::hash_secret;
