@@ -32,7 +32,7 @@ use crate::ledger::{
     Books, EngineCounters, ExportQueue, Journal, Ledger, LedgerFault, Settler, SettlerObserver,
 };
 use crate::pipeline::checkpoint::checkpoint_open;
-use crate::pipeline::{Pipeline, settle_abandoned};
+use crate::pipeline::{Pipeline, Retries, settle_abandoned};
 use crate::reconcile::Sampler;
 use crate::secrets::Secrets;
 use crate::store::{DatabaseUrl, Store, StoreFault};
@@ -285,8 +285,10 @@ impl App {
         let (abandoned, unsettled) = mpsc::unbounded_channel();
         let pipeline = Arc::new(Pipeline {
             clock: clock.clone(),
+            began: clock.now(),
             directory: Arc::clone(&directory),
             registry: Arc::clone(&registry),
+            retries: Retries::new(clock.clone()),
             settler,
             leases: replica.as_ref().map(|replica| Arc::clone(&replica.leases)),
             shared,
@@ -491,6 +493,13 @@ impl App {
                     .engine_usable
                     .with_label_values(&[engine.name.as_str()])
                     .set(i64::from(engine.is_usable()));
+                let said = engine.said();
+                let of_engine = [
+                    said.map(|said| said.running),
+                    said.map(|said| said.waiting),
+                    said.and_then(|said| said.kv_cache_permille),
+                ];
+                gauges.engine_said(engine.name.as_str(), of_engine);
             }
             for served in registry.models() {
                 let waiting = i64::try_from(served.room.waiting()).unwrap_or(i64::MAX);

@@ -1,5 +1,6 @@
 //! What follows a try that failed: an exhaustive rule, so that a new fault cannot be forgotten.
 
+use crate::retries::RetryShare;
 use core::time::Duration;
 
 /// How a try at an engine failed before anything had gone to the client.
@@ -102,6 +103,8 @@ pub struct RetryBudget {
     pub time: Duration,
     /// The first wait before the same engine is tried again; it doubles each time.
     pub backoff: Duration,
+    /// What part of all requests may be tried again.
+    pub share: RetryShare,
 }
 
 impl Default for RetryBudget {
@@ -110,6 +113,7 @@ impl Default for RetryBudget {
             attempts: 3,
             time: Duration::from_secs(20),
             backoff: Duration::from_millis(100),
+            share: RetryShare::default(),
         }
     }
 }

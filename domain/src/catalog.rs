@@ -12,6 +12,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::Serialize;
 
+mod fallback;
+
 /// What a model does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -223,6 +225,9 @@ pub struct Model {
     pub limits: RateLimits,
     /// What its prompts are counted with, where the operator gives it.
     pub prompt: Option<PromptFiles>,
+    /// Models that serve its requests where none of its engines can, the first one first. What they serve is answered and billed
+    /// as theirs.
+    pub fallback: Vec<ModelId>,
 }
 
 /// Something that does not hold between parts of a catalog that are each well formed.
@@ -280,6 +285,16 @@ pub enum CatalogFault {
         /// The engine's name.
         name: EngineName,
     },
+    /// A fallback that cannot be one.
+    #[error("{why}")]
+    Fallback {
+        /// The model's index.
+        model: usize,
+        /// The index among its fallbacks.
+        fallback: usize,
+        /// What is wrong with it.
+        why: FallbackFault,
+    },
     /// More output than context.
     #[error("max_output_tokens {max_output} is more than context_length {context}")]
     OutputExceedsContext {
@@ -290,6 +305,26 @@ pub enum CatalogFault {
         /// `context_length`
         context: u32,
     },
+}
+
+/// Why a model cannot stand in for another.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FallbackFault {
+    /// There is none of this id.
+    #[error("there is no model with the id `{0}`")]
+    Unknown(ModelId),
+    /// It is the model itself.
+    #[error("a model does not stand in for itself")]
+    Itself,
+    /// It is listed before.
+    #[error("`{0}` is listed twice")]
+    Twice(ModelId),
+    /// It does something else.
+    #[error("`{0}` has another task")]
+    OtherTask(ModelId),
+    /// It has the model as a fallback of its own, or of one of those that it has.
+    #[error("`{0}` itself falls back to this model: two that stand in for each other fail together")]
+    Cycle(ModelId),
 }
 
 /// Everything that is sold, and who serves it.
@@ -320,6 +355,7 @@ impl Catalog {
                 }
             }
             faults.extend(model_faults(index, model, &engines));
+            faults.extend(fallback::faults(index, &models));
         }
         if !faults.is_empty() {
             return Err(faults);
@@ -412,6 +448,7 @@ fn model_faults(index: usize, model: &Model, engines: &[EngineSpec]) -> Vec<Cata
 mod tests {
     use super::*;
     use crate::price::TokenPrice;
+    use alloc::string::ToString;
     use alloc::vec;
 
     fn model(id: &str, engine: &str) -> Model {
@@ -434,6 +471,7 @@ mod tests {
             cache_sharing: CacheSharing::Everybody,
             limits: RateLimits::default(),
             prompt: None,
+            fallback: vec![],
         }
     }
 
@@ -462,6 +500,51 @@ mod tests {
         let models = vec![model("a", "x"), twice, empty];
         let faults = Catalog::new(models, vec![engine("x"), engine("x")], Limits::default()).unwrap_err();
         assert_eq!(faults.len(), 5, "{faults:?}");
+    }
+
+    #[test]
+    fn a_fallback_is_another_model_of_the_same_task_and_no_cycle() {
+        let to = |id: &str, fallback: &[&str]| Model {
+            fallback: fallback.iter().map(|id| (*id).into()).collect(),
+            ..model(id, "x")
+        };
+        let whys = |models: Vec<Model>| match Catalog::new(models, vec![engine("x")], Limits::default()) {
+            Ok(_) => vec![],
+            Err(faults) => faults.iter().map(ToString::to_string).collect(),
+        };
+        let none: Vec<String> = vec![];
+        assert_eq!(
+            whys(vec![to("a", &["b", "c"]), to("b", &["c"]), to("c", &[])]),
+            none
+        );
+        let embedder = Model {
+            task: Task::Embedding,
+            ..model("e", "x")
+        };
+        assert_eq!(
+            whys(vec![
+                to("a", &["a", "b", "b", "e", "nothing"]),
+                to("b", &[]),
+                embedder
+            ]),
+            [
+                "a model does not stand in for itself",
+                "`b` is listed twice",
+                "`e` has another task",
+                "there is no model with the id `nothing`",
+            ]
+        );
+        let circle = whys(vec![
+            to("a", &["b"]),
+            to("b", &["c"]),
+            to("c", &["a"]),
+            to("d", &["a"]),
+        ]);
+        assert_eq!(
+            circle.len(),
+            3,
+            "each of the circle, and not who leads to it: {circle:?}"
+        );
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!   [`price`] turns them into money;
 //! - [`limits`] is what an account may do at once; [`catalog`] is what is sold and by which engines;
 //! - [`rate`] is how much a minute; [`route`] chooses among engines;
-//!   [`queue`] says whose turn it is where all are full; [`attempt`] decides what follows a failed try;
+//!   [`queue`] says whose turn it is where all are full; [`attempt`] decides what follows a failed try,
+//!   [`retries`] how many of all requests may be tried again, [`ejection`] whether an engine is left out for what it did;
 //! - [`ledger`] is one entry of the bill and how it is recomputed; [`month`] is what spending limits count by;
 //! - [`key`] is what an API key may do; [`role`] is what a person of the operator's may do;
 //! - [`refusal`] is every way to say no.
@@ -27,6 +28,8 @@ pub mod catalog;
 pub mod route;
 pub mod queue;
 pub mod attempt;
+pub mod retries;
+pub mod ejection;
 pub mod ledger;
 pub mod month;
 pub mod key;

@@ -127,9 +127,9 @@ impl Gateway {
         let scores = self.router.scores(prompt, seats, now_us);
         let candidates = self.seats.iter().zip(&scores).map(|(seat, score)| Candidate {
             in_flight: u32::try_from(seat.load.waiting() + seat.load.streams()).unwrap_or(u32::MAX),
-            max_concurrent: None,
             usable: true,
             estimated_us: score.estimate.total_us(),
+            ..Candidate::default()
         });
         let Choice::Engine(chosen) = choose(Routing::Prefix, candidates, self.turn) else {
             unreachable!("every engine is usable");

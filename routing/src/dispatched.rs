@@ -48,6 +48,11 @@ impl Dispatched {
         self.cut.tokens_of(self.sent.held)
     }
 
+    /// Tokens that were to be prefilled at the engine when it was sent, its own among them.
+    pub fn work_tokens(&self) -> u64 {
+        self.work_tokens
+    }
+
     /// Its first token came. A second call changes nothing.
     pub fn first_token(&mut self, now_us: u64) {
         if self.first_token_at_us.is_some() {

@@ -209,6 +209,19 @@ impl CacheView {
         }
     }
 
+    /// The engine says what its cache holds. What was learned of a size that was only assumed is forgotten.
+    pub fn resize(&self, capacity_blocks: usize) {
+        let mut state = self.state.lock();
+        let State { map, model } = &mut *state;
+        let Some(model) = model.as_mut().filter(|model| model.most != capacity_blocks) else {
+            return;
+        };
+        model.most = capacity_blocks;
+        model.capacity = capacity_blocks;
+        let gone = model.evict();
+        self.index.chains.apply_removed(self.worker, &gone, map);
+    }
+
     /// The engine says that it stores these blocks after `parent`.
     pub fn stored(&self, blocks: &[Block], parent: Option<SequenceHash>) -> Result<(), ApplyError> {
         let map = &mut self.state.lock().map;

@@ -11,6 +11,8 @@
 //! 4. the [`ModelRouter`] puts these together; whoever is chosen is [`dispatched`](ModelRouter::dispatch) to, and its
 //!    answer corrects the view, the rates and the [`Trust`] in the prediction.
 //!
+//! And of engines that are routed in any way: [`Latencies`] tell which is much slower than its like.
+//!
 //! Architecture Invariant: there is no clock, no task, no socket and no randomness here. Time is an argument, so that a
 //! simulation runs the same code in virtual time.
 
@@ -21,6 +23,7 @@ mod lengths;
 mod load;
 mod rates;
 mod trust;
+mod latency;
 mod estimate;
 mod dispatched;
 mod router;
@@ -28,6 +31,7 @@ mod router;
 pub use dispatched::{Answered, Dispatched, Foretold};
 pub use estimate::{Estimate, Facts, ONE, estimate};
 pub use index::{CacheView, Held, PrefixIndex, Sent, TooManyEngines};
+pub use latency::{FirstToken, Latencies};
 pub use lengths::Lengths;
 pub use load::EngineLoad;
 pub use prompt::{Block, Cut, Prompt, SequenceHash, block_after, namespace};

@@ -4,12 +4,16 @@ use crate::rates::Pace;
 use crate::trust::Trust;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// Requests of others that count at the most: an engine says how many wait, and not what each of them is.
+const OTHERS_AT_MOST: u64 = 64;
+
 /// One engine's load from here, and what was learned of it.
 #[derive(Debug, Default)]
 pub struct EngineLoad {
     prefill_tokens: AtomicU64,
     waiting: AtomicU64,
     streams: AtomicU64,
+    others_waiting: AtomicU64,
     reports_cached: AtomicBool,
     /// How fast it is among its like.
     pub pace: Pace,
@@ -31,6 +35,18 @@ impl EngineLoad {
     /// Streams from here that run.
     pub fn streams(&self) -> u64 {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Requests that others sent there and that wait, as it said when it was last asked.
+    pub fn others_waiting(&self) -> u64 {
+        self.others_waiting.load(Ordering::Relaxed)
+    }
+
+    /// The engine was asked: so many wait that are not from here. Whoever asks does so every few seconds, and says none where
+    /// it does not answer.
+    pub fn set_others_waiting(&self, others: u64) {
+        self.others_waiting
+            .store(others.min(OTHERS_AT_MOST), Ordering::Relaxed);
     }
 
     /// What an answer said that was cached. An engine that has said it once leaves it out where it is zero (vLLM); one that

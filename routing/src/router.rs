@@ -24,6 +24,8 @@ pub struct ModelRouter {
     rates: Arc<Rates>,
     /// Tokens that its engines were given to prefill since the start.
     given: AtomicU64,
+    /// In so many prompts.
+    prompts: AtomicU64,
     /// How long a token of text is.
     lengths: Arc<Lengths>,
     /// After how many of them half is forgotten.
@@ -80,6 +82,7 @@ impl Default for ModelRouter {
             index: PrefixIndex::new(),
             rates: Arc::default(),
             given: AtomicU64::new(0),
+            prompts: AtomicU64::new(0),
             lengths: Arc::default(),
             half: AtomicU64::new(REMEMBERED_TOKENS),
         }
@@ -121,6 +124,10 @@ impl ModelRouter {
             REMEMBERED_TOKENS.saturating_mul(engines),
         );
         self.half.store(half, Ordering::Relaxed);
+        // What others wait for is thought to be as long as what was sent from here.
+        let mean = given
+            .checked_div(self.prompts.load(Ordering::Relaxed))
+            .unwrap_or(0);
         let (mut waiting, mut all) = (0_u64, 0_u64);
         let each: Vec<(&Seat, Speed, u64)> = seats
             .map(|seat| {
@@ -142,8 +149,11 @@ impl ModelRouter {
             let facts = Facts {
                 prompt_tokens: prompt.cut().tokens,
                 cached_tokens,
-                ahead_tokens: seat.load.prefill_tokens(),
-                waiting: seat.load.waiting(),
+                ahead_tokens: seat
+                    .load
+                    .prefill_tokens()
+                    .saturating_add(mean.saturating_mul(seat.load.others_waiting())),
+                waiting: seat.load.waiting().saturating_add(seat.load.others_waiting()),
                 streams: seat.load.streams(),
                 crowd: waiting.saturating_mul(ONE) / engines,
                 // A hint is worth as much as half of the pressure, and no queue.
@@ -165,6 +175,7 @@ impl ModelRouter {
         let cached_tokens = seat.load.trust.expected(cut.tokens_of(sent.held));
         let prefill_tokens = cut.tokens.saturating_sub(cached_tokens).max(1);
         let given = self.given.fetch_add(prefill_tokens, Ordering::Relaxed);
+        self.prompts.fetch_add(1, Ordering::Relaxed);
         seat.recent
             .lock()
             .add(prefill_tokens, given, self.half.load(Ordering::Relaxed));

@@ -589,12 +589,25 @@ pub struct EngineView {
     pub name: EngineName,
     /// What it is, by its name in models.yaml.
     pub kind: String,
-    /// `up`, `down`, `ejected`, or `unknown` before the first probe.
+    /// `up`, `down`, `ejected`, `half_open` (it was ejected, and is given one request at a time until one succeeds), or `unknown`
+    /// before the first probe.
     pub status: String,
+    /// Why it is ejected or half open: `failures_in_a_row`, `failure_rate` or `slow`.
+    #[serde(default)]
+    pub ejected_for: Option<String>,
     /// Requests in flight from here.
     pub in_flight: u32,
     /// How many it is given at once; `null` is without a limit.
     pub max_concurrent: Option<u32>,
+    /// Requests that run there, whoever's they are, as the engine says itself; `null` where it does not.
+    #[serde(default)]
+    pub reported_running: Option<u64>,
+    /// Those that wait there, as it says itself.
+    #[serde(default)]
+    pub reported_waiting: Option<u64>,
+    /// Thousandths of its KV cache that are in use, as it says itself.
+    #[serde(default)]
+    pub kv_cache_permille: Option<u64>,
     /// Whether it gets no new request until it is restored.
     #[serde(default)]
     pub drained: bool,

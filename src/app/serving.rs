@@ -122,7 +122,7 @@ fn deployments_of(
 /// Asks an engine now and then whether it can serve, until `stop` or until it is called otherwise.
 pub(super) async fn probe(engine: Arc<Engine>, stop: CancellationToken) {
     loop {
-        let changed = engine.probe().await;
+        let (changed, ()) = tokio::join!(engine.probe(), engine.look());
         // It may be usable again, for those that wait for it.
         engine.offer_places();
         if changed {

@@ -75,19 +75,33 @@ fn listed(engines: &List<EngineView>, out: &mut dyn Write) -> io::Result<()> {
         ("STATUS", Align::Left),
         ("IN FLIGHT", Align::Right),
         ("AT MOST", Align::Right),
+        ("RUNS", Align::Right),
+        ("WAITS", Align::Right),
+        ("KV CACHE", Align::Right),
     ]);
     for engine in &engines.data {
         table.row([
             engine.name.to_string(),
             engine.kind.clone(),
-            if engine.drained {
-                format!("{}, drained", engine.status)
-            } else {
-                engine.status.clone()
-            },
+            status(engine),
             engine.in_flight.to_string(),
             or_dash(engine.max_concurrent),
+            or_dash(engine.reported_running),
+            or_dash(engine.reported_waiting),
+            or_dash(engine.kv_cache_permille.map(percent)),
         ]);
     }
     table.write(out)
+}
+
+fn status(engine: &EngineView) -> String {
+    let why = engine.ejected_for.as_ref().map(|why| why.replace('_', " "));
+    let drained = engine.drained.then(|| "drained".to_owned());
+    let parts = [Some(engine.status.replace('_', " ")), why, drained];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// `12.3%`
+fn percent(permille: u64) -> String {
+    format!("{}.{}%", permille / 10, permille % 10)
 }

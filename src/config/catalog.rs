@@ -10,7 +10,7 @@ use super::names;
 use super::prompt::PromptKeys;
 use super::reader::{Fields, Item, Place};
 use super::suggest::did_you_mean;
-use farebox_domain::catalog::{Catalog, CatalogFault, EngineKind, EngineSpec, Model};
+use farebox_domain::catalog::{Catalog, CatalogFault, EngineKind, EngineSpec, FallbackFault, Model};
 use farebox_domain::limits::{Limits, RATE_AT_MOST, RateLimits};
 use std::collections::BTreeMap;
 
@@ -285,6 +285,9 @@ impl Sources {
                 } => {
                     refuse(self.deployment(*model, *deployment), fault.to_string(), faults);
                 }
+                CatalogFault::Fallback {
+                    model, fallback, why, ..
+                } => self.fallback(*model, *fallback, why, faults),
                 CatalogFault::OutputExceedsContext { model, .. } => {
                     let place = self.models.get(*model).map(|places| &places.max_output_tokens);
                     refuse(place, fault.to_string(), faults);
@@ -308,6 +311,24 @@ impl Sources {
             format!("`{name}` already names another model, on line {line}")
         };
         refuse(place_of(model, which), message, faults);
+    }
+
+    fn fallback(&self, model: usize, fallback: usize, why: &FallbackFault, faults: &mut Collector) {
+        let place = self
+            .models
+            .get(model)
+            .and_then(|places| places.fallbacks.get(fallback));
+        let guess = match why {
+            FallbackFault::Unknown(id) => {
+                let well_named = |name: &&str| names::model(name).is_ok();
+                did_you_mean(
+                    id.as_str(),
+                    self.names.keys().map(String::as_str).filter(well_named),
+                )
+            }
+            _ => String::new(),
+        };
+        refuse(place, format!("{why}{guess}"), faults);
     }
 
     fn deployment(&self, model: usize, deployment: usize) -> Option<&Place> {

@@ -7,10 +7,13 @@ use super::prompt;
 use super::reader::{Fields, Item, Place};
 use super::suggest::did_you_mean;
 use farebox_domain::catalog::{CacheSharing, Deployment, Model, Routing, Task};
+use farebox_domain::ids::ModelId;
 use farebox_domain::price::{Price, TokenPrice};
 
 const ALIASES_AT_MOST: usize = 1000;
 const DEPLOYMENTS_AT_MOST: usize = 1000;
+/// Each is tried in its turn while a client waits.
+const FALLBACKS_AT_MOST: usize = 10;
 /// What a later version does, so that it is not taken for a slip.
 const LATER_TASKS: [&str; 6] = ["rerank", "classify", "transcription", "speech", "image", "video"];
 
@@ -24,13 +27,15 @@ pub(super) struct Places {
     pub(super) deployments: Vec<Place>,
     /// `max_output_tokens`
     pub(super) max_output_tokens: Place,
+    /// Each of `fallback`
+    pub(super) fallbacks: Vec<Place>,
     /// `tokenizer` and `chat_template`
     pub(super) prompt: prompt::Places,
 }
 
 /// Reads a model; nothing if it is not a mapping.
 pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Places)> {
-    const KEYS: [&str; 12] = [
+    const KEYS: [&str; 13] = [
         "id",
         "aliases",
         "task",
@@ -43,6 +48,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         "limits",
         "tokenizer",
         "chat_template",
+        "fallback",
     ];
     let fields = item.mapping(&KEYS, faults)?;
     let ((id, aliases), names) = read_names(&fields, faults);
@@ -70,12 +76,14 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         .and_then(|limits| limits.mapping(&["requests_per_minute", "tokens_per_minute"], faults))
         .map(|limits| read_rates(&limits, faults));
     let (prompt, prompt_places) = prompt::read(&fields, task, faults);
+    let (fallback, fallback_places) = read_fallback(&fields, faults);
     let place_of = |key| fields.optional(key).map_or(&fields.place, |item| &item.place);
     let places = Places {
         names,
         engines: place_of("engines").clone(),
         deployments: deployment_places,
         max_output_tokens: place_of("max_output_tokens").clone(),
+        fallbacks: fallback_places,
         prompt: prompt_places,
     };
     let unread = Price::of_tokens(TokenPrice::MAX, None, TokenPrice::MAX);
@@ -91,6 +99,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         cache_sharing,
         limits: limits.unwrap_or_default(),
         prompt,
+        fallback,
     };
     Some((model, places))
 }
@@ -115,6 +124,19 @@ fn read_names(fields: &Fields<'_>, faults: &mut Collector) -> ((String, Vec<Stri
         }
     }
     ((id, aliases), places)
+}
+
+/// The ids of the models that stand in for it, and where they stand.
+fn read_fallback(fields: &Fields<'_>, faults: &mut Collector) -> (Vec<ModelId>, Vec<Place>) {
+    let items = fields
+        .optional("fallback")
+        .and_then(|list| list.list(FALLBACKS_AT_MOST, faults))
+        .unwrap_or_default();
+    let read = |item: Item<'_>| {
+        let id = item.checked(names::model, faults)?;
+        Some((id.into(), item.place))
+    };
+    items.into_iter().filter_map(read).unzip()
 }
 
 fn read_task(text: &str) -> Result<Task, String> {

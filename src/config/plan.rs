@@ -146,6 +146,7 @@ fn changed_in_model(old: &Model, new: &Model) -> Vec<&'static str> {
         cache_sharing,
         limits,
         prompt,
+        fallback,
     } = old;
     differing([
         ("aliases", *aliases != new.aliases),
@@ -158,6 +159,7 @@ fn changed_in_model(old: &Model, new: &Model) -> Vec<&'static str> {
         ("isolate_cache", *cache_sharing != new.cache_sharing),
         ("limits", *limits != new.limits),
         ("tokenizer", *prompt != new.prompt),
+        ("fallback", *fallback != new.fallback),
     ])
 }
 

@@ -22,6 +22,9 @@ const PROXIES_AT_MOST: usize = 100;
 /// What waits holds a body in memory.
 const QUEUE_SIZE: RangeInclusive<u32> = 0..=100_000;
 const ATTEMPTS: RangeInclusive<u32> = 1..=100;
+/// Of tries again to requests; a thousand is ten for each.
+const RETRY_PERCENT: RangeInclusive<u32> = 0..=1000;
+const RETRIES_PER_SECOND: RangeInclusive<u32> = 0..=1_000_000;
 
 /// How long an engine has, at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,7 +203,13 @@ fn read_proxy(proxy: &Item<'_>, faults: &mut Collector) -> Option<IpNet> {
 
 /// Reads `retries`; what is not there is as by default.
 pub(super) fn retries(document: &Fields<'_>, faults: &mut Collector) -> RetryBudget {
-    const KEYS: [&str; 3] = ["attempts", "time", "backoff"];
+    const KEYS: [&str; 5] = [
+        "attempts",
+        "time",
+        "backoff",
+        "budget_percent",
+        "budget_min_per_second",
+    ];
     let mut retries = RetryBudget::default();
     if let Some(fields) = section(document, "retries", &KEYS, faults) {
         let attempts = fields
@@ -209,6 +218,14 @@ pub(super) fn retries(document: &Fields<'_>, faults: &mut Collector) -> RetryBud
         set(&mut retries.attempts, attempts);
         set_duration(&fields, "time", WAIT_OR_NONE, &mut retries.time, faults);
         set_duration(&fields, "backoff", WAIT, &mut retries.backoff, faults);
+        let percent = fields
+            .optional("budget_percent")
+            .and_then(|item| item.integer_u32(RETRY_PERCENT, faults));
+        set(&mut retries.share.percent, percent);
+        let least = fields
+            .optional("budget_min_per_second")
+            .and_then(|item| item.integer_u32(RETRIES_PER_SECOND, faults));
+        set(&mut retries.share.min_per_second, least);
     }
     retries
 }

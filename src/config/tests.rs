@@ -34,7 +34,7 @@ limits:
   tokens_per_minute: null
 server: { body_limit_bytes: 0x100000, drain_deadline: 0, write_timeout: 10m }
 timeouts: { connect: "500ms", total: 2h }
-retries: { attempts: 5, time: "30 s", backoff: 1 }
+retries: { attempts: 5, time: "30 s", backoff: 1, budget_percent: 50, budget_min_per_second: 3 }
 queue: { size: 50, flex: 1h }
 "#;
 
@@ -92,7 +92,37 @@ fn a_good_file_becomes_values() {
         (settings.retry.attempts, settings.retry.time),
         (5, Duration::from_secs(30))
     );
+    let share = settings.retry.share;
+    assert_eq!((share.percent, share.min_per_second), (50, 3));
 }
+
+#[test]
+fn a_model_may_name_others_that_stand_in_for_it() {
+    let text = |fallback: &str| {
+        let with = format!("    routing: round_robin\n    fallback: {fallback}\n");
+        GOOD.replace("    routing: round_robin\n", &with)
+            .replace("  - id: org/embedder", &format!("{SECOND}  - id: org/embedder"))
+    };
+    let settings = parse(&text("[org/model-b]"), "models.yaml").unwrap();
+    let fallback = &settings.catalog.find("a").unwrap().fallback;
+    assert_eq!(fallback[..], ["org/model-b".into()]);
+    let said = [
+        "[org/model-c, org/embedder]",
+        "[org/model-a]",
+        "org/model-b",
+        "[a b]",
+    ]
+    .map(|fallback| faults_of(&text(fallback)));
+    insta::assert_snapshot!(said.join("\n"), @"
+    models.yaml:13:16: models[0].fallback[0]: there is no model with the id `org/model-c`; did you mean `org/model-a`?
+    models.yaml:13:29: models[0].fallback[1]: `org/embedder` has another task
+    models.yaml:13:16: models[0].fallback[0]: a model does not stand in for itself
+    models.yaml:13:15: models[0].fallback: expected a list, found a text: begin each item with `- `, or put it in `[ ]`
+    models.yaml:13:16: models[0].fallback[0]: a model's name is 1 to 200 printable ASCII characters without spaces, not `a b`
+    ");
+}
+
+const SECOND: &str = "  - { id: org/model-b, task: chat, context_length: 4096, price: { input: \"1\", output: \"1\" }, engines: [{ engine: other }] }\n";
 
 #[test]
 fn the_demo_holds_at_any_address() {
@@ -303,9 +333,9 @@ fn every_rule_says_what_is_wrong_and_where() {
     routing: round_robin => Routing: round_robin
         12:5: models[0].Routing: there is no such key; did you mean `routing`?
     routing: round_robin => colour: red
-        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template
+        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, fallback
     routing: round_robin => \"a\\nb\": red
-        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template
+        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, fallback
     routing: round_robin => ? [a]\n    : b
         12:7: models[0]: a key is a text
     routing: round_robin => id: again
@@ -496,7 +526,7 @@ fn faults_between_parts_keep_the_places_of_the_file() {
         &format!("{engine},\n {engine}"),
     );
     insta::assert_snapshot!(said, @r#"
-    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, found a number
+    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, fallback, found a number
     models.yaml:2:98: models[1].engines[0].engine: there is no engine `e` under `engines`
     models.yaml:3:8: models[2].id: `a` already names another model, on line 2
     models.yaml:3:98: models[2].engines[0].engine: there is no engine `e` under `engines`

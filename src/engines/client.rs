@@ -2,17 +2,20 @@
 
 use crate::clock::Clock;
 use crate::engines::counters::{self, Counters};
+use crate::engines::gauges::{self, Gauges};
 use crate::engines::health::Health;
-use crate::engines::registry::{ServedDeployment, ServedModel};
+use crate::engines::registry::ServedModel;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::catalog::{EngineKind, EngineSpec};
+use farebox_domain::ejection::Pass;
 use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::route::Candidate;
-use farebox_routing::EngineLoad;
+use farebox_routing::{EngineLoad, Prompt, Seat};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -95,6 +98,8 @@ pub struct Engine {
 /// What is counted and known of a server at an address, however often models.yaml says anew how to call it.
 #[derive(Debug, Default)]
 struct Counts {
+    /// What it said of itself when it was last asked.
+    said: Mutex<Option<Gauges>>,
     in_flight: AtomicU32,
     failed_attempts: AtomicU64,
     errors: AtomicU64,
@@ -194,10 +199,14 @@ impl Engine {
 
     /// What routing needs to know of it.
     pub fn as_candidate(&self) -> Candidate {
+        let fitness = self.health.fitness();
         Candidate {
             in_flight: self.in_flight(),
             max_concurrent: self.max_concurrent,
-            usable: self.is_usable(),
+            usable: fitness.standing.is_usable() && !self.is_drained() && !self.is_removed(),
+            has_trial: fitness.has_trial,
+            warmth: fitness.warmth,
+            others_waiting: u32::try_from(self.load.others_waiting()).unwrap_or(u32::MAX),
             estimated_us: 0,
         }
     }
@@ -234,8 +243,18 @@ impl Engine {
         self.attempts_failed(1);
     }
 
-    /// Takes a place; `None` if it has as many requests as it may be given.
+    /// Takes a place; `None` if it has as many requests as it may be given, or is left out.
     pub fn try_enter(self: &Arc<Self>) -> Option<EngineGuard> {
+        self.enter(false)
+    }
+
+    /// The same at one that is left out, as there is no other: one request at a time.
+    pub fn try_enter_early(self: &Arc<Self>) -> Option<EngineGuard> {
+        self.enter(true)
+    }
+
+    fn enter(self: &Arc<Self>, early: bool) -> Option<EngineGuard> {
+        let pass = self.health.enter(early)?;
         let most = self.max_concurrent.unwrap_or(u32::MAX);
         let entered = self
             .counts
@@ -243,7 +262,14 @@ impl Engine {
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| {
                 (count < most).then_some(count + 1)
             });
-        entered.is_ok().then(|| EngineGuard(Arc::clone(self)))
+        if entered.is_err() {
+            self.health.left(pass);
+            return None;
+        }
+        Some(EngineGuard {
+            engine: Arc::clone(self),
+            pass,
+        })
     }
 
     /// Sends the body. Only what is listed here goes to an engine: no header of the client's does.
@@ -281,9 +307,41 @@ impl Engine {
 
     /// Asks it what it has counted; `None` where it does not answer, or counts nothing that is known.
     pub async fn read_counters(&self) -> Option<Counters> {
+        counters::read(self.kind, &self.read_metrics().await?)
+    }
+
+    /// Asks it what it does, for [`Engine::said`].
+    pub async fn look(&self) {
+        let _ = self.read_metrics().await;
+    }
+
+    /// What it said of itself when it was last asked; `None` where it did not answer, or says nothing that is known.
+    pub fn said(&self) -> Option<Gauges> {
+        *self.counts.said.lock()
+    }
+
+    /// Its page of metrics. What it says of itself there is noted, whatever the page is read for.
+    async fn read_metrics(&self) -> Option<String> {
         if !counters::has_counters(self.kind) {
             return None;
         }
+        let before = self.in_flight();
+        let page = self.get_metrics().await;
+        let said = page.as_deref().and_then(|text| gauges::read(self.kind, text));
+        // It counted some time between the two.
+        let from_here = before.max(self.in_flight());
+        let others = said.map_or(0, |said| said.others_waiting(from_here));
+        self.load.set_others_waiting(others);
+        if self.cache_tokens.is_none()
+            && let Some(tokens) = said.and_then(|said| said.cache_tokens)
+        {
+            self.set_cache_size(tokens);
+        }
+        *self.counts.said.lock() = said;
+        page
+    }
+
+    async fn get_metrics(&self) -> Option<String> {
         let mut request = self.client.get(self.metrics_url.clone()).timeout(PROBE_TIMEOUT);
         if let Some(key) = &self.authorization {
             request = request.header(AUTHORIZATION, key.clone());
@@ -296,7 +354,7 @@ impl Engine {
             }
             text.extend_from_slice(&chunk);
         }
-        counters::read(self.kind, std::str::from_utf8(&text).ok()?)
+        String::from_utf8(text).ok()
     }
 
     /// Asks it whether it can serve, and remembers the answer. Returns whether that is news.
@@ -318,17 +376,22 @@ impl Engine {
     }
 
     /// What it was thought to hold of prompts is forgotten.
-    fn forget_cache(self: &Arc<Self>) {
+    fn forget_cache(&self) {
+        self.each_seat(|seat| seat.view.cleared());
+    }
+
+    /// It says itself what its cache holds.
+    fn set_cache_size(&self, tokens: u64) {
+        self.each_seat(|seat| seat.view.resize(Prompt::text_blocks(tokens)));
+    }
+
+    fn each_seat(&self, act: impl Fn(&Seat)) {
         for model in self.models() {
-            let own = |deployment: &&ServedDeployment| deployment.engine.is_same_server(self);
-            for seat in model
+            let own = model
                 .deployments
                 .iter()
-                .filter(own)
-                .filter_map(|one| one.seat.as_ref())
-            {
-                seat.view.cleared();
-            }
+                .filter(|one| one.engine.is_same_server(self));
+            own.filter_map(|one| one.seat.as_ref()).for_each(|seat| act(seat));
         }
     }
 }
@@ -354,18 +417,27 @@ fn bearer(
 
 /// One request's place at an engine; given back when it is dropped.
 #[derive(Debug)]
-pub struct EngineGuard(Arc<Engine>);
+pub struct EngineGuard {
+    engine: Arc<Engine>,
+    pass: Pass,
+}
 
 impl EngineGuard {
     /// The engine.
     pub fn engine(&self) -> &Arc<Engine> {
-        &self.0
+        &self.engine
+    }
+
+    /// How the request was let in.
+    pub fn pass(&self) -> Pass {
+        self.pass
     }
 }
 
 impl Drop for EngineGuard {
     fn drop(&mut self) {
-        self.0.counts.in_flight.fetch_sub(1, Ordering::AcqRel);
-        self.0.offer_places();
+        self.engine.counts.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.engine.health.left(self.pass);
+        self.engine.offer_places();
     }
 }

@@ -85,34 +85,45 @@ pub fn read(kind: EngineKind, text: &str) -> Option<Counters> {
 
 /// A counter's value over all of its labels; `None` if it is not there.
 fn sum(text: &str, name: &str) -> Option<u64> {
-    let mut total = None;
-    for line in text.lines() {
-        let Some(rest) = line.strip_prefix(name) else {
-            continue;
-        };
-        let value = match rest.as_bytes().first() {
-            // No label's value is expected to have `}` in it; with one, what is left is no number.
-            Some(b'{') => rest.rsplit_once('}')?.1,
-            Some(b' ') => rest,
-            _ => continue,
-        };
-        let value = whole(value.split_whitespace().next()?)?;
-        total = Some(total.unwrap_or(0_u64).checked_add(value)?);
-    }
-    total
+    let each = samples(text, name).map(|(_, value)| decimal(value, 0));
+    each.reduce(|sum, value| sum?.checked_add(value?)).flatten()
 }
 
-/// A decimal such as `12`, `12.0`, `1.234e+06`, cut to its whole part. Prometheus's clients write large numbers so.
-fn whole(text: &str) -> Option<u64> {
+/// Each sample of a metric: its labels as they are written, without the braces, and its value.
+pub(super) fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    text.lines().filter_map(move |line| {
+        let rest = line.strip_prefix(name)?;
+        let (labels, value) = match rest.as_bytes().first()? {
+            // No label's value is expected to have `}` in it; with one, what is left is no number.
+            b'{' => rest.get(1..)?.rsplit_once('}')?,
+            b' ' => ("", rest),
+            _ => return None,
+        };
+        Some((labels, value.split_whitespace().next()?))
+    })
+}
+
+/// A decimal such as `12`, `12.0`, `1.234e+06` or `7.5e-02` with its point moved so many `places` to the right, cut to its whole
+/// part. Prometheus's clients write large and small numbers so.
+pub(super) fn decimal(text: &str, places: i64) -> Option<u64> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent: usize = exponent.trim_start_matches('+').parse().ok()?;
+    let exponent: i64 = exponent.trim_start_matches('+').parse().ok()?;
     let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if before.is_empty() || !is_digits(before) || !is_digits(after) || exponent > 18 {
+    if before.is_empty() || !is_digits(before) || !is_digits(after) || exponent.abs() > 18 {
         return None;
     }
-    let shifted = after.chars().chain(std::iter::repeat('0')).take(exponent);
-    before.chars().chain(shifted).collect::<String>().parse().ok()
+    let whole = i64::try_from(before.len()).ok()? + exponent + places;
+    let Ok(whole) = usize::try_from(whole) else {
+        return Some(0);
+    };
+    let digits = before.chars().chain(after.chars());
+    let kept: String = digits.chain(std::iter::repeat('0')).take(whole).collect();
+    if kept.is_empty() {
+        Some(0)
+    } else {
+        kept.parse().ok()
+    }
 }
 
 #[cfg(test)]
@@ -130,10 +141,11 @@ mod tests {
             ("1.7640000001234e+09", Some(1_764_000_000)),
             ("NaN", None),
             ("-1", None),
-            ("1e-3", None),
+            ("1e-3", Some(0)),
             ("1e+99", None),
+            ("19.7e-1", Some(1)),
         ] {
-            assert_eq!(whole(text), read, "{text}");
+            assert_eq!(decimal(text, 0), read, "{text}");
         }
     }
 

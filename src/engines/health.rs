@@ -1,23 +1,19 @@
 //! Whether an engine is up: by a probe of its own, and by what it does to requests.
 //!
-//! Two judgements, kept apart. The probe says up or down. Requests that fail one after the other eject the engine
-//! for a while; when the while is over one failure ejects it again, for twice as long, and one success clears it.
+//! Two judgements, kept apart. The probe says up or down. Requests that fail, or that it begins to answer much later than others
+//! would, leave it out for a while (`domain/src/ejection.rs`).
 
 use crate::clock::Clock;
+use farebox_domain::ejection::{Ejected, Ejection, Pass, Stand};
 use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// Failures in a row that eject.
-const EJECT_AFTER: u32 = 5;
-/// The first ejection; each one after it, without a success between, is twice as long.
-const FIRST_EJECTION: Duration = Duration::from_secs(5);
-const LONGEST_EJECTION: Duration = Duration::from_secs(60);
 
 /// One engine's state.
 #[derive(Debug)]
 pub struct Health {
     clock: Clock,
+    since: Instant,
     state: Mutex<State>,
 }
 
@@ -25,14 +21,11 @@ pub struct Health {
 struct State {
     /// What the last probe said; `None` before the first.
     probe: Option<bool>,
-    failures_in_a_row: u32,
-    ejections_in_a_row: u32,
-    ejected_until: Option<Instant>,
+    ejection: Ejection,
 }
 
 /// What an operator is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Not probed yet.
     Unknown,
@@ -40,14 +33,49 @@ pub enum Standing {
     Up,
     /// Its probe fails.
     Down,
-    /// Left out for a while after failures.
+    /// Left out for a while.
     Ejected,
+    /// It was left out, and is given one request at a time until one succeeds.
+    HalfOpen,
+}
+
+impl Standing {
+    /// Its name, as the admin API tells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Ejected => "ejected",
+            Self::HalfOpen => "half_open",
+        }
+    }
+
+    /// Whether requests may go there.
+    pub const fn is_usable(self) -> bool {
+        match self {
+            Self::Unknown | Self::Up | Self::HalfOpen => true,
+            Self::Down | Self::Ejected => false,
+        }
+    }
+}
+
+/// What a choice among engines needs to know.
+#[derive(Debug, Clone, Copy)]
+pub struct Fitness {
+    /// How it stands now.
+    pub standing: Standing,
+    /// Whether it is half open and being tried.
+    pub has_trial: bool,
+    /// How warm it is, where it has come back within the last seconds.
+    pub warmth: Option<u32>,
 }
 
 impl Health {
     /// Nothing is known yet: the engine may be tried.
     pub fn new(clock: Clock) -> Self {
         Self {
+            since: clock.now(),
             clock,
             state: Mutex::default(),
         }
@@ -55,80 +83,124 @@ impl Health {
 
     /// Whether requests may go there now.
     pub fn is_usable(&self) -> bool {
-        matches!(self.standing(), Standing::Up | Standing::Unknown)
+        self.standing().is_usable()
     }
 
     /// How it stands now.
     pub fn standing(&self) -> Standing {
+        self.fitness().standing
+    }
+
+    /// What a choice needs to know of it now.
+    pub fn fitness(&self) -> Fitness {
         let state = self.state.lock();
-        // The clock is asked only where there is an end to compare with.
-        if state.ejected_until.is_some_and(|end| self.clock.now() < end) {
-            return Standing::Ejected;
+        // The clock is asked only where something depends on it.
+        let now_ms = if state.ejection.is_settled() {
+            0
+        } else {
+            self.now_ms()
+        };
+        let standing = match (state.ejection.stand(now_ms), state.probe) {
+            (Stand::Out, _) => Standing::Ejected,
+            (_, Some(false)) => Standing::Down,
+            (Stand::HalfOpen, _) => Standing::HalfOpen,
+            (Stand::In, None) => Standing::Unknown,
+            (Stand::In, Some(true)) => Standing::Up,
+        };
+        Fitness {
+            standing,
+            has_trial: state.ejection.has_trial(),
+            warmth: state.ejection.warmth(now_ms),
         }
-        match state.probe {
-            None => Standing::Unknown,
-            Some(true) => Standing::Up,
-            Some(false) => Standing::Down,
-        }
+    }
+
+    /// For what it is left out or half open, where it is.
+    pub fn ejected(&self) -> Option<Ejected> {
+        self.state.lock().ejection.ejected()
+    }
+
+    /// Since when it is left out or half open, where it is: to be compared with other engines'.
+    pub fn ejected_at(&self) -> Option<Instant> {
+        let at_ms = self.ejected()?.at_ms;
+        self.since.checked_add(Duration::from_millis(at_ms))
     }
 
     /// What a probe found. Returns whether that is news.
     pub fn probed(&self, up: bool) -> bool {
-        self.state.lock().probe.replace(up) != Some(up)
+        let now_ms = self.now_ms();
+        let mut state = self.state.lock();
+        let before = state.probe.replace(up);
+        if up && before == Some(false) {
+            state.ejection.came_up(now_ms);
+        }
+        before != Some(up)
     }
 
-    /// A request got its first event from it.
-    pub fn succeeded(&self) {
+    /// Lets a request in, if it may come in. `early`: there is no other engine, so an ejected one may be tried now.
+    pub fn enter(&self, early: bool) -> Option<Pass> {
         let mut state = self.state.lock();
-        state.failures_in_a_row = 0;
-        state.ejections_in_a_row = 0;
-        state.ejected_until = None;
+        if early && state.probe == Some(false) {
+            return None;
+        }
+        let now_ms = self.now_ms();
+        state.ejection.enter(now_ms, early)
     }
 
-    /// A request failed by the engine's fault. Returns for how long it is now ejected, if it is.
-    pub fn failed(&self) -> Option<Duration> {
-        let mut state = self.state.lock();
-        state.failures_in_a_row = state.failures_in_a_row.saturating_add(1);
-        let half_open = state.ejections_in_a_row > 0;
-        if state.failures_in_a_row < EJECT_AFTER && !half_open {
-            return None;
+    /// A request that was let in is gone.
+    pub fn left(&self, pass: Pass) {
+        if pass.is_trial() {
+            self.state.lock().ejection.left(pass);
         }
-        let now = self.clock.now();
-        if state.ejected_until.is_some_and(|end| now < end) {
-            // It was called before it was ejected.
-            return None;
-        }
-        let pause = FIRST_EJECTION
-            .saturating_mul(1 << state.ejections_in_a_row.min(8))
-            .min(LONGEST_EJECTION);
-        state.ejections_in_a_row = state.ejections_in_a_row.saturating_add(1);
-        state.ejected_until = Some(now + pause);
-        Some(pause)
+    }
+
+    /// A request got its first event from it. Returns whether it came back by that.
+    pub fn succeeded(&self, pass: Pass) -> bool {
+        let now_ms = self.now_ms();
+        self.state.lock().ejection.succeeded(pass, now_ms)
+    }
+
+    /// A request failed by the engine's fault. Returns the ejection that it led to.
+    pub fn failed(&self, pass: Pass) -> Option<Ejected> {
+        let now_ms = self.now_ms();
+        self.state.lock().ejection.failed(pass, now_ms)
+    }
+
+    /// A request got its first event much later than it would have at another engine: it is left out.
+    pub fn was_slow(&self, pass: Pass) -> Option<Ejected> {
+        let now_ms = self.now_ms();
+        self.state.lock().ejection.was_slow(pass, now_ms)
+    }
+
+    /// Milliseconds since it was made.
+    fn now_ms(&self) -> u64 {
+        let passed: Duration = self.clock.now().saturating_duration_since(self.since);
+        u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
 mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn five_failures_eject_and_one_success_brings_it_back() {
+    async fn an_ejection_ends_with_its_pause_and_a_trial_that_succeeds() {
         let health = Health::new(Clock::system());
-        for _ in 0..4 {
-            assert_eq!(health.failed(), None);
+        for _ in 0..5 {
+            let pass = health.enter(false).unwrap();
+            let _ = health.failed(pass);
         }
-        assert_eq!(health.failed(), Some(FIRST_EJECTION));
         assert_eq!(health.standing(), Standing::Ejected);
-        tokio::time::advance(FIRST_EJECTION).await;
+        assert!(!health.is_usable());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(health.standing(), Standing::HalfOpen);
+        let trial = health.enter(false).unwrap();
+        assert!(health.fitness().has_trial);
+        assert!(health.succeeded(trial));
         assert!(health.is_usable());
-        assert_eq!(
-            health.failed(),
-            Some(FIRST_EJECTION * 2),
-            "half open: one failure is enough"
-        );
-        tokio::time::advance(FIRST_EJECTION * 2).await;
-        health.succeeded();
-        assert_eq!(health.failed(), None, "the count starts anew");
+        assert_eq!(health.fitness().warmth, Some(0));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(health.fitness().warmth, None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -138,7 +210,9 @@ mod tests {
         assert!(health.probed(false));
         assert!(!health.probed(false));
         assert!(!health.is_usable());
+        assert!(health.enter(true).is_none(), "not even as a last resort");
         assert!(health.probed(true));
         assert_eq!(health.standing(), Standing::Up);
+        assert_eq!(health.fitness().warmth, Some(0), "it has come up again");
     }
 }

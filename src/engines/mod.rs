@@ -6,7 +6,9 @@
 //! - [`prompt`]: how many tokens a model's prompts have, counted before an engine has seen them;
 //! - [`client`]: one engine's HTTP client and its count of requests in flight;
 //! - [`counters`]: what it counted itself, for `farebox ledger reconcile`;
+//! - [`gauges`]: what it says of itself at the moment: what runs, what waits, how full its cache is;
 //! - [`health`]: whether it is up, by probe and by what it does to requests;
+//! - [`outlier`]: which of a model's engines are left out for being slow, and what is left where all are left out;
 //! - [`sse`]: its streams, cut into events without copying them.
 
 pub mod registry;
@@ -15,5 +17,7 @@ pub mod waiting;
 pub mod prompt;
 pub mod client;
 pub mod counters;
+pub mod gauges;
 pub mod health;
+pub mod outlier;
 pub mod sse;

@@ -11,9 +11,10 @@ use farebox_domain::catalog::Model;
 use farebox_domain::ids::EngineName;
 use farebox_domain::limits::Limits;
 use farebox_domain::price::{PriceSchedule, VersionedPrice};
+use farebox_domain::retries::RetryWindow;
 use farebox_domain::route::{Candidate, Choice, choose};
-use farebox_routing::{Prompt, Score, Seat};
-use parking_lot::RwLock;
+use farebox_routing::{Latencies, Prompt, Score, Seat};
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,6 +82,10 @@ pub struct ServedModel {
     pub room: WaitingRoom,
     /// How long it may take.
     pub settings: ServingSettings,
+    /// How long its engines' first tokens take.
+    pub(super) latencies: Latencies,
+    /// Requests for it, and tries again.
+    pub retries: Mutex<RetryWindow>,
     turn: AtomicUsize,
 }
 
@@ -97,6 +102,8 @@ impl ServedModel {
         let room = WaitingRoom::new(usize::try_from(settings.queue.size).unwrap_or(usize::MAX));
         Self {
             settings,
+            latencies: Latencies::new(deployments.len()),
+            retries: Mutex::default(),
             model,
             prices,
             deployments,
@@ -124,7 +131,7 @@ impl ServedModel {
                     }
                 }
                 Choice::AllFull => return Err(NoPlace::Full),
-                Choice::NoneUsable => return Err(NoPlace::NoneUsable),
+                Choice::NoneUsable => return self.last_resort(may_use).ok_or(NoPlace::NoneUsable),
             }
         }
     }
@@ -157,12 +164,11 @@ impl ServedModel {
     /// Chooses a deployment for which `may_use` holds.
     fn choose(&self, scores: &[Score], may_use: impl Fn(usize) -> bool + Clone) -> Choice {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let candidates = self.deployments.iter().enumerate().map(|(index, deployment)| {
-            let mut candidate = candidate(deployment, scores.get(index));
+        let mut candidates = self.candidates(scores);
+        for (index, candidate) in candidates.iter_mut().enumerate() {
             candidate.usable &= may_use(index);
-            candidate
-        });
-        choose(self.model.routing, candidates, turn)
+        }
+        choose(self.model.routing, candidates.iter().copied(), turn)
     }
 
     /// What is known of each deployment, with what the prompt would cost there.
@@ -287,9 +293,11 @@ impl Registry {
     /// Whether an engine is known to be up, and may be given requests.
     pub fn any_engine_up(&self) -> bool {
         use crate::engines::health::Standing;
-        self.engines
-            .iter()
-            .any(|engine| engine.health.standing() == Standing::Up && engine.is_usable())
+        self.engines.iter().any(|engine| {
+            matches!(engine.health.standing(), Standing::Up | Standing::HalfOpen)
+                && !engine.is_drained()
+                && !engine.is_removed()
+        })
     }
 
     /// These engines, and no others, get no new request.

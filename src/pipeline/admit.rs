@@ -53,6 +53,11 @@ impl std::fmt::Debug for Ticket {
 }
 
 impl Ticket {
+    /// What has come of the request so far.
+    pub(in crate::pipeline) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
     /// The duty is done: what was in flight is what is settled.
     pub(in crate::pipeline) fn redeem(mut self) -> Arc<Live> {
         self.redeemed = true;
@@ -62,7 +67,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.pipeline.in_flight.remove(self.live.id);
+        self.pipeline.in_flight.remove(&self.live);
         if !self.redeemed {
             self.pipeline.abandon(Arc::clone(&self.live));
         }

@@ -4,6 +4,7 @@
 
 use crate::config::Timeouts;
 use crate::engines::client::{Engine, EngineBody, EngineGuard, Reply};
+use crate::engines::outlier::Took;
 use crate::engines::registry::ServedModel;
 use crate::engines::sse::SseReader;
 use crate::pipeline::Pipeline;
@@ -15,6 +16,7 @@ use crate::pipeline::whole::WholeAnswer;
 use crate::telemetry::log;
 use bytes::{Bytes, BytesMut};
 use farebox_domain::attempt::{AttemptFault, StatusVerdict, read_status};
+use farebox_domain::ejection::Ejected;
 use farebox_domain::refusal::Refusal;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
@@ -72,16 +74,18 @@ pub async fn forward(
     let (retry, started) = (served.settings.retry, pipeline.clock.now());
     let mut tried = vec![None::<AttemptFault>; served.deployments.len()];
     let mut next = first;
+    pipeline.retries.begins(served);
     let mut failures = 0;
     loop {
-        let deployment = next.deployment;
-        let fault = match attempt(admitted, served, next).await {
-            Ok(upstream) => return Ok(upstream),
+        let fault = match attempt(admitted, served, &next).await {
+            Ok(begun) => return Ok(upstream(served, next, begun)),
             Err(Failed::Refused(refusal)) => return Err(refusal),
             Err(Failed::Fault(fault)) => fault,
         };
-        note_fault(pipeline, admitted, served, deployment, fault);
-        tried[deployment] = Some(fault);
+        note_fault(pipeline, admitted, &next.guard, fault);
+        tried[next.deployment] = Some(fault);
+        // Only now, as its place may go to another request at once.
+        drop(next);
         if served.is_superseded()
             && let Some(anew) = pipeline.registry().find(served.model.id.as_str())
         {
@@ -94,13 +98,18 @@ pub async fn forward(
             return Err(refusal_of(fault, served));
         }
         // An engine that was not tried comes first, at once.
-        if let Ok(fresh) = route_again(admitted, served, |index| tried[index].is_none()) {
+        let fresh = route_again(admitted, served, |index| tried[index].is_none());
+        let wait = match &fresh {
+            Ok(_) => Some(Duration::ZERO),
+            Err(_) => retry.wait(fault, failures, elapsed),
+        };
+        let wait = wait
+            .filter(|_| pipeline.retries.try_again(served))
+            .ok_or_else(|| refusal_of(fault, served))?;
+        if let Ok(fresh) = fresh {
             next = fresh;
             continue;
         }
-        let wait = retry
-            .wait(fault, failures, elapsed)
-            .ok_or_else(|| refusal_of(fault, served))?;
         tokio::time::sleep(wait).await;
         let again = |index: usize| tried[index].is_none_or(AttemptFault::may_repeat);
         next = route_again(admitted, served, again).map_err(|_| refusal_of(fault, served))?;
@@ -125,22 +134,34 @@ fn tried_again(
         .collect()
 }
 
-fn note_fault(
-    pipeline: &Pipeline,
-    admitted: &Admitted,
-    served: &ServedModel,
-    deployment: usize,
-    fault: AttemptFault,
-) {
-    let engine = &served.deployments[deployment].engine;
+fn note_fault(pipeline: &Pipeline, admitted: &Admitted, place: &EngineGuard, fault: AttemptFault) {
+    let engine = place.engine();
     admitted.live().progress.lock().dispatched = None;
     pipeline.metrics.attempt_failed(engine.name.as_str(), fault);
     log::attempt_failed(admitted.id(), &engine.name, fault);
     engine.attempt_failed();
-    if fault.blames_engine()
-        && let Some(pause) = engine.health.failed()
-    {
-        log::engine_ejected(&engine.name, pause);
+    if fault.blames_engine() {
+        note_ejection(pipeline, engine, engine.health.failed(place.pass()));
+    }
+}
+
+fn note_ejection(pipeline: &Pipeline, engine: &Engine, ejected: Option<Ejected>) {
+    if let Some(ejected) = ejected {
+        pipeline.metrics.engine_ejected(engine.name.as_str(), ejected.why);
+        log::engine_ejected(&engine.name, ejected);
+    }
+}
+
+fn upstream(served: &ServedModel, route: Route, begun: Begun) -> Upstream {
+    let serves = served.deployments[route.deployment].serves.clone();
+    match begun {
+        Begun::Stream { begun, body } => Upstream::Stream {
+            guard: route.guard,
+            serves,
+            begun,
+            body,
+        },
+        Begun::Whole(answer) => Upstream::Whole { serves, answer },
     }
 }
 
@@ -158,23 +179,23 @@ fn refusal_of(fault: AttemptFault, served: &ServedModel) -> Refusal {
     }
 }
 
-async fn attempt(admitted: &Admitted, served: &ServedModel, route: Route) -> Result<Upstream, Failed> {
+async fn attempt(admitted: &Admitted, served: &ServedModel, route: &Route) -> Result<Begun, Failed> {
     let pipeline = admitted.pipeline();
     let deployment = &served.deployments[route.deployment];
-    let serves = deployment.serves.clone();
     let engine = route.guard.engine();
     let dispatched = served
         .prefix
         .as_ref()
         .zip(admitted.prompt.as_deref())
         .and_then(|(prefix, prompt)| prefix.dispatch(prompt, deployment));
+    let called_at = pipeline.clock.now();
     {
         let mut progress = admitted.live().progress.lock();
         progress.engine = Some((engine.name.clone(), engine.kind));
-        progress.called_at = Some(pipeline.clock.now());
+        progress.called_at = Some(called_at);
         progress.dispatched = dispatched;
     }
-    let body = admitted.request.body_for(&serves, engine.kind);
+    let body = admitted.request.body_for(&deployment.serves, engine.kind);
     let patience = patience(served.settings.timeouts, admitted.request.stream);
     let answered = tokio::time::timeout(patience, async {
         let reply = engine
@@ -186,26 +207,30 @@ async fn attempt(admitted: &Admitted, served: &ServedModel, route: Route) -> Res
     let begun = answered
         .await
         .unwrap_or(Err(Failed::Fault(AttemptFault::Silent)))?;
-    engine.health.succeeded();
+    let now = pipeline.clock.now();
+    // An answer in one piece does not tell when its first token came.
+    let mut took = matches!(begun, Begun::Stream { .. }).then(|| Took {
+        size: admitted.request.prompt_bytes(),
+        took_us: microseconds(now.saturating_duration_since(called_at)),
+        now_us: microseconds(now.saturating_duration_since(pipeline.began)),
+    });
     {
         let mut progress = admitted.live().progress.lock();
-        progress.first_event_at = Some(pipeline.clock.now());
-        // An answer in one piece does not tell when its first token came.
-        if let (Begun::Stream { .. }, Some(prefix)) = (&begun, &served.prefix)
-            && let Some(dispatched) = &mut progress.dispatched
+        progress.first_event_at = Some(now);
+        if let (Some(took), Some(prefix), Some(dispatched)) =
+            (&mut took, &served.prefix, &mut progress.dispatched)
         {
             dispatched.first_token(prefix.now_us());
+            took.size = dispatched.work_tokens();
         }
     }
-    Ok(match begun {
-        Begun::Stream { begun, body } => Upstream::Stream {
-            guard: route.guard,
-            serves,
-            begun,
-            body,
-        },
-        Begun::Whole(answer) => Upstream::Whole { serves, answer },
-    })
+    let ejected = served.answered(route.deployment, &route.guard, took);
+    note_ejection(pipeline, engine, ejected);
+    Ok(begun)
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// How long an engine may take to its first event. An answer in one piece has no event before its end.

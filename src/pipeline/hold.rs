@@ -281,6 +281,7 @@ mod tests {
             cache_sharing: CacheSharing::Everybody,
             limits: RateLimits::default(),
             prompt: None,
+            fallback: vec![],
         }
     }
 

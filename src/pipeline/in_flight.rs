@@ -16,6 +16,7 @@ use farebox_domain::units::ServiceTier;
 use farebox_routing::Dispatched;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -218,9 +219,14 @@ impl InFlight {
         self.shard(live.id).lock().insert(live.id, Arc::clone(live));
     }
 
-    /// Takes one out.
-    pub fn remove(&self, id: RequestId) {
-        self.shard(id).lock().remove(&id);
+    /// Takes one out, unless another admission of the same request is in its place.
+    pub fn remove(&self, live: &Arc<Live>) {
+        let mut shard = self.shard(live.id).lock();
+        if let Entry::Occupied(found) = shard.entry(live.id)
+            && Arc::ptr_eq(found.get(), live)
+        {
+            found.remove();
+        }
     }
 
     /// The one with this id.

@@ -7,7 +7,8 @@
 //!
 //! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it; `units`: what of it is no token; `prefix`: as routing
 //!   sees it
-//! - [`mod@authenticate`], [`hold`], [`leases`], `shared`, [`mod@admit`], [`mod@route`], [`mod@forward`]: until an engine answers
+//! - [`mod@authenticate`], [`hold`], [`leases`], `shared`, [`mod@admit`], [`mod@route`], [`mod@forward`], [`Retries`],
+//!   `fallback`: until an engine answers
 //! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
 //! - [`usage`], [`settle`], [`in_flight`], [`checkpoint`]: what it comes to
 //! - `engine_error`, `shown`: what a client is told; [`watch`], [`explain`]: what an operator sees of it
@@ -24,6 +25,8 @@ mod shared;
 pub mod admit;
 pub mod route;
 pub mod forward;
+mod retries;
+mod fallback;
 mod engine_error;
 mod event;
 pub mod meter;
@@ -46,11 +49,13 @@ use crate::ledger::Settler;
 use crate::pipeline::admit::{Admitted, admit};
 use crate::pipeline::authenticate::Caller;
 use crate::pipeline::body::MeteredBody;
+use crate::pipeline::fallback::{Fallbacks, Unanswered};
 use crate::pipeline::forward::{Upstream, forward};
 use crate::pipeline::in_flight::{InFlight, Live};
 use crate::pipeline::leases::Leases;
 use crate::pipeline::meter::{Presentation, StreamMeter};
 use crate::pipeline::request::InferenceRequest;
+pub use crate::pipeline::retries::Retries;
 use crate::pipeline::route::route;
 use crate::pipeline::settle::Receipt;
 use crate::telemetry::log;
@@ -63,6 +68,7 @@ use farebox_domain::ledger::EntryState;
 use farebox_domain::refusal::Refusal;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What the stages work with. Built once, at start.
@@ -70,10 +76,14 @@ use tokio_util::sync::CancellationToken;
 pub struct Pipeline {
     /// What time it is.
     pub clock: Clock,
+    /// When it was built: what durations that are compared with each other are counted from.
+    pub began: Instant,
     /// Accounts and keys.
     pub directory: Arc<Directory>,
     /// Models and engines, as models.yaml said when it was last read.
     pub registry: Arc<ArcSwap<Registry>>,
+    /// How much trying requests again is worth, all of them together.
+    pub retries: Retries,
     /// The way to the ledger.
     pub settler: Settler,
     /// Leases of money, where several replicas share a ledger.
@@ -91,7 +101,7 @@ pub struct Pipeline {
 }
 
 /// How a request came in, before anything of it was read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Arrival {
     /// farebox's id for it.
     pub id: RequestId,
@@ -124,28 +134,40 @@ pub async fn serve(
     arrival: Arrival,
     request: InferenceRequest,
 ) -> Result<Answer, Refusal> {
-    let (admitted, mut served) = admit(pipeline, caller, arrival, request).await?;
+    let mut fallbacks = Fallbacks::of(pipeline, caller, &arrival, &request);
+    let (mut admitted, mut served) = admit(pipeline, caller, arrival, request).await?;
+    loop {
+        match upstream(&admitted, &mut served).await {
+            Ok(upstream) => return answer(admitted, &served, upstream).await,
+            Err(unanswered) => (admitted, served) = fallbacks.next(admitted, unanswered).await?,
+        }
+    }
+}
+
+/// The first engine that answers.
+async fn upstream(admitted: &Admitted, served: &mut Arc<ServedModel>) -> Result<Upstream, Unanswered> {
     let answered = async {
-        let route = route(&admitted, &mut served).await?;
-        forward(&admitted, &mut served, route).await
+        let route = route(admitted, served).await.map_err(Unanswered::before_a_call)?;
+        forward(admitted, served, route)
+            .await
+            .map_err(Unanswered::by_engines)
     };
-    let upstream = tokio::select! {
+    tokio::select! {
         biased;
         upstream = answered => upstream,
-        () = admitted.live().until_cut() => Err(Refusal::ShuttingDown),
-    };
+        () = admitted.live().until_cut() => Err(Unanswered::cut()),
+    }
+}
+
+async fn answer(admitted: Admitted, served: &ServedModel, upstream: Upstream) -> Result<Answer, Refusal> {
     match upstream {
-        Ok(Upstream::Stream {
+        Upstream::Stream {
             guard,
             serves,
             begun,
             body,
-        }) => Ok(stream(admitted, &served, &serves, begun, (body, guard))),
-        Ok(Upstream::Whole { serves, answer }) => whole(admitted, &served, &serves, &answer).await,
-        Err(refusal) => {
-            admitted.fail();
-            Err(refusal)
-        }
+        } => Ok(stream(admitted, served, &serves, begun, (body, guard))),
+        Upstream::Whole { serves, answer } => whole(admitted, served, &serves, &answer).await,
     }
 }
 

@@ -23,7 +23,7 @@ const MAX_DEPTH: usize = 128;
 const MAX_FIELDS: usize = 256;
 
 /// A request that holds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct InferenceRequest {
     /// By which route it came.
     pub endpoint: Endpoint,
@@ -90,6 +90,12 @@ pub struct StreamOptions {
 type Field<'a> = (Cow<'a, str>, &'a RawValue);
 
 impl InferenceRequest {
+    /// How long its prompt is, as it came.
+    pub(in crate::pipeline) fn prompt_bytes(&self) -> u64 {
+        let ranges = self.head_ranges.iter().chain([&self.prompt_range]);
+        u64::try_from(ranges.map(ExactSizeIterator::len).sum::<usize>()).unwrap_or(u64::MAX)
+    }
+
     /// Reads a body, or says which field does not hold.
     pub fn read(endpoint: Endpoint, body: Bytes) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(&body).map_err(|fault| {

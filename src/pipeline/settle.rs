@@ -73,11 +73,14 @@ impl Admitted {
     /// Ends a request that no engine answered: nothing is charged, and nobody waits for the entry.
     pub fn fail(self) {
         let pipeline = Arc::clone(&self.ticket.pipeline);
-        let live = self.ticket.redeem();
-        pipeline
-            .settler
-            .settle_unwaited(settlement_of(&pipeline, &live, EntryState::Failed));
+        settle_failed(&pipeline, &self.ticket.redeem());
     }
+}
+
+/// Books that no engine answered.
+pub(in crate::pipeline) fn settle_failed(pipeline: &Pipeline, live: &Live) {
+    let settlement = settlement_of(pipeline, live, EntryState::Failed);
+    pipeline.settler.settle_unwaited(settlement);
 }
 
 /// Settles what was dropped unsettled: clients that left, and streams that the shutdown cut.

@@ -2,7 +2,8 @@
 //! else. No line holds a prompt, an output, a key or an engine's URL.
 
 use farebox_domain::attempt::AttemptFault;
-use farebox_domain::ids::{EngineName, RequestId};
+use farebox_domain::ejection::Ejected;
+use farebox_domain::ids::{EngineName, ModelId, RequestId};
 use farebox_domain::money::Picodollars;
 use farebox_domain::tokens::Usage;
 
@@ -53,6 +54,16 @@ pub fn attempt_failed(id: RequestId, engine: &EngineName, fault: AttemptFault) {
     );
 }
 
+/// No engine of the model that was asked for could serve; another model stands in.
+pub fn fell_back(id: RequestId, asked: &ModelId, serves: &ModelId) {
+    tracing::warn!(
+        request_id = id.to_text().as_str(),
+        model = asked.as_str(),
+        fallback = serves.as_str(),
+        "a request goes to a fallback"
+    );
+}
+
 /// A stream broke after its first event.
 pub fn stream_broke(id: RequestId, engine: Option<&EngineName>, fault: &'static str) {
     tracing::warn!(
@@ -64,11 +75,12 @@ pub fn stream_broke(id: RequestId, engine: Option<&EngineName>, fault: &'static 
 }
 
 /// An engine is left out for a while.
-pub fn engine_ejected(engine: &EngineName, pause: std::time::Duration) {
+pub fn engine_ejected(engine: &EngineName, ejected: Ejected) {
     tracing::warn!(
         engine = engine.as_str(),
-        pause_seconds = pause.as_secs(),
-        "engine ejected after failures"
+        why = ejected.why.as_str(),
+        pause_ms = ejected.pause_ms,
+        "engine ejected"
     );
 }
 

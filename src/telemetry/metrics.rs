@@ -2,6 +2,7 @@
 
 use crate::telemetry::tally::Tally;
 use farebox_domain::attempt::AttemptFault;
+use farebox_domain::ejection::Why;
 use farebox_domain::ids::ModelId;
 use farebox_domain::ledger::{Entry, EntryState};
 use farebox_domain::units::ServiceTier;
@@ -42,6 +43,9 @@ pub struct Metrics {
     tokens: IntCounterVec,
     cost: IntCounterVec,
     attempt_faults: IntCounterVec,
+    ejections: IntCounterVec,
+    retries: IntCounterVec,
+    fallbacks: IntCounterVec,
     cache_tokens: IntCounterVec,
     sse_faults: IntCounterVec,
     queue_wait: HistogramVec,
@@ -78,6 +82,10 @@ pub struct Gauges {
     pub engine_in_flight: IntGaugeVec,
     /// 1 for an engine that requests may go to.
     pub engine_usable: IntGaugeVec,
+    /// Requests that run and wait at each engine, as it says itself.
+    engine_reported: IntGaugeVec,
+    /// How full its KV cache is, as it says itself.
+    engine_kv_cache: IntGaugeVec,
     /// Requests that wait for a place at an engine, by model.
     pub queue_waiting: IntGaugeVec,
     /// Blocks of prompts in a model's prefix index.
@@ -98,9 +106,26 @@ impl Gauges {
             &self.engine_usable,
             &self.queue_waiting,
             &self.prefix_blocks,
+            &self.engine_reported,
+            &self.engine_kv_cache,
         ] {
             of_names.reset();
         }
+    }
+
+    /// What an engine says of itself: requests that run and that wait, and thousandths of its KV cache. What it does not say is
+    /// not shown.
+    pub fn engine_said(&self, engine: &str, [running, waiting, kv_cache]: [Option<u64>; 3]) {
+        let set = |gauge: &IntGaugeVec, labels: &[&str], value: Option<u64>| match value {
+            Some(value) => gauge
+                .with_label_values(labels)
+                .set(i64::try_from(value).unwrap_or(i64::MAX)),
+            // It is not there where it was not set.
+            None => drop(gauge.remove_label_values(labels)),
+        };
+        set(&self.engine_reported, &[engine, "running"], running);
+        set(&self.engine_reported, &[engine, "waiting"], waiting);
+        set(&self.engine_kv_cache, &[engine], kv_cache);
     }
 }
 
@@ -143,6 +168,8 @@ pub struct ModelMetrics {
     cached_tokens: IntCounter,
     completion_tokens: IntCounter,
     cost: IntCounter,
+    retries_made: IntCounter,
+    retries_refused: IntCounter,
 }
 
 impl Metrics {
@@ -226,6 +253,21 @@ impl Metrics {
                 "Tries at an engine that failed before a first event.",
                 &["engine", "fault"],
             )?,
+            ejections: counters(
+                "farebox_engine_ejections_total",
+                "Times that the engine was left out for a while, by why: failures_in_a_row, failure_rate or slow.",
+                &["engine", "why"],
+            )?,
+            retries: counters(
+                "farebox_retries_total",
+                "Requests that were to be tried again: `made`, or `refused` as the budget of all requests was spent.",
+                &["model", "outcome"],
+            )?,
+            fallbacks: counters(
+                "farebox_fallbacks_total",
+                "Requests for a model that went to another, as none of its engines could serve them.",
+                &["model", "fallback"],
+            )?,
             sse_faults: counters(
                 "farebox_sse_faults_total",
                 "Streams that broke after their first event, by how.",
@@ -308,6 +350,16 @@ impl Metrics {
                     "1 where requests may go to the engine, 0 where it is down or ejected.",
                     &["engine"],
                 )?,
+                engine_reported: gauges(
+                    "farebox_engine_reported_requests",
+                    "Requests that run and wait at the engine, whoever's they are, as it says itself.",
+                    &["engine", "state"],
+                )?,
+                engine_kv_cache: gauges(
+                    "farebox_engine_kv_cache_permille",
+                    "Thousandths of the engine's KV cache that are in use, as it says itself.",
+                    &["engine"],
+                )?,
                 prefix_blocks: gauges(
                     "farebox_prefix_index_blocks",
                     "Blocks of prompts that engines are thought to hold, each once for each engine",
@@ -358,6 +410,8 @@ impl Metrics {
             cached_tokens: tokens("cached"),
             completion_tokens: tokens("completion"),
             cost: self.cost.with_label_values(&[name]),
+            retries_made: self.retries.with_label_values(&[name, "made"]),
+            retries_refused: self.retries.with_label_values(&[name, "refused"]),
         }
     }
 
@@ -373,6 +427,17 @@ impl Metrics {
         self.attempt_faults
             .with_label_values(&[engine, fault.as_str()])
             .inc();
+    }
+
+    /// A request for one model goes to another.
+    pub fn fell_back(&self, asked: &ModelId, serves: &ModelId) {
+        let labels = [asked.as_str(), serves.as_str()];
+        self.fallbacks.with_label_values(&labels).inc();
+    }
+
+    /// An engine is left out for a while.
+    pub fn engine_ejected(&self, engine: &str, why: Why) {
+        self.ejections.with_label_values(&[engine, why.as_str()]).inc();
     }
 
     /// An engine reported what it had cached of a prompt, and this is what had been predicted.
@@ -443,6 +508,15 @@ impl ModelMetrics {
     /// Prompt tokens since this process started, and those of them that were cached.
     pub fn prompt_tokens(&self) -> (u64, u64) {
         (self.prompt_tokens.get(), self.cached_tokens.get())
+    }
+
+    /// A request was to be tried again, and was or was not.
+    pub fn retried(&self, is_made: bool) {
+        if is_made {
+            self.retries_made.inc();
+        } else {
+            self.retries_refused.inc();
+        }
     }
 
     /// Between two segments of a stream.

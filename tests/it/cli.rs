@@ -303,8 +303,8 @@ async fn usage_and_the_ledger() {
     [2]
     ");
     insta::assert_snapshot!(running.run("engine list").await, @"
-    ENGINE  KIND  STATUS  IN FLIGHT  AT MOST
-    vllm-a  vllm  down            0       64
+    ENGINE  KIND  STATUS  IN FLIGHT  AT MOST  RUNS  WAITS  KV CACHE
+    vllm-a  vllm  down            0       64     -      -         -
     [0]
     ");
     running.end().await;

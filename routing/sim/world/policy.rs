@@ -72,9 +72,9 @@ impl Gateway {
         };
         let candidates = self.seats.iter().enumerate().map(|(index, seat)| Candidate {
             in_flight: u32::try_from(seat.load.waiting() + seat.load.streams()).unwrap_or(u32::MAX),
-            max_concurrent: None,
             usable: true,
             estimated_us: scores.get(index).map_or(0, |score| score.estimate.total_us()),
+            ..Candidate::default()
         });
         let chosen = match choose(self.routing, candidates, self.turn) {
             Choice::Engine(index) => index,

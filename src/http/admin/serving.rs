@@ -3,7 +3,6 @@
 use crate::admin_api::{DeploymentView, EngineView, List, ModelView, PriceView, TtftView};
 use crate::app::watch::Moment;
 use crate::engines::client::Engine;
-use crate::engines::health::Standing;
 use crate::engines::registry::ServedModel;
 use crate::http::admin::change::Admin;
 use crate::telemetry::tally::Ttft;
@@ -42,19 +41,22 @@ pub async fn models(State(admin): State<Admin>) -> Json<List<ModelView>> {
 
 /// An engine as it is shown.
 pub fn engine_view(engine: &Arc<Engine>, last: &Moment) -> EngineView {
-    let status = match engine.health.standing() {
-        _ if engine.is_removed() => "removed",
-        Standing::Unknown => "unknown",
-        Standing::Up => "up",
-        Standing::Down => "down",
-        Standing::Ejected => "ejected",
+    let status = match engine.is_removed() {
+        true => "removed",
+        false => engine.health.standing().as_str(),
     };
+    let said = engine.said();
+    let ejected = engine.health.ejected();
     EngineView {
         name: engine.name.clone(),
         kind: engine.kind.as_str().into(),
         status: status.into(),
+        ejected_for: ejected.map(|ejected| ejected.why.as_str().into()),
         in_flight: engine.in_flight(),
         max_concurrent: engine.max_concurrent,
+        reported_running: said.map(|said| said.running),
+        reported_waiting: said.map(|said| said.waiting),
+        kv_cache_permille: said.and_then(|said| said.kv_cache_permille),
         drained: engine.is_drained(),
         errors: engine.errors(),
         ttft_ms: ttft_view(last.all.ttft.engines.get(&engine.name)),

@@ -308,11 +308,15 @@ async fn engines_models_and_metrics_are_shown_without_urls() {
       "data": [
         {
           "drained": false,
+          "ejected_for": null,
           "errors": 0,
           "in_flight": 0,
           "kind": "vllm",
+          "kv_cache_permille": null,
           "max_concurrent": 64,
           "name": "vllm-a",
+          "reported_running": null,
+          "reported_waiting": null,
           "status": "down",
           "ttft_ms": {
             "p50": null,

@@ -93,6 +93,38 @@ async fn a_budget_that_is_spent_is_told_and_nothing_is_charged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_too_many_are_tried_again_already_the_fault_is_told() {
+    let (bad, good) = (
+        engine(Settings::default()).await,
+        engine(Settings::default()).await,
+    );
+    bad.engine.set_trouble(Some("status:500")).unwrap();
+    let none = "retries: { budget_percent: 50, budget_min_per_second: 0 }";
+    let gateway = Gateway::start(&models(&[&bad.url, &good.url], none)).await;
+    let mut codes = Vec::new();
+    // Each comes to the bad one first, and one in two may be tried again.
+    for _ in 0..5 {
+        codes.push(
+            gateway
+                .chat(&ask(None, false))
+                .send()
+                .await
+                .unwrap()
+                .status()
+                .as_u16(),
+        );
+    }
+    assert_eq!(codes, [502, 200, 502, 200, 502]);
+    let shown = gateway.app.render_metrics();
+    for line in [
+        "farebox_retries_total{model=\"m\",outcome=\"refused\"} 3",
+        "farebox_retries_total{model=\"m\",outcome=\"made\"} 2",
+    ] {
+        assert!(shown.contains(line), "{line} is not in {shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_engine_is_not_tried_twice() {
     for (trouble, stream) in [("hang", false), ("hang", true), ("headers-then-silence", true)] {
         let only = engine(Settings::default()).await;

@@ -9,11 +9,14 @@ mod reload;
 mod conservation;
 mod drain;
 mod edge;
+mod ejection;
+mod fallback;
 mod forwarding;
 mod receipt;
 mod watched;
 mod money;
 mod reconcile;
+mod reported;
 pub(crate) mod prices;
 
 use farebox::admission::directory::hash_secret;

@@ -67,7 +67,11 @@ function enginesTable(changed) {
         head: 'State',
         field: 'status',
         sort: row => row.status,
-        cell: row => [state(row.status), row.drained ? [' ', state('drained')] : null],
+        cell: row => [
+          state(row.status),
+          row.ejected_for ? ` ${row.ejected_for.replaceAll('_', ' ')}` : null,
+          row.drained ? [' ', state('drained')] : null,
+        ],
       },
       changed ? { head: 'Change', cell: row => change(row, changed) } : null,
       {
@@ -83,6 +87,27 @@ function enginesTable(changed) {
         cell: row => ofLimit(row.in_flight, row.max_concurrent),
       },
       { head: 'Waiting', field: 'waiting', number: true, sort: row => row.waiting, cell: row => count(row.waiting) },
+      {
+        head: 'Engine runs',
+        field: 'reported_running',
+        number: true,
+        sort: row => row.reported_running,
+        cell: row => count(row.reported_running),
+      },
+      {
+        head: 'Engine queues',
+        field: 'reported_waiting',
+        number: true,
+        sort: row => row.reported_waiting,
+        cell: row => count(row.reported_waiting),
+      },
+      {
+        head: 'KV cache',
+        field: 'kv_cache',
+        number: true,
+        sort: row => row.kv_cache_permille,
+        cell: row => (row.kv_cache_permille === null ? '–' : `${(row.kv_cache_permille / 10).toFixed(1)} %`),
+      },
       {
         head: 'No token yet',
         field: 'unanswered',

@@ -46,6 +46,7 @@ const TONES = {
   cancelled: 'warn',
   capped: 'warn',
   drained: 'warn',
+  half_open: 'warn',
   scheduled: 'warn',
   in_flight: 'warn',
   settling: 'warn',

@@ -1,0 +1,93 @@
+//! Which engines of a model are left out for being slow among its engines, and what is left where all are left out.
+//!
+//! Failures may leave out every engine of a model: then each is tried by one request at a time, the one first that was left out
+//! longest ago, and the others are told that there is none. (Envoy's panic threshold sends everything everywhere then. Here one
+//! request finds out as much, and an engine that struggles is not buried.) Being slow leaves out no more than half of a model's
+//! engines, and never the last one that serves: slow is better than nothing.
+
+use super::client::{Engine, EngineGuard};
+use super::registry::ServedModel;
+use super::waiting::Place;
+use farebox_domain::ejection::{Ejected, Why};
+use farebox_routing::FirstToken;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What there was to do for a stream's first token, and how long it took.
+#[derive(Debug, Clone, Copy)]
+pub struct Took {
+    /// Tokens or bytes, the same for all of the model's requests.
+    pub size: u64,
+    /// Microseconds.
+    pub took_us: u64,
+    /// The time, in microseconds of a clock that every answer of the model is told by.
+    pub now_us: u64,
+}
+
+impl ServedModel {
+    /// An engine began to answer; `stream` has how long a stream's first token took. Returns the ejection that it led to.
+    pub fn answered(&self, deployment: usize, place: &EngineGuard, stream: Option<Took>) -> Option<Ejected> {
+        let (engine, pass) = (place.engine(), place.pass());
+        let is_slow = stream.is_some_and(|took| {
+            let token = FirstToken {
+                size: took.size,
+                took_us: took.took_us,
+                now_us: took.now_us,
+                is_trial: pass.is_trial(),
+            };
+            self.latencies.answered(deployment, token)
+        });
+        if is_slow && may_be_left_out(engine) {
+            let ejected = engine.health.was_slow(pass);
+            self.latencies.forget(deployment);
+            return ejected;
+        }
+        if engine.health.succeeded(pass) {
+            // Whoever waited while it was tried may go there now.
+            engine.offer_places();
+        }
+        None
+    }
+
+    /// A place at an engine that is left out, where every engine is.
+    pub(super) fn last_resort(&self, may_use: impl Fn(usize) -> bool) -> Option<Place> {
+        if self.has_usable_engine() {
+            return None;
+        }
+        let deployments = self.deployments.iter().enumerate();
+        let mut out: Vec<(Instant, usize)> = deployments
+            .filter(|(index, deployment)| may_use(*index) && !deployment.engine.is_drained())
+            .filter_map(|(index, deployment)| Some((deployment.engine.health.ejected_at()?, index)))
+            .collect();
+        out.sort_unstable();
+        out.into_iter().find_map(|(_, deployment)| {
+            let guard = self.deployments[deployment].engine.try_enter_early()?;
+            Some(Place { deployment, guard })
+        })
+    }
+
+    /// Its engines, each once.
+    fn engines(&self) -> Vec<&Arc<Engine>> {
+        let mut engines: Vec<&Arc<Engine>> = Vec::with_capacity(self.deployments.len());
+        for deployment in &self.deployments {
+            if !engines.iter().any(|known| Arc::ptr_eq(known, &deployment.engine)) {
+                engines.push(&deployment.engine);
+            }
+        }
+        engines
+    }
+}
+
+/// Whether each of the models that it serves can do without it: another engine is there, and no more than half are slow.
+fn may_be_left_out(engine: &Arc<Engine>) -> bool {
+    engine.models().all(|model| {
+        let engines = model.engines();
+        let others = || engines.iter().filter(|other| !Arc::ptr_eq(other, engine));
+        let is_slow = |other: &&&Arc<Engine>| {
+            let ejected = other.health.ejected();
+            ejected.is_some_and(|ejected| ejected.why == Why::Slow)
+        };
+        let slow = others().filter(is_slow).count() + 1;
+        others().any(|other| other.as_candidate().usable) && slow <= engines.len() / 2
+    })
+}
