@@ -1,7 +1,7 @@
 //! The whole gateway with a receiver.
 
 use super::receiver::{StandIn, Trouble};
-use crate::gateway::{self, ADMIN_TOKEN, eventually, models};
+use crate::gateway::{self, eventually, models};
 use crate::place::{Place, on_both};
 use farebox::ledger::{EntryPage, MAX_PAGE};
 use farebox::simulate;
@@ -27,16 +27,7 @@ async fn what_is_served_is_told_without_its_content(place: Place) {
         answer.bytes().await.unwrap();
     }
     eventually("three events", || receiver.taken_ids().len() == 3).await;
-    let status: serde_json::Value = gateway
-        .client
-        .get(format!("{}/admin/v1/export", gateway.admin_url))
-        .bearer_auth(ADMIN_TOKEN)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let status = gateway.shown("export").await;
     assert_eq!(
         (&status["format"], &status["switched_on"]),
         (&json!("cloudevents"), &json!(true))

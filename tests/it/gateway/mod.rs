@@ -190,6 +190,13 @@ impl Gateway {
         self.data.path().join("models.yaml")
     }
 
+    /// What the admin API shows at this path under `/admin/v1/`.
+    pub(crate) async fn shown(&self, path: &str) -> serde_json::Value {
+        let url = format!("{}/admin/v1/{path}", self.admin_url);
+        let asked = self.client.get(url).bearer_auth(ADMIN_TOKEN);
+        asked.send().await.unwrap().json().await.unwrap()
+    }
+
     /// A chat request with the account's key.
     pub(crate) fn chat(&self, body: &serde_json::Value) -> reqwest::RequestBuilder {
         self.chat_as(SECRET, body)

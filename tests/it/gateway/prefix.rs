@@ -48,7 +48,7 @@ async fn say(gateway: &Gateway, secret: &str, body: &Value) -> Value {
     response.json().await.unwrap()
 }
 
-async fn explain(gateway: &Gateway, account: &str, request: &Value) -> Value {
+pub(super) async fn explain(gateway: &Gateway, account: &str, request: &Value) -> Value {
     let response = gateway
         .client
         .post(format!("{}/admin/v1/route/explain", gateway.admin_url))
@@ -61,7 +61,7 @@ async fn explain(gateway: &Gateway, account: &str, request: &Value) -> Value {
     response.json().await.unwrap()
 }
 
-fn predicted(explained: &Value, engine: usize) -> u64 {
+pub(super) fn predicted(explained: &Value, engine: usize) -> u64 {
     explained["engines"][engine]["estimate"]["predicted_cached_tokens"]
         .as_u64()
         .unwrap()

@@ -1,7 +1,8 @@
 //! models.yaml read again while requests are served: nothing that runs or waits notices.
 
 use super::money::entries;
-use super::{ADMIN_TOKEN, Gateway, Listening, client, engine, eventually, models};
+use super::prefix::{explain, predicted};
+use super::{ACCOUNT, ADMIN_TOKEN, Gateway, Listening, client, engine, eventually, models};
 use crate::crash::Process;
 use farebox::simulate::Settings;
 use serde_json::{Value, json};
@@ -23,12 +24,6 @@ async fn reload(gateway: &Gateway, models: &str) -> Value {
     let (status, plan) = reload_with(gateway, models, false).await;
     assert_eq!(status, 200, "{plan}");
     plan
-}
-
-async fn get(gateway: &Gateway, path: &str) -> Value {
-    let url = format!("{}/admin/v1/{path}", gateway.admin_url);
-    let asked = gateway.client.get(url).bearer_auth(ADMIN_TOKEN);
-    asked.send().await.unwrap().json().await.unwrap()
 }
 
 fn streamed(max_tokens: u32) -> Value {
@@ -164,7 +159,7 @@ async fn an_engine_that_goes_ends_what_it_has_and_gets_nothing_new() {
         json!([{ "name": "e0", "change": "changed", "keys": ["url"] }])
     );
     let statuses = async || -> Vec<(String, u64)> {
-        let engines = get(&gateway, "engines").await;
+        let engines = gateway.shown("engines").await;
         let each = engines["data"].as_array().unwrap().iter();
         each.map(|engine| {
             (
@@ -294,18 +289,18 @@ async fn a_dry_run_says_what_would_change_and_only_the_act_is_in_the_audit_log()
     });
     assert_eq!(plan, expected);
     assert!(gateway.app.registry().find("short").is_none());
-    assert_eq!(get(&gateway, "audit").await["data"], json!([]));
+    assert_eq!(gateway.shown("audit").await["data"], json!([]));
     let done = reload(&gateway, &after).await;
     assert_eq!(done["models"], plan["models"]);
     let served = gateway.app.registry();
     assert!(served.find("short").is_some());
     assert_eq!(served.limits().concurrent_requests, 3);
     assert_eq!(
-        get(&gateway, "defaults").await["concurrent_requests"],
+        gateway.shown("defaults").await["concurrent_requests"],
         3,
         "the admin API tells what is in force"
     );
-    let audit = get(&gateway, "audit").await;
+    let audit = gateway.shown("audit").await;
     assert_eq!(audit["data"][0]["action"], "models.reload");
     assert_eq!(audit["data"].as_array().unwrap().len(), 1);
     let again = reload(&gateway, &after).await;
@@ -329,21 +324,7 @@ async fn an_engine_at_another_address_inherits_nothing_and_one_that_stays_keeps_
     let words: String = (0..200).map(|word| format!("word{word} ")).collect();
     let body = json!({ "model": "m", "max_tokens": 2, "messages": [{ "role": "user", "content": words }] });
     assert_eq!(gateway.chat(&body).send().await.unwrap().status(), 200);
-    let predicted = async || -> u64 {
-        let url = format!("{}/admin/v1/route/explain", gateway.admin_url);
-        let asked = gateway.client.post(url).bearer_auth(ADMIN_TOKEN);
-        let explained: Value = asked
-            .json(&json!({ "request": body }))
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
-        explained["engines"][0]["estimate"]["predicted_cached_tokens"]
-            .as_u64()
-            .unwrap()
-    };
+    let predicted = async || predicted(&explain(&gateway, ACCOUNT, &body).await, 0);
     let held = predicted().await;
     assert!(held > 0);
     reload(&gateway, &routed(&one.url, "    aliases: [short]\n")).await;

@@ -1,6 +1,6 @@
 //! What engines say of themselves: shown, and counted as load where it is others' requests that wait.
 
-use super::{ADMIN_TOKEN, Gateway, engine, eventually, models};
+use super::{Gateway, engine, eventually, models};
 use farebox::simulate::Settings;
 use serde_json::{Value, json};
 
@@ -31,16 +31,7 @@ async fn what_others_have_waiting_at_an_engine_is_shown_and_keeps_requests_from_
     let said = crowded.said().unwrap();
     assert_eq!((said.running, said.waiting), (1, 2));
     assert!(said.kv_cache_permille.is_some());
-    let shown: Value = gateway
-        .client
-        .get(format!("{}/admin/v1/engines", gateway.admin_url))
-        .bearer_auth(ADMIN_TOKEN)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let shown = gateway.shown("engines").await;
     let row = &shown["data"][0];
     assert_eq!(
         [
