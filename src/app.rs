@@ -491,6 +491,9 @@ impl App {
                     .engine_usable
                     .with_label_values(&[engine.name.as_str()])
                     .set(i64::from(engine.is_usable()));
+                if let Some(events) = &engine.events {
+                    events.read_gauges(&engine.name, gauges);
+                }
             }
             for served in registry.models() {
                 let waiting = i64::try_from(served.room.waiting()).unwrap_or(i64::MAX);

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::engines::counters::{self, Counters};
+use crate::engines::events::Events;
 use crate::engines::health::Health;
 use crate::engines::registry::{ServedDeployment, ServedModel};
 use arc_swap::ArcSwap;
@@ -11,7 +12,7 @@ use farebox_domain::catalog::{EngineKind, EngineSpec};
 use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::route::Candidate;
-use farebox_routing::EngineLoad;
+use farebox_routing::{EngineLoad, Hearing};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -74,6 +75,8 @@ pub struct Engine {
     pub max_concurrent: Option<u32>,
     /// Tokens that its KV cache holds, where the operator says it.
     pub cache_tokens: Option<u32>,
+    /// What it tells of its cache, where it does.
+    pub events: Option<Arc<Events>>,
     /// What it has to do for requests from here, and how fast it does it.
     pub load: Arc<EngineLoad>,
     /// Whether it is up.
@@ -141,6 +144,7 @@ impl Engine {
             kind: spec.kind,
             max_concurrent: spec.max_concurrent,
             cache_tokens: spec.cache_tokens,
+            events: spec.kv_events.as_ref().map(|from| Events::of(from, same)),
             load: same.map(|same| Arc::clone(&same.load)).unwrap_or_default(),
             health: same.map_or_else(|| Arc::new(Health::new(clock)), |same| Arc::clone(&same.health)),
             retired: CancellationToken::new(),
@@ -165,6 +169,11 @@ impl Engine {
     /// Whether the server is where this says.
     pub fn is_at(&self, spec: &EngineSpec) -> bool {
         self.spec.name == spec.name && self.spec.kind == spec.kind && self.spec.url == spec.url
+    }
+
+    /// Whether its own events are heard, and how they cut prompts; `None` where it has none.
+    pub fn hearing(&self) -> Option<&Arc<Hearing>> {
+        self.events.as_ref().map(|events| &events.counters.hearing)
     }
 
     /// Whether both are ways to call one server.
@@ -327,7 +336,7 @@ impl Engine {
                 .filter(own)
                 .filter_map(|one| one.seat.as_ref())
             {
-                seat.view.cleared();
+                seat.forget();
             }
         }
     }
