@@ -1,5 +1,6 @@
 """What vLLM's events make the index predict, against what vLLM itself then says that it had cached."""
 
+import json
 import random
 from concurrent.futures import ThreadPoolExecutor
 
@@ -86,7 +87,7 @@ def test_a_prompt_is_explained_by_the_engines_own_events(farebox, client, engine
     body = {"model": "tiny", "max_tokens": 4, "messages": [{"role": "user", "content": text(random.Random(99), 200)}]}
     usage = client.chat.completions.create(**body).usage
     file = tmp_path / "request.json"
-    file.write_text(__import__("json").dumps(body))
+    file.write_text(json.dumps(body))
 
     def explained():
         route = farebox.cli("route", "explain", file)
