@@ -1,13 +1,16 @@
 """Three real vLLM engines and one farebox in front of them, for the whole run."""
 
+import itertools
+import json
 import re
+import time
 from pathlib import Path
 
 import openai
 import pytest
 
 from engines import VllmServer
-from processes import Farebox, installed, until
+from processes import Farebox, http, installed, until
 
 # What an engine that is silent has, between two tokens.
 BETWEEN_TOKENS_S = 5
@@ -85,15 +88,17 @@ def metric(farebox):
 
 
 @pytest.fixture
-def heard(engines, client, metric):
-    """All three engines' events are heard: each has said something."""
+def heard(engines, metric):
+    """All three engines' events are heard: each is asked for something, past farebox, and says what it keeps of it."""
+    for engine in engines:
+        prompts = iter(f"{number} " * 100 for number in itertools.count())
 
-    def say():
-        for engine in engines:
-            if metric("farebox_kv_events_heard", engine=engine.name) == 0:
-                text = f"Is {engine.name} heard? " * 20 + str(metric("farebox_requests_total"))
-                client.completions.create(model="tiny", prompt=text, max_tokens=1)
-                return False
-        return True
+        def is_heard():
+            if metric("farebox_kv_events_heard", engine=engine.name) == 1:
+                return True
+            body = json.dumps({"model": "tiny", "prompt": next(prompts) + str(time.time()), "max_tokens": 1})
+            http(f"{engine.url}/v1/completions", method="POST", body=body.encode(),
+                 headers={"content-type": "application/json"})
+            return False
 
-    until(say, 60, "every engine's events are heard", pause_s=0.1)
+        until(is_heard, 60, f"{engine.name} is heard", pause_s=0.1)
