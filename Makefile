@@ -10,10 +10,10 @@ TOOLS := $(shell scripts/setup paths | sed -n 's/^TOOLS=//p')
 export PATH := $(PATH):$(TOOLS)
 
 .NOTPARALLEL:
-.PHONY: help run check test sdk browser bench sim routers fmt clean setup
+.PHONY: help run check test sdk browser test-vllm bench sim routers fmt clean setup
 
 help: ## What each target does
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 11
 
 run: ## Two real engines with farebox in front, a first key, and lines to paste; Ctrl-C stops it all
 	@scripts/run
@@ -39,6 +39,11 @@ sdk: ## The Python and Node SDKs and curl, against farebox in front of a real ll
 browser: ## The dashboard in Debian's Chromium, in front of two replicas under load; screenshots in target/tmp/dashboard
 	scripts/setup browser
 	eval "$$(scripts/setup paths)" && NODE="$$NODE" cargo nextest run --locked --test it --run-ignored only -E 'test(/^browser::/)'
+
+test-vllm: ## Three real vLLM engines on this processor: their KV events, cached tokens and shutdown. 5 GB, 9 GB of memory, minutes
+	scripts/setup vllm
+	cargo build --locked --bin farebox
+	eval "$$(scripts/setup paths)" && "$$PYTHON" -m pytest tests/vllm
 
 bench: ## CPU and memory beside nginx, HAProxy and a plain pass-through, in one go
 	scripts/setup bench

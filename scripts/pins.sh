@@ -15,6 +15,9 @@ SMG_VERSION=1.13.0                # PyPI smg: the wheel has the program inside
 VLLM_ROUTER_VERSION=0.1.17        # PyPI vllm-router: likewise
 PYTHON_PINS=$REPO/tests/sdk/requirements.txt
 NODE_SUITE=$REPO/tests/sdk/node
+UV_VERSION=0.13.8                 # PyPI uv: installs vLLM's 170 packages in seconds
+VLLM_PINS=$REPO/tests/vllm/requirements.txt
+VLLM_MAKE_MODELS=$REPO/tests/vllm/make_models.py
 BROWSER_SUITE=$REPO/tests/browser
 
 cpu_fingerprint() {
@@ -25,6 +28,8 @@ cpu_fingerprint() {
 ENGINE_HOME=$CACHE/llama.cpp-$LLAMA_VERSION-$(cpu_fingerprint)
 MODEL_HOME=$CACHE/smollm2-$MODEL_VERSION
 TEST_HOME=$CACHE/sdk-$(sha256sum <"$PYTHON_PINS" | cut -c1-8)
+VLLM_HOME=$CACHE/vllm-$(sha256sum <"$VLLM_PINS" | cut -c1-8)
+VLLM_MODELS=$VLLM_HOME/models-$(sha256sum <"$VLLM_MAKE_MODELS" | cut -c1-8)
 TOOLS_HOME=$CACHE/cargo-tools-$NEXTEST_VERSION-$DENY_VERSION
 PEERS_HOME=$CACHE/peers-$SMG_VERSION-$VLLM_ROUTER_VERSION
 
@@ -36,3 +41,4 @@ LLAMA_SERVER=$ENGINE_HOME/llama-server
 MODEL=$MODEL_HOME/SmolLM2-135M-Instruct.Q4_1.gguf
 PYTHON=$TEST_HOME/venv/bin/python
 NODE=$TEST_HOME/bin/node
+VLLM=$VLLM_HOME/venv/bin/vllm

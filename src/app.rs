@@ -500,6 +500,9 @@ impl App {
                     said.and_then(|said| said.kv_cache_permille),
                 ];
                 gauges.engine_said(engine.name.as_str(), of_engine);
+                if let Some(events) = &engine.events {
+                    events.read_gauges(&engine.name, gauges);
+                }
             }
             for served in registry.models() {
                 let waiting = i64::try_from(served.room.waiting()).unwrap_or(i64::MAX);

@@ -153,6 +153,11 @@ impl EngineKind {
         matches!(self, Self::Vllm | Self::Sglang)
     }
 
+    /// Whether it can tell what its KV cache holds, over ZeroMQ.
+    pub const fn has_kv_events(self) -> bool {
+        matches!(self, Self::Vllm | Self::Sglang)
+    }
+
     /// The path, under the engine's URL, that answers 200 when it can serve. Ollama and an unknown OpenAI
     /// server have no health route of their own: their model list stands for it.
     pub const fn health_path(self) -> &'static str {
@@ -180,6 +185,26 @@ pub struct EngineSpec {
     pub max_concurrent: Option<u32>,
     /// Tokens that its KV cache holds, where the operator says it.
     pub cache_tokens: Option<u32>,
+    /// Where it tells what its KV cache holds, where it does.
+    pub kv_events: Option<KvEvents>,
+}
+
+/// Where an engine's KV events come from. Endpoints are `tcp://host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvEvents {
+    /// Who connects to whom.
+    pub feed: KvFeed,
+    /// Where it is asked for what was missed.
+    pub replay: Option<String>,
+}
+
+/// Who connects to whom for an engine's KV events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KvFeed {
+    /// The engine binds, and farebox connects to this.
+    Connect(String),
+    /// farebox binds this, and the engine connects.
+    Bind(String),
 }
 
 /// One engine that serves a model, and the name by which the model goes there.
@@ -295,6 +320,27 @@ pub enum CatalogFault {
         /// What is wrong with it.
         why: FallbackFault,
     },
+    /// An engine tells what it holds in tokens, and nobody can tell the tokens of the model's prompts.
+    #[error(
+        "`{name}` tells what its cache holds in tokens (kv_events), and a prompt's tokens are to be found in it: name the \
+         model's tokenizer.json in `tokenizer`, and its template in `chat_template`"
+    )]
+    KvEventsWithoutTokenizer {
+        /// The model's index.
+        model: usize,
+        /// The index among its engines.
+        deployment: usize,
+        /// The engine's name.
+        name: EngineName,
+    },
+    /// An engine tells what it holds, and nobody is routed by that.
+    #[error("kv_events are of use to models with `routing: prefix` alone, and `{name}` serves none")]
+    KvEventsUnused {
+        /// The engine's index.
+        engine: usize,
+        /// Its name.
+        name: EngineName,
+    },
     /// More output than context.
     #[error("max_output_tokens {max_output} is more than context_length {context}")]
     OutputExceedsContext {
@@ -357,6 +403,7 @@ impl Catalog {
             faults.extend(model_faults(index, model, &engines));
             faults.extend(fallback::faults(index, &models));
         }
+        faults.extend(unused_events(&engines, &models));
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -403,6 +450,29 @@ fn engine_faults(engines: &[EngineSpec]) -> Vec<CatalogFault> {
     engines.iter().enumerate().filter_map(twice).collect()
 }
 
+/// Whether prompts of this model are looked for in what its engines tell.
+fn reads_events(model: &Model) -> bool {
+    model.routing == Routing::Prefix && model.task == Task::Chat
+}
+
+fn unused_events(engines: &[EngineSpec], models: &[Model]) -> Vec<CatalogFault> {
+    let of_use = |engine: &EngineSpec| {
+        let serves = |model: &Model| model.deployments.iter().any(|one| one.engine == engine.name);
+        models.iter().any(|model| reads_events(model) && serves(model))
+    };
+    let telling = engines
+        .iter()
+        .enumerate()
+        .filter(|(_, engine)| engine.kv_events.is_some());
+    telling
+        .filter(|(_, engine)| !of_use(engine))
+        .map(|(index, engine)| CatalogFault::KvEventsUnused {
+            engine: index,
+            name: engine.name.clone(),
+        })
+        .collect()
+}
+
 fn model_faults(index: usize, model: &Model, engines: &[EngineSpec]) -> Vec<CatalogFault> {
     let mut faults = Vec::new();
     if model.deployments.is_empty() {
@@ -422,6 +492,14 @@ fn model_faults(index: usize, model: &Model, engines: &[EngineSpec]) -> Vec<Cata
             && spec.is_some_and(|spec| !spec.kind.takes_cache_salt())
         {
             faults.push(CatalogFault::CacheNotIsolated {
+                model: index,
+                deployment,
+                name: name.clone(),
+            });
+        }
+        if reads_events(model) && model.prompt.is_none() && spec.is_some_and(|spec| spec.kv_events.is_some())
+        {
+            faults.push(CatalogFault::KvEventsWithoutTokenizer {
                 model: index,
                 deployment,
                 name: name.clone(),
@@ -483,6 +561,7 @@ mod tests {
             api_key_env: None,
             max_concurrent: None,
             cache_tokens: None,
+            kv_events: None,
         }
     }
 

@@ -68,7 +68,7 @@ impl<V: Borrow<CacheView>> Cache<V> {
             self.names.clear();
             self.views.iter().for_each(|view| view.borrow().cleared());
             // What starts anew may be cut otherwise.
-            self.counters.learn_block_size(None);
+            self.counters.hearing.learn_block_size(None);
         } else {
             let held = held.into_values().map(|held| held.block).collect();
             self.release(held);
@@ -78,7 +78,7 @@ impl<V: Borrow<CacheView>> Cache<V> {
     fn stored(&mut self, rank: u32, stored: &Stored) {
         let count = stored.hashes.len();
         match self.counters.block_size() {
-            None => self.counters.learn_block_size(Some(stored.block_size)),
+            None => self.counters.hearing.learn_block_size(Some(stored.block_size)),
             Some(size) if size != stored.block_size => return add(&self.counters.misfits, count),
             Some(_) => {}
         }

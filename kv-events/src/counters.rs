@@ -1,6 +1,8 @@
 //! What happened to one engine's events, for the gateway's metrics.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use farebox_routing::Hearing;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counts since the start, of one engine.
 #[derive(Debug, Default)]
@@ -23,17 +25,14 @@ pub struct Counters {
     pub orphans: AtomicU64,
     /// Blocks that were passed over, since they are not of the size of the others.
     pub misfits: AtomicU64,
-    block_size: AtomicUsize,
+    /// Whether they are heard now, and how they cut prompts.
+    pub hearing: Arc<Hearing>,
 }
 
 impl Counters {
     /// Tokens in a block, as the engine's events say; `None` until the first. Prompts must be cut alike to be found.
     pub fn block_size(&self) -> Option<usize> {
-        Some(self.block_size.load(Relaxed)).filter(|&size| size > 0)
-    }
-
-    pub(crate) fn learn_block_size(&self, size: Option<usize>) {
-        self.block_size.store(size.unwrap_or(0), Relaxed);
+        self.hearing.block_size()
     }
 }
 

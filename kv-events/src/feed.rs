@@ -88,6 +88,14 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// What comes of a feed.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Message(Message),
+    /// A connection is gone, and with it what is said until the next.
+    Lost,
+}
+
 /// One publisher's way here.
 #[derive(Debug)]
 pub enum Feed {
@@ -100,7 +108,7 @@ pub enum Feed {
 
 impl Feed {
     /// Hands on every message of this topic, for as long as it is polled. A full `to` holds the publisher back.
-    pub(crate) async fn run(self, topic: &str, to: Sender<Message>) {
+    pub(crate) async fn run(self, topic: &str, to: Sender<Heard>) {
         match self {
             Self::Connect(endpoint) => dial(&endpoint, topic, &to).await,
             Self::Listen(listener) => listen(&listener, topic, &to).await,
@@ -108,7 +116,7 @@ impl Feed {
     }
 }
 
-async fn dial(endpoint: &Endpoint, topic: &str, to: &Sender<Message>) {
+async fn dial(endpoint: &Endpoint, topic: &str, to: &Sender<Heard>) {
     let mut wait = SHORTEST_WAIT;
     loop {
         if let Ok(connection) = endpoint.connect(SocketType::Sub).await {
@@ -120,7 +128,7 @@ async fn dial(endpoint: &Endpoint, topic: &str, to: &Sender<Message>) {
     }
 }
 
-async fn listen(listener: &TcpListener, topic: &str, to: &Sender<Message>) {
+async fn listen(listener: &TcpListener, topic: &str, to: &Sender<Heard>) {
     let mut connections = FuturesUnordered::new();
     loop {
         tokio::select! {
@@ -139,14 +147,16 @@ async fn listen(listener: &TcpListener, topic: &str, to: &Sender<Message>) {
 }
 
 /// Until the peer is gone: what is known stays until the sequence shows that something was missed.
-async fn hear(mut connection: Connection, topic: &str, to: &Sender<Message>) {
+async fn hear(mut connection: Connection, topic: &str, to: &Sender<Heard>) {
     let subscription = [b"\x01", topic.as_bytes()].concat();
     if connection.send(&[&subscription]).await.is_err() {
         return;
     }
     while let Ok(message) = connection.recv().await {
-        if to.send(message).await.is_err() {
+        if to.send(Heard::Message(message)).await.is_err() {
             return;
         }
     }
+    // In its place: what came before it is applied before it.
+    let _ = to.send(Heard::Lost).await;
 }

@@ -3,7 +3,7 @@
 use crate::cache::Cache;
 use crate::counters::{Counters, add};
 use crate::decode::{Batch, decode};
-use crate::feed::{Endpoint, Feed};
+use crate::feed::{Endpoint, Feed, Heard};
 use crate::zmtp::{Message, SocketType};
 use farebox_routing::CacheView;
 use futures_util::future::join_all;
@@ -46,6 +46,9 @@ pub async fn follow<V: Borrow<CacheView>>(
 ) {
     let (to, mut messages) = mpsc::channel(WAITING);
     let several = source.feeds.len() > 1;
+    let hearing = Arc::clone(&counters.hearing);
+    hearing.lost();
+    hearing.learn_block_size(None);
     let feeds = source
         .feeds
         .into_iter()
@@ -58,8 +61,11 @@ pub async fn follow<V: Borrow<CacheView>>(
         several,
     };
     let apply = async {
-        while let Some(message) = messages.recv().await {
-            follower.hear(&message).await;
+        while let Some(heard) = messages.recv().await {
+            match heard {
+                Heard::Message(message) => follower.hear(&message).await,
+                Heard::Lost => follower.counters.hearing.lost(),
+            }
         }
     };
     tokio::select! {
@@ -67,6 +73,7 @@ pub async fn follow<V: Borrow<CacheView>>(
         _ = join_all(feeds) => {}
         () = apply => {}
     }
+    hearing.lost();
 }
 
 /// How far a rank's publisher was followed.
@@ -136,6 +143,7 @@ impl<V: Borrow<CacheView>> Follower<V> {
             self.reset(rank);
         }
         self.apply(&heard);
+        self.counters.hearing.heard();
     }
 
     /// Applies what was missed before `until`: from the last that was applied, so that it shows whether it is still the same

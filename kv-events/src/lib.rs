@@ -28,7 +28,8 @@
 //! | a later one | a replay of what is between. It begins at the last batch that was applied: if that is not the same there, the engine restarted meanwhile. What stays missing resets the rank |
 //! | an earlier one | the engine has restarted: the rank is reset |
 //! | the first, and it is not 0 | a replay of all that the engine still has |
-//! | nothing, or no connection | what is known stays; a lost connection is opened again |
+//! | nothing | what is known stays |
+//! | no connection | it is opened again; what is known stays, but is not believed until the next message ([`Hearing`](farebox_routing::Hearing)) |
 //! | what cannot be read | counted; if it had a place in the sequence, there is a gap |
 //!
 //! A reset forgets the rank's blocks, and goes on from what is heard. Blocks that follow one that was forgotten cannot be

@@ -5,6 +5,7 @@ use crate::lengths::Lengths;
 use crate::prompt::Cut;
 use crate::rates::Rates;
 use crate::router::Seat;
+use crate::told::{Source, ToldSent};
 use std::sync::Arc;
 
 /// A request that is at an engine: it counts there until it is dropped, whatever becomes of it.
@@ -15,6 +16,8 @@ pub struct Dispatched {
     pub(crate) lengths: Arc<Lengths>,
     pub(crate) cut: Cut,
     pub(crate) sent: Sent,
+    /// Where the engine tells what it holds.
+    pub(crate) told: Option<ToldSent>,
     pub(crate) prefill_tokens: u64,
     /// With what was ahead of it.
     pub(crate) work_tokens: u64,
@@ -38,6 +41,8 @@ pub struct Answered {
 pub struct Foretold {
     /// Cached tokens that were predicted.
     pub predicted_tokens: u64,
+    /// Whom that was by.
+    pub source: Source,
     /// Cached tokens that the engine reported; `None` where it does not say.
     pub cached_tokens: Option<u64>,
 }
@@ -45,7 +50,7 @@ pub struct Foretold {
 impl Dispatched {
     /// Tokens of the prompt that the engine was thought to hold when it was sent.
     pub fn predicted_tokens(&self) -> u64 {
-        self.cut.tokens_of(self.sent.held)
+        predicted(self.told.as_ref(), self.cut, self.sent)
     }
 
     /// Tokens that were to be prefilled at the engine when it was sent, its own among them.
@@ -84,20 +89,29 @@ impl Dispatched {
             ..self.cut
         };
         self.lengths.answered(cut);
-        let predicted_tokens = cut.tokens_of(self.sent.held);
+        let predicted_tokens = predicted(self.told.as_ref(), cut, self.sent);
         if let Some(cached) = cached_tokens {
             self.seat.view.reported(self.sent, cut.blocks_of(cached));
             self.seat.load.trust.answered(predicted_tokens, cached);
         }
         Foretold {
             predicted_tokens,
+            source: self.told.as_ref().map_or(Source::Sent, |_| Source::Events),
             cached_tokens,
         }
     }
 }
 
+/// Tokens of the prompt that were foretold: by the engine's events, or by the model of its cache.
+pub(crate) fn predicted(told: Option<&ToldSent>, cut: Cut, sent: Sent) -> u64 {
+    told.map_or_else(|| cut.tokens_of(sent.held), ToldSent::predicted_tokens)
+}
+
 impl Drop for Dispatched {
     fn drop(&mut self) {
+        if let (Some(told), Some(sent)) = (&self.seat.told, &self.told) {
+            told.release(sent);
+        }
         if self.first_token_at_us.is_some() {
             self.seat.load.stream_ended();
         } else {

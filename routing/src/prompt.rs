@@ -40,6 +40,8 @@ pub struct Prompt {
     blocks: Vec<Block>,
     cut: Cut,
     affinity: Option<u64>,
+    /// The same by its token ids, by the tokens in a block: one for each size that engines tell theirs in.
+    by_tokens: Vec<(usize, Prompt)>,
 }
 
 /// How a prompt was cut into blocks.
@@ -118,7 +120,30 @@ impl Prompt {
             blocks,
             cut,
             affinity: None,
+            by_tokens: Vec::new(),
         }
+    }
+
+    /// With the same by its token ids, for engines that tell what they hold in blocks of `block_size` tokens. The last token is
+    /// always computed, and the block that it fills with it: no engine finds that one in its cache.
+    #[must_use]
+    pub fn with_tokens(mut self, namespace: u64, tokens: &[u32], block_size: usize) -> Self {
+        let before_last = &tokens[..tokens.len().saturating_sub(1)];
+        let mut cut = Self::of_tokens(namespace, before_last, block_size);
+        (cut.cut.units, cut.cut.tokens) = (len(tokens.len()), len(tokens.len()));
+        self.by_tokens.push((block_size, cut));
+        self
+    }
+
+    /// In blocks of so many tokens, if it was cut so.
+    pub fn in_blocks_of(&self, tokens: usize) -> Option<&Self> {
+        let mut cuts = self.by_tokens.iter();
+        cuts.find(|(size, _)| *size == tokens).map(|(_, cut)| cut)
+    }
+
+    /// Each way that it was cut by its token ids: tokens in a block, and the blocks.
+    pub(crate) fn by_tokens(&self) -> &[(usize, Self)] {
+        &self.by_tokens
     }
 
     /// With a hint that prompts of the same key belong together: OpenAI's `prompt_cache_key`.

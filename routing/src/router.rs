@@ -1,12 +1,13 @@
 //! One model's routing: what a request would cost at each of its engines, and what came of the choice.
 
-use crate::dispatched::Dispatched;
+use crate::dispatched::{Dispatched, predicted};
 use crate::estimate::{Estimate, Facts, ONE, estimate};
-use crate::index::{CacheView, PrefixIndex};
+use crate::index::{CacheView, Held, PrefixIndex};
 use crate::lengths::Lengths;
 use crate::load::EngineLoad;
 use crate::prompt::{Prompt, len, share};
 use crate::rates::{Rates, Speed};
+use crate::told::{Hearing, Source, Told};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,8 +36,10 @@ pub struct ModelRouter {
 /// An engine in its part as one that serves the model.
 #[derive(Debug)]
 pub struct Seat {
-    /// What it is thought to hold of the model's prompts.
+    /// What it is thought to hold of the model's prompts, from what was sent there.
     pub view: CacheView,
+    /// What it tells of that itself, where it does.
+    pub told: Option<Arc<Told>>,
     /// What it has to do, for all of its models.
     pub load: Arc<EngineLoad>,
     recent: Mutex<Recent>,
@@ -72,8 +75,72 @@ pub struct Score {
     pub predicted_tokens: u64,
     /// The same, as far as it is believed.
     pub cached_tokens: u64,
+    /// Whom that is by.
+    pub source: Source,
     /// What it would cost.
     pub estimate: Estimate,
+}
+
+impl Seat {
+    /// With what it tells of its cache itself: believed rather than the model of it, while its events are heard.
+    #[must_use]
+    pub fn with_told(mut self, told: Told) -> Self {
+        self.told = Some(Arc::new(told));
+        self
+    }
+
+    /// Whether it is told by these events; or by none.
+    pub fn is_told_by(&self, hearing: Option<&Arc<Hearing>>) -> bool {
+        match (&self.told, hearing) {
+            (None, None) => true,
+            (Some(told), Some(hearing)) => told.is_by(hearing),
+            _ => false,
+        }
+    }
+
+    /// It begins anew: what it held is forgotten, and what it told does not count until it tells more.
+    pub fn forget(&self) {
+        self.view.cleared();
+        if let Some(told) = &self.told {
+            told.lost();
+        }
+    }
+}
+
+/// What each engine holds of one prompt, in each way that it is cut.
+struct Looked<'a> {
+    prompt: &'a Prompt,
+    held: Held,
+    by_tokens: Vec<Held>,
+}
+
+impl<'a> Looked<'a> {
+    fn up(prompt: &'a Prompt, index: &PrefixIndex) -> Self {
+        let cuts = prompt.by_tokens().iter();
+        Self {
+            prompt,
+            held: index.held(prompt),
+            by_tokens: cuts.map(|(_, cut)| index.held(cut)).collect(),
+        }
+    }
+
+    /// The prompt's tokens that an engine is thought to hold.
+    fn predicted(&self, seat: &Seat) -> (u64, Source) {
+        let told = seat.told.as_ref().and_then(|told| {
+            let size = told.block_size()?;
+            let mut cuts = self.prompt.by_tokens().iter().zip(&self.by_tokens);
+            let ((_, cut), held) = cuts.find(|((of, _), _)| *of == size)?;
+            let blocks = told.views().map(|view| held.by(view)).into_iter().max()?;
+            Some(cut.cut().tokens_of(blocks))
+        });
+        match told {
+            Some(tokens) => (tokens, Source::Events),
+            None => {
+                let blocks = self.held.by(&seat.view);
+                (self.prompt.cut().tokens_of(blocks), Source::Sent)
+            }
+        }
+    }
 }
 
 impl Default for ModelRouter {
@@ -104,6 +171,7 @@ impl ModelRouter {
     pub fn seat(&self, view: CacheView, load: Arc<EngineLoad>) -> Seat {
         Seat {
             view,
+            told: None,
             load,
             recent: Mutex::default(),
         }
@@ -116,7 +184,7 @@ impl ModelRouter {
         seats: impl ExactSizeIterator<Item = &'a Seat> + Clone,
         now_us: u64,
     ) -> Vec<Score> {
-        let held = self.index.held(prompt);
+        let looked = Looked::up(prompt, &self.index);
         let speed = self.rates.speed();
         let engines = len(seats.len()).max(1);
         let (given, half) = (
@@ -144,7 +212,7 @@ impl ModelRouter {
             .max();
         let score = |(seat, speed, recent): (&Seat, Speed, u64)| {
             let is_preferred = preferred.is_some_and(|(_, number)| number == seat.view.number());
-            let predicted_tokens = prompt.cut().tokens_of(held.by(&seat.view));
+            let (predicted_tokens, source) = looked.predicted(seat);
             let cached_tokens = seat.load.trust.expected(predicted_tokens);
             let facts = Facts {
                 prompt_tokens: prompt.cut().tokens,
@@ -162,6 +230,7 @@ impl ModelRouter {
             Score {
                 predicted_tokens,
                 cached_tokens,
+                source,
                 estimate: estimate(facts, speed),
             }
         };
@@ -170,9 +239,11 @@ impl ModelRouter {
 
     /// A prompt goes to this engine.
     pub fn dispatch(&self, seat: Arc<Seat>, prompt: &Prompt, now_us: u64) -> Dispatched {
+        let told = seat.told.as_ref().and_then(|told| told.sent(prompt));
         let sent = seat.view.sent(prompt);
         let cut = prompt.cut();
-        let cached_tokens = seat.load.trust.expected(cut.tokens_of(sent.held));
+        let predicted_tokens = predicted(told.as_ref(), cut, sent);
+        let cached_tokens = seat.load.trust.expected(predicted_tokens);
         let prefill_tokens = cut.tokens.saturating_sub(cached_tokens).max(1);
         let given = self.given.fetch_add(prefill_tokens, Ordering::Relaxed);
         self.prompts.fetch_add(1, Ordering::Relaxed);
@@ -186,6 +257,7 @@ impl ModelRouter {
             lengths: Arc::clone(&self.lengths),
             cut,
             sent,
+            told,
             prefill_tokens,
             work_tokens: ahead.saturating_add(prefill_tokens),
             sent_at_us: now_us,

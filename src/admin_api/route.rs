@@ -59,6 +59,8 @@ pub struct EngineScoreView {
 pub struct EstimateView {
     /// Tokens of the prompt that the engine is thought to hold.
     pub predicted_cached_tokens: u64,
+    /// Whom that is by: `events` of the engine's own, or what was `sent` there.
+    pub source: String,
     /// The same, as far as the engine's answers have borne such predictions out.
     pub expected_cached_tokens: u64,
     /// Milliseconds for the prefill that is left.

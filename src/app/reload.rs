@@ -8,6 +8,7 @@ use super::App;
 use super::serving::{join_registry, probe, set_up_engines};
 use crate::config::{self, Faults, Plan, Settings};
 use crate::engines::client::{Engine, EngineFault};
+use crate::engines::events::hear;
 use crate::engines::prompt::{self, PromptCounters};
 use crate::engines::registry::Registry;
 use crate::store::StoreFault;
@@ -74,6 +75,13 @@ impl App {
         self.pipeline.registry.store(Arc::clone(&registry));
         registry.take_over();
         before.give_way(&registry);
+        for events in registry
+            .engines()
+            .iter()
+            .filter_map(|engine| engine.events.as_ref())
+        {
+            events.models_changed();
+        }
         for engine in new {
             self.look_after(engine);
         }
@@ -100,9 +108,12 @@ impl App {
         })
     }
 
-    /// Probes an engine as long as it is called as it is now.
+    /// Probes an engine as long as it is called as it is now, and hears what it tells.
     pub(super) fn look_after(&self, engine: Arc<Engine>) {
         let stop = self.background.stop_probes.clone();
+        self.background
+            .tasks
+            .spawn(hear(Arc::clone(&engine), stop.clone()));
         self.background.tasks.spawn(probe(engine, stop));
     }
 }

@@ -108,7 +108,9 @@ fn deployments_of(
         let engine = engines.iter().find(|engine| engine.name == deployment.engine)?;
         let seat = prefix.and_then(|prefix| {
             let known = before.and_then(|before| before.seat_at(engine, &deployment.serves));
-            known.or_else(|| prefix.seat(engine).ok())
+            known
+                .filter(|seat| seat.is_told_by(engine.hearing()))
+                .or_else(|| prefix.seat(engine).ok())
         });
         Some(ServedDeployment {
             engine: Arc::clone(engine),

@@ -5,6 +5,7 @@
 //! no file can hold, the highest price, the longest context. It never leaves: the fault that made it is recorded.
 
 use super::fault::{Collector, LISTED_AT_MOST, Position, quoted};
+use super::kv_events;
 use super::model;
 use super::names;
 use super::prompt::PromptKeys;
@@ -44,6 +45,7 @@ pub(super) fn read(document: &Fields<'_>, faults: &mut Collector) -> Option<(Cat
             .map(|engine| engine.name.to_string())
             .collect(),
         engines_are_whole: engines.are_whole,
+        all_is_read: faults.is_empty(),
     };
     match Catalog::new(models, engines.specs, limits) {
         Ok(catalog) => {
@@ -101,13 +103,14 @@ fn read_engines(document: &Fields<'_>, faults: &mut Collector) -> Engines {
 }
 
 fn read_engine(item: &Item<'_>, faults: &mut Collector) -> Option<(EngineSpec, Place)> {
-    const KEYS: [&str; 6] = [
+    const KEYS: [&str; 7] = [
         "name",
         "kind",
         "url",
         "api_key_env",
         "max_concurrent",
         "cache_tokens",
+        "kv_events",
     ];
     let fields = item.mapping(&KEYS, faults)?;
     let name_item = fields.required("name", "what `models` call it by", faults);
@@ -117,8 +120,7 @@ fn read_engine(item: &Item<'_>, faults: &mut Collector) -> Option<(EngineSpec, P
         .unwrap_or_else(|| unread_name(&place));
     let kind = fields
         .required("kind", &one_of(EngineKind::ALL.map(EngineKind::as_str)), faults)
-        .and_then(|kind| kind.checked(engine_kind, faults))
-        .unwrap_or(EngineKind::Openai);
+        .and_then(|kind| kind.checked(engine_kind, faults));
     let url = fields
         .required(
             "url",
@@ -129,7 +131,7 @@ fn read_engine(item: &Item<'_>, faults: &mut Collector) -> Option<(EngineSpec, P
         .unwrap_or_default();
     let spec = EngineSpec {
         name: name.into(),
-        kind,
+        kind: kind.unwrap_or(EngineKind::Openai),
         url,
         api_key_env: fields
             .optional("api_key_env")
@@ -140,6 +142,7 @@ fn read_engine(item: &Item<'_>, faults: &mut Collector) -> Option<(EngineSpec, P
         cache_tokens: fields
             .optional("cache_tokens")
             .and_then(|tokens| tokens.integer_u32(1..=u32::MAX, faults)),
+        kv_events: kv_events::read(&fields, kind, faults),
     };
     Some((spec, place))
 }
@@ -240,6 +243,8 @@ struct Sources {
     engines: Vec<Place>,
     engine_names: Vec<String>,
     engines_are_whole: bool,
+    /// Whether nothing in the file was unreadable.
+    all_is_read: bool,
 }
 
 impl Sources {
@@ -260,6 +265,11 @@ impl Sources {
                         .map(|first| first.at.line);
                     let message = format!("{fault}; first on line {}", line.unwrap_or(0));
                     refuse(self.engines.get(*engine), message, faults);
+                }
+                CatalogFault::KvEventsUnused { engine, .. } => {
+                    if self.all_is_read {
+                        refuse(self.engines.get(*engine), fault.to_string(), faults);
+                    }
                 }
                 CatalogFault::NoEngine { model } => {
                     let place = self.models.get(*model).map(|places| &places.engines);
@@ -288,6 +298,13 @@ impl Sources {
                 CatalogFault::Fallback {
                     model, fallback, why, ..
                 } => self.fallback(*model, *fallback, why, faults),
+                CatalogFault::KvEventsWithoutTokenizer {
+                    model, deployment, ..
+                } => {
+                    if self.all_is_read {
+                        refuse(self.deployment(*model, *deployment), fault.to_string(), faults);
+                    }
+                }
                 CatalogFault::OutputExceedsContext { model, .. } => {
                     let place = self.models.get(*model).map(|places| &places.max_output_tokens);
                     refuse(place, fault.to_string(), faults);

@@ -113,6 +113,11 @@ impl Collector {
         }
     }
 
+    /// Whether nothing was found wrong so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.faults.is_empty()
+    }
+
     /// What the file is called.
     pub(super) fn file(&self) -> &str {
         &self.file

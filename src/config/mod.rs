@@ -1,7 +1,7 @@
 //! models.yaml: text -> domain values, or every fault at once, each with its path, line and column.
 //!
 //! [`parse`] reads the text into a tree that knows where everything stands (`yaml`), walks it without stopping at a
-//! fault (`reader`), makes models, prices and engines of it (`model`, `prompt`, `price`, `catalog`) and the settings of the
+//! fault (`reader`), makes models, prices and engines of it (`model`, `prompt`, `price`, `kv_events`, `catalog`) and the settings of the
 //! server (`serving`) and of the export (`export`), and lets the catalog check that the parts hold together. What it gives back either holds, or is
 //! the list of what does not. [`Plan`] is what changes from one to another.
 //!
@@ -16,6 +16,7 @@ mod names;
 mod prompt;
 mod model;
 mod price;
+mod kv_events;
 mod catalog;
 mod serving;
 mod export;

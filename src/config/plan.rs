@@ -171,6 +171,7 @@ fn changed_in_engine(old: &EngineSpec, new: &EngineSpec) -> Vec<&'static str> {
         api_key_env,
         max_concurrent,
         cache_tokens,
+        kv_events,
     } = old;
     differing([
         ("kind", *kind != new.kind),
@@ -178,6 +179,7 @@ fn changed_in_engine(old: &EngineSpec, new: &EngineSpec) -> Vec<&'static str> {
         ("api_key_env", *api_key_env != new.api_key_env),
         ("max_concurrent", *max_concurrent != new.max_concurrent),
         ("cache_tokens", *cache_tokens != new.cache_tokens),
+        ("kv_events", *kv_events != new.kv_events),
     ])
 }
 

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop on a fault")]
 
 use super::*;
-use farebox_domain::catalog::{EngineKind, Routing, Task};
+use farebox_domain::catalog::{EngineKind, KvFeed, Routing, Task};
 use farebox_domain::limits::RateLimits;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -534,8 +534,65 @@ fn faults_between_parts_keep_the_places_of_the_file() {
     "#);
     // An engine that is unread may be the one that is meant.
     insta::assert_snapshot!(of(model, &format!("8,\n {engine},\n {engine}")), @r#"
-    models.yaml:2:11: engines[0]: expected a mapping with the keys name, kind, url, api_key_env, max_concurrent, cache_tokens, found a number
+    models.yaml:2:11: engines[0]: expected a mapping with the keys name, kind, url, api_key_env, max_concurrent, cache_tokens, kv_events, found a number
     models.yaml:4:10: engines[2].name: the engine `f` is described twice; first on line 3
+    "#);
+}
+
+#[test]
+fn an_engines_events_are_heard_where_somebody_is_routed_by_them() {
+    let told = |model: &str, kind: &str, events: &str| {
+        format!(
+            "models:\n  - {{ id: a, task: chat, context_length: 9, price: {{ input: \"0\", output: \"0\" }}, \
+             engines: [{{ engine: e }}]{model} }}\nengines:\n  - {{ name: e, kind: {kind}, url: \"http://h\", \
+             kv_events: {events} }}\n"
+        )
+    };
+    let routed = ", routing: prefix, tokenizer: t.json";
+    let settings = parse(
+        &told(
+            routed,
+            "vllm",
+            "{ connect: \"tcp://10.0.0.4:5557\", replay: \"tcp://[::1]:5558\" }",
+        ),
+        "models.yaml",
+    );
+    let events = settings.unwrap().catalog.engines()[0].kv_events.clone().unwrap();
+    assert_eq!(events.feed, KvFeed::Connect("tcp://10.0.0.4:5557".into()));
+    assert_eq!(events.replay.as_deref(), Some("tcp://[::1]:5558"));
+    assert!(
+        parse(
+            &told(routed, "sglang", "{ bind: \"tcp://*:5557\" }"),
+            "models.yaml"
+        )
+        .is_ok()
+    );
+
+    let good = "{ connect: \"tcp://10.0.0.4:5557\" }";
+    let refused = [
+        told(", routing: prefix", "vllm", good),
+        told(", tokenizer: t.json", "vllm", good),
+        told(routed, "ollama", good),
+        told(
+            routed,
+            "vllm",
+            "{ connect: \"10.0.0.4:5557\", bind: \"tcp://*:5557\" }",
+        ),
+        told(routed, "vllm", "{ replay: \"tcp://*:5557\" }"),
+        told(routed, "vllm", "true"),
+        // What was meant by one that is unread is not known.
+        told(", routing: prefixes", "vllm", good),
+    ];
+    insta::assert_snapshot!(refused.map(|text| faults_of(&text)).join("\n"), @r#"
+    models.yaml:2:101: models[0].engines[0].engine: `e` tells what its cache holds in tokens (kv_events), and a prompt's tokens are to be found in it: name the model's tokenizer.json in `tokenizer`, and its template in `chat_template`
+    models.yaml:4:13: engines[0].name: kv_events are of use to models with `routing: prefix` alone, and `e` serves none
+    models.yaml:4:58: engines[0].kv_events: engines of the kind ollama do not tell what their caches hold; vllm and sglang do
+    models.yaml:4:56: engines[0].kv_events: one of two: `connect`, where the engine binds its endpoint (it has a `*`), or `bind`, where it connects to farebox
+    models.yaml:4:67: engines[0].kv_events.connect: expected an endpoint such as tcp://10.0.0.4:5557, found `10.0.0.4:5557`
+    models.yaml:4:56: engines[0].kv_events: one of two: `connect`, where the engine binds its endpoint (it has a `*`), or `bind`, where it connects to farebox
+    models.yaml:4:66: engines[0].kv_events.replay: `*` is every address of this host, and nobody's to connect to: name the engine's
+    models.yaml:4:56: engines[0].kv_events: expected a mapping with the keys connect, bind, replay, found a truth value
+    models.yaml:2:116: models[0].routing: expected one of least_loaded, round_robin, prefix, found `prefixes`; did you mean `prefix`?
     "#);
 }
 

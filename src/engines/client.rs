@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::engines::counters::{self, Counters};
+use crate::engines::events::Events;
 use crate::engines::gauges::{self, Gauges};
 use crate::engines::health::Health;
 use crate::engines::registry::ServedModel;
@@ -13,7 +14,7 @@ use farebox_domain::ejection::Pass;
 use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::route::Candidate;
-use farebox_routing::{EngineLoad, Prompt, Seat};
+use farebox_routing::{EngineLoad, Hearing, Prompt, Seat};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -77,6 +78,8 @@ pub struct Engine {
     pub max_concurrent: Option<u32>,
     /// Tokens that its KV cache holds, where the operator says it.
     pub cache_tokens: Option<u32>,
+    /// What it tells of its cache, where it does.
+    pub events: Option<Arc<Events>>,
     /// What it has to do for requests from here, and how fast it does it.
     pub load: Arc<EngineLoad>,
     /// Whether it is up.
@@ -146,6 +149,7 @@ impl Engine {
             kind: spec.kind,
             max_concurrent: spec.max_concurrent,
             cache_tokens: spec.cache_tokens,
+            events: spec.kv_events.as_ref().map(|from| Events::of(from, same)),
             load: same.map(|same| Arc::clone(&same.load)).unwrap_or_default(),
             health: same.map_or_else(|| Arc::new(Health::new(clock)), |same| Arc::clone(&same.health)),
             retired: CancellationToken::new(),
@@ -170,6 +174,11 @@ impl Engine {
     /// Whether the server is where this says.
     pub fn is_at(&self, spec: &EngineSpec) -> bool {
         self.spec.name == spec.name && self.spec.kind == spec.kind && self.spec.url == spec.url
+    }
+
+    /// Whether its own events are heard, and how they cut prompts; `None` where it has none.
+    pub fn hearing(&self) -> Option<&Arc<Hearing>> {
+        self.events.as_ref().map(|events| &events.counters.hearing)
     }
 
     /// Whether both are ways to call one server.
@@ -377,7 +386,7 @@ impl Engine {
 
     /// What it was thought to hold of prompts is forgotten.
     fn forget_cache(&self) {
-        self.each_seat(|seat| seat.view.cleared());
+        self.each_seat(Seat::forget);
     }
 
     /// It says itself what its cache holds.

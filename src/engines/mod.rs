@@ -2,6 +2,7 @@
 //!
 //! - [`registry`]: what models.yaml sells, joined to the engines that serve it;
 //! - [`prefix`]: which of them holds what of a prompt, and what it would cost there;
+//! - [`events`]: what an engine itself tells of its cache;
 //! - [`waiting`]: where requests wait while every engine of their model is full;
 //! - [`prompt`]: how many tokens a model's prompts have, counted before an engine has seen them;
 //! - [`client`]: one engine's HTTP client and its count of requests in flight;
@@ -13,6 +14,7 @@
 
 pub mod registry;
 pub mod prefix;
+pub mod events;
 pub mod waiting;
 pub mod prompt;
 pub mod client;

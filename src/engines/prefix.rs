@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::engines::client::Engine;
 use crate::engines::registry::ServedDeployment;
-use farebox_routing::{Dispatched, ModelRouter, Prompt, Score, Seat, TooManyEngines};
+use farebox_routing::{Dispatched, ModelRouter, Prompt, Score, Seat, Told, TooManyEngines};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
@@ -39,7 +39,15 @@ impl PrefixRouting {
         // A seat of the same engine's at another address may still be there, for the requests that are.
         let name = format!("{} {}", engine.name, self.seats.fetch_add(1, Ordering::Relaxed));
         let view = self.router.index().model(&name, blocks)?;
-        Ok(Arc::new(self.router.seat(view, Arc::clone(&engine.load))))
+        let seat = self.router.seat(view, Arc::clone(&engine.load));
+        // Where there is no room for what it tells, its cache is modelled as the others' are.
+        let told = engine
+            .hearing()
+            .and_then(|hearing| Told::new(self.router.index(), &name, Arc::clone(hearing)).ok());
+        Ok(Arc::new(match told {
+            Some(told) => seat.with_told(told),
+            None => seat,
+        }))
     }
 
     /// Microseconds since it began: the time that its engines' rates are learned in.

@@ -153,6 +153,17 @@ impl ServedModel {
         self.deployments.iter().find(is_it)?.seat.clone()
     }
 
+    /// Tokens in a block, each once, by which its engines tell now what they hold; none where none does.
+    pub fn block_sizes(&self) -> Vec<usize> {
+        let seats = self.deployments.iter().filter_map(|one| one.seat.as_ref());
+        let mut sizes: Vec<_> = seats
+            .filter_map(|seat| seat.told.as_ref()?.block_size())
+            .collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        sizes
+    }
+
     /// What a prompt would cost at each deployment; nothing where the model is not routed by it.
     pub fn scores(&self, prompt: Option<&Prompt>) -> Vec<Score> {
         match (&self.prefix, prompt) {

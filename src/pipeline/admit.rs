@@ -4,7 +4,7 @@ use crate::admission::concurrency::{ConcurrencyPermit, Wanted};
 use crate::admission::directory::ApiKey;
 use crate::admission::rate::{self, Limited, RateGate, RateHold, Standings};
 use crate::admission::wallet::Payer;
-use crate::engines::prompt::QUICK_BYTES_AT_MOST;
+use crate::engines::prompt::{QUICK_BYTES_AT_MOST, Tokens};
 use crate::engines::registry::ServedModel;
 use crate::pipeline::authenticate::Caller;
 use crate::pipeline::hold::{Bounds, Held, Terms, hold};
@@ -128,7 +128,8 @@ pub async fn admit(
         key: &caller.key.id,
         month: Month::of_ms(admitted_at_ms),
     };
-    let counted = count_prompt(served, &request).await;
+    let tokens = count_prompt(served, &request).await;
+    let counted = tokens.count;
     let bounds = Bounds {
         units: units::bound(&request, &price.price, served.settings.timeouts)?,
         ..Bounds::of(&request, &served.model, counted)
@@ -144,7 +145,7 @@ pub async fn admit(
     let held = hold(pipeline.leases.as_deref(), account, terms).await?;
     let held = hold_of_token(pipeline, caller, held, admitted_at_ms)?;
     request.cache_salt = prefix::salt_of(served, &account.id, &request);
-    let prompt = prefix::prompt_of(served, &request, counted);
+    let prompt = prefix::prompt_of(served, &request, &tokens);
     request.output_cap = held.tell.then_some(held.output_tokens);
     let new = NewRequest {
         id: arrival.id,
@@ -254,15 +255,17 @@ fn hold_of_token(pipeline: &Pipeline, caller: &Caller, held: Held, now_ms: u64) 
 pub(in crate::pipeline) async fn count_prompt(
     served: &Arc<ServedModel>,
     request: &InferenceRequest,
-) -> Option<u64> {
-    let counter = served.prompt.as_ref()?;
+) -> Tokens {
+    let Some(counter) = served.prompt.as_ref() else {
+        return Tokens::default();
+    };
     let (endpoint, body) = (request.endpoint, request.body.clone());
     if body.len() <= QUICK_BYTES_AT_MOST {
-        return counter.count(endpoint, &body);
+        return counter.read(endpoint, &body);
     }
     let counter = Arc::clone(counter);
-    let counting = tokio::task::spawn_blocking(move || counter.count(endpoint, &body));
-    counting.await.ok().flatten()
+    let reading = tokio::task::spawn_blocking(move || counter.read(endpoint, &body));
+    reading.await.unwrap_or_default()
 }
 
 fn check_task(served: &ServedModel, request: &InferenceRequest) -> Result<(), Refusal> {

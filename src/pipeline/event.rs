@@ -6,6 +6,7 @@
 use crate::pipeline::request::string_end;
 use memchr::memmem::Finder;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -142,17 +143,22 @@ pub fn has_no_choices(data: &[u8]) -> bool {
         .is_some_and(|rest| rest.trim_ascii_start().first() == Some(&b']'))
 }
 
+/// The finish_reason of a choice that the engine gave up, as vLLM writes it when it shuts down: that one is cut and not finished.
+const GIVEN_UP: &str = "\"abort\"";
+
 /// The indexes of the choices that a chunk finishes; `None` if it says that it finishes some and cannot be read.
 pub fn finished_choices(data: &[u8]) -> Option<Vec<usize>> {
     #[derive(Deserialize)]
-    struct Chunk {
-        choices: Vec<Choice>,
+    struct Chunk<'a> {
+        #[serde(borrow)]
+        choices: Vec<Choice<'a>>,
     }
     #[derive(Deserialize)]
-    struct Choice {
+    struct Choice<'a> {
         #[serde(default)]
         index: usize,
-        finish_reason: Option<serde::de::IgnoredAny>,
+        #[serde(borrow)]
+        finish_reason: Option<&'a RawValue>,
     }
     let mut from = 0;
     loop {
@@ -164,11 +170,12 @@ pub fn finished_choices(data: &[u8]) -> Option<Vec<usize>> {
         }
         from = value;
     }
-    let chunk: Chunk = serde_json::from_slice(data).ok()?;
-    let finished = chunk
-        .choices
-        .iter()
-        .filter(|choice| choice.finish_reason.is_some());
+    let chunk: Chunk<'_> = serde_json::from_slice(data).ok()?;
+    let finished = chunk.choices.iter().filter(|choice| {
+        choice
+            .finish_reason
+            .is_some_and(|reason| reason.get() != GIVEN_UP)
+    });
     Some(finished.map(|choice| choice.index).collect())
 }
 
@@ -255,6 +262,13 @@ mod tests {
         assert_eq!(
             finished_choices(br#"{"choices":[{"finish_reason":"stop"}]}"#),
             Some(vec![0])
+        );
+        let given_up =
+            br#"{"choices":[{"index":0,"finish_reason":"abort"},{"index":1,"finish_reason":"length"}]}"#;
+        assert_eq!(
+            finished_choices(given_up),
+            Some(vec![1]),
+            "one that was given up is cut"
         );
         assert_eq!(finished_choices(br#"{"finish_reason":"stop"}"#), None);
     }

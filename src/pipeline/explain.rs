@@ -1,5 +1,6 @@
 //! Why a request goes where it goes: what routing would do with it now. Nothing is sent, kept or counted.
 
+use crate::engines::prompt::Tokens;
 use crate::engines::registry::ServedModel;
 use crate::pipeline::admit::count_prompt;
 use crate::pipeline::request::InferenceRequest;
@@ -38,11 +39,11 @@ pub async fn explain(
         .find(&request.model)
         .ok_or_else(|| Refusal::no_such_model(&request.model))?;
     request.cache_salt = prefix::salt_of(model, account, &request);
-    let counted = match &model.prefix {
+    let tokens = match &model.prefix {
         Some(_) => count_prompt(model, &request).await,
-        None => None,
+        None => Tokens::default(),
     };
-    let prompt = prefix::prompt_of(model, &request, counted);
+    let prompt = prefix::prompt_of(model, &request, &tokens);
     let scores = model.scores(prompt.as_deref());
     let candidates = model.candidates(&scores);
     let chosen = model.chosen_of(&candidates);

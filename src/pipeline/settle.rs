@@ -141,9 +141,12 @@ fn learn(pipeline: &Pipeline, live: &Live, progress: &Progress, dispatched: &Dis
     };
     let foretold = dispatched.ended(answered, prefix.now_us());
     if let (Some(cached), Some((engine, _))) = (foretold.cached_tokens, &progress.engine) {
-        pipeline
-            .metrics
-            .cache_foretold(engine.as_str(), foretold.predicted_tokens, cached);
+        pipeline.metrics.cache_foretold(
+            engine.as_str(),
+            foretold.source.as_str(),
+            foretold.predicted_tokens,
+            cached,
+        );
     }
 }
 

@@ -93,6 +93,15 @@ pub fn engine_probed(engine: &EngineName, up: bool) {
     }
 }
 
+/// An engine's KV events cannot be heard; it is tried again.
+pub fn kv_events_away(engine: &EngineName, why: &std::io::Error) {
+    tracing::warn!(
+        engine = engine.as_str(),
+        why = why.to_string(),
+        "the engine's KV events cannot be heard yet; it is tried again"
+    );
+}
+
 /// models.yaml was read again: what became of it.
 pub fn reloaded(changes: &str, needs_restart: &[&str]) {
     tracing::info!(changes, "models.yaml was read again and is in force");

@@ -11,6 +11,7 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+use std::cmp::Ordering;
 use std::time::Duration;
 
 const LATENCY_SECONDS: &[f64] = &[
@@ -47,6 +48,7 @@ pub struct Metrics {
     retries: IntCounterVec,
     fallbacks: IntCounterVec,
     cache_tokens: IntCounterVec,
+    predictions: IntCounterVec,
     sse_faults: IntCounterVec,
     queue_wait: HistogramVec,
     /// Requests that were admitted and ended without a settlement of their own: clients that left, mostly.
@@ -90,6 +92,9 @@ pub struct Gauges {
     pub queue_waiting: IntGaugeVec,
     /// Blocks of prompts in a model's prefix index.
     pub prefix_blocks: IntGaugeVec,
+    /// Whether an engine's KV events are heard.
+    pub kv_events_heard: IntGaugeVec,
+    kv_events: IntCounterVec,
     /// Entries that wait to be committed.
     pub ledger_queued: IntGaugeVec,
     /// Settlements in a replica's outbox: those that wait, and those that the ledger refused.
@@ -108,6 +113,7 @@ impl Gauges {
             &self.prefix_blocks,
             &self.engine_reported,
             &self.engine_kv_cache,
+            &self.kv_events_heard,
         ] {
             of_names.reset();
         }
@@ -248,6 +254,12 @@ impl Metrics {
                 "Cached tokens of prompts: `predicted` by the prefix index, `reported` by the engine",
                 &["engine", "said"],
             )?,
+            predictions: counters(
+                "farebox_prefix_predictions_total",
+                "Answers by whether the engine had cached as many tokens as predicted (exact), fewer or more; predicted from the \
+                 engine's own events or from what was sent there.",
+                &["engine", "source", "cached"],
+            )?,
             attempt_faults: counters(
                 "farebox_attempt_faults_total",
                 "Tries at an engine that failed before a first event.",
@@ -360,6 +372,17 @@ impl Metrics {
                     "Thousandths of the engine's KV cache that are in use, as it says itself.",
                     &["engine"],
                 )?,
+                kv_events_heard: gauges(
+                    "farebox_kv_events_heard",
+                    "1 while the engine's KV events are heard and routing believes them, 0 while its cache is guessed at.",
+                    &["engine"],
+                )?,
+                kv_events: counters(
+                    "farebox_kv_events_total",
+                    "What came of an engine's KV events: events applied, blocks stored, removed, orphans and misfits, gaps in \
+                     the sequence, replays asked for, resets, and what could not be read (undecodable).",
+                    &["engine", "what"],
+                )?,
                 prefix_blocks: gauges(
                     "farebox_prefix_index_blocks",
                     "Blocks of prompts that engines are thought to hold, each once for each engine",
@@ -440,8 +463,16 @@ impl Metrics {
         self.ejections.with_label_values(&[engine, why.as_str()]).inc();
     }
 
-    /// An engine reported what it had cached of a prompt, and this is what had been predicted.
-    pub fn cache_foretold(&self, engine: &str, predicted: u64, reported: u64) {
+    /// An engine reported what it had cached of a prompt, and this is what had been predicted from this source.
+    pub fn cache_foretold(&self, engine: &str, source: &str, predicted: u64, reported: u64) {
+        let outcome = match reported.cmp(&predicted) {
+            Ordering::Less => "fewer",
+            Ordering::Equal => "exact",
+            Ordering::Greater => "more",
+        };
+        self.predictions
+            .with_label_values(&[engine, source, outcome])
+            .inc();
         for (said, tokens) in [("predicted", predicted), ("reported", reported)] {
             self.cache_tokens
                 .with_label_values(&[engine, said])
@@ -493,7 +524,7 @@ impl Metrics {
 
     /// The text that Prometheus scrapes, after `read` has set the gauges from their sources.
     pub fn render(&self, read: impl FnOnce(&Gauges)) -> String {
-        // One at a time: gauges are set anew for each.
+        // One at a time: gauges are set anew for each, and a counter that is read from its source is moved by what it lacks.
         let _one = self.rendering.lock();
         read(&self.gauges);
         let mut text = Vec::new();
@@ -501,6 +532,14 @@ impl Metrics {
             Ok(()) => String::from_utf8_lossy(&text).into_owned(),
             Err(fault) => format!("# {fault}\n"),
         }
+    }
+}
+
+impl Gauges {
+    /// What came of an engine's KV events since it was first heard, in [`render`](Metrics::render) alone.
+    pub fn kv_events(&self, engine: &str, what: &str, count: u64) {
+        let counter = self.kv_events.with_label_values(&[engine, what]);
+        counter.inc_by(count.saturating_sub(counter.get()));
     }
 }
 

@@ -255,13 +255,20 @@ async fn what_is_known_outlasts_a_lost_connection() {
     engine.says(vec![store(1, 0, 2)]).await;
     gateway.holds(1, 2).await;
     let sequence = engine.sequence;
+    assert!(gateway.counters.hearing.is_heard());
     drop(engine);
+    until("it is known to be gone", || !gateway.counters.hearing.is_heard()).await;
     let mut again = Engine::connects(&endpoint.to_string(), 0).await;
     again.sequence = sequence;
     again.is_heard(&gateway.counters).await;
     assert_eq!(gateway.held(1), 2);
+    assert!(
+        !gateway.counters.hearing.is_heard(),
+        "what it says must be in its place"
+    );
     again.says(vec![store(1, 2, 3)]).await;
     gateway.holds(1, 3).await;
+    until("it is heard", || gateway.counters.hearing.is_heard()).await;
 }
 
 async fn accepted(listener: &TcpListener) -> TcpStream {

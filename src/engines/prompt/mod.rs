@@ -1,4 +1,4 @@
-//! How many tokens a prompt has, before an engine has seen it: with the model's own tokenizer and chat template.
+//! How many tokens a prompt has, and which, before an engine has seen it: with the model's own tokenizer and chat template.
 //!
 //! - `files`: the counters of all models, each fault at the line of models.yaml that names the file
 //! - `chat`: a chat's request as the variables of a template, the way its engine reads it
@@ -64,6 +64,15 @@ impl fmt::Debug for PromptCounter {
     }
 }
 
+/// What is known of a prompt's tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// How many they are.
+    pub count: Option<u64>,
+    /// Which, as vLLM and SGLang read the request: where it has one prompt.
+    pub ids: Option<Vec<u32>>,
+}
+
 impl PromptCounter {
     /// Reads the files, and tries the template on one message. `kinds` are the engines that serve the model: where
     /// they read a request differently, the highest count is given. `clock` is for templates that write the date.
@@ -86,45 +95,68 @@ impl PromptCounter {
 
     /// The prompt tokens of a request by any route.
     pub fn count(&self, endpoint: Endpoint, body: &[u8]) -> Option<u64> {
-        match endpoint {
-            Endpoint::ChatCompletions => self.count_chat(body),
-            Endpoint::Completions => self.count_texts(body, "prompt"),
-            Endpoint::Embeddings => self.count_texts(body, "input"),
-        }
+        self.read(endpoint, body).count
     }
 
-    /// The prompt tokens of a chat's whole request body. None without a template, and where it cannot be known.
-    pub fn count_chat(&self, body: &[u8]) -> Option<u64> {
+    /// The same, and which they are.
+    pub fn read(&self, endpoint: Endpoint, body: &[u8]) -> Tokens {
+        match endpoint {
+            Endpoint::ChatCompletions => self.read_chat(body),
+            Endpoint::Completions => self.read_texts(body, "prompt"),
+            Endpoint::Embeddings => self.read_texts(body, "input"),
+        }
+        .unwrap_or_default()
+    }
+
+    /// Of a chat's whole request body. None without a template, and where it cannot be known.
+    fn read_chat(&self, body: &[u8]) -> Option<Tokens> {
         let template = self.template.as_ref()?;
         if body.len() > self.bytes_at_most {
             return None;
         }
         unharmed(|| {
             let body: ChatBody = serde_json::from_slice(body).ok()?;
-            let counts = self.conventions.iter().map(|&convention| {
-                let variables = body.variables(convention, template)?;
-                let text = template.render(variables).ok()?;
-                self.tokens(&text, body.adds_special_tokens())
-            });
-            // None of one engine is None of all: any of them may be the one that serves it.
-            counts.collect::<Option<Vec<u64>>>()?.into_iter().max()
+            let mut read = Tokens {
+                count: Some(0),
+                ids: None,
+            };
+            for &convention in &self.conventions {
+                let ids = body
+                    .variables(convention, template)
+                    .and_then(|variables| template.render(variables).ok())
+                    .and_then(|text| self.ids(&text, body.adds_special_tokens()));
+                // None of one engine is None of all: any of them may be the one that serves it.
+                let count = ids.as_ref().and_then(|ids| u64::try_from(ids.len()).ok());
+                read.count = read.count.zip(count).map(|(most, count)| most.max(count));
+                if convention == Convention::Transformers {
+                    read.ids = ids;
+                }
+            }
+            Some(read)
         })
     }
 
-    /// The prompt tokens of `prompt` (a completion's) or `input` (an embedding's) in a whole request body, over all
-    /// of its texts or token lists, with the special tokens that an engine adds to a text.
-    pub fn count_texts(&self, body: &[u8], field: &str) -> Option<u64> {
+    /// Of `prompt` (a completion's) or `input` (an embedding's) in a whole request body, over all of its texts or token
+    /// lists, with the special tokens that an engine adds to a text.
+    fn read_texts(&self, body: &[u8], field: &str) -> Option<Tokens> {
         if body.len() > self.bytes_at_most {
             return None;
         }
         unharmed(|| {
             let body: TextBody<'_> = serde_json::from_slice(body).ok()?;
-            match body.texts(field)? {
-                Texts::Tokens(tokens) => u64::try_from(tokens.len()).ok(),
-                Texts::TokenLists(lists) => sum(lists.iter().map(|list| u64::try_from(list.len()).ok())),
-                Texts::Text(text) => self.tokens(&text, true),
-                Texts::List(texts) => sum(texts.iter().map(|text| self.tokens(text, true))),
-            }
+            let mut prompts = match body.texts(field)? {
+                Texts::Tokens(tokens) => vec![tokens],
+                Texts::TokenLists(lists) => lists,
+                Texts::Text(text) => vec![self.ids(&text, true)?],
+                Texts::List(texts) => texts
+                    .iter()
+                    .map(|text| self.ids(text, true))
+                    .collect::<Option<_>>()?,
+            };
+            Some(Tokens {
+                count: sum(prompts.iter().map(|ids| u64::try_from(ids.len()).ok())),
+                ids: if prompts.len() == 1 { prompts.pop() } else { None },
+            })
         })
     }
 
@@ -136,19 +168,19 @@ impl PromptCounter {
         let mut count = 0_u64;
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(rest.floor_char_boundary(self.bytes_at_most));
-            let tokens = unharmed(|| self.tokens(piece, false)).unwrap_or_default();
-            count = count.saturating_add(tokens);
+            let tokens = unharmed(|| self.ids(piece, false)).unwrap_or_default();
+            count = count.saturating_add(u64::try_from(tokens.len()).unwrap_or(u64::MAX));
             rest = after;
         }
         count
     }
 
-    fn tokens(&self, text: &str, special: bool) -> Option<u64> {
+    fn ids(&self, text: &str, special: bool) -> Option<Vec<u32>> {
         if text.len() > self.bytes_at_most {
             return None;
         }
         let encoding = self.tokenizer.encode_fast(text, special).ok()?;
-        u64::try_from(encoding.len()).ok()
+        Some(encoding.get_ids().to_vec())
     }
 }
 

@@ -316,6 +316,31 @@ fn texts_and_tokens_are_counted_with_what_an_engine_adds() {
 }
 
 #[test]
+fn a_prompts_ids_are_those_of_engines_that_tell_what_they_hold() {
+    let body = user(&json!("hi")).to_string();
+    let of = |kinds: &[EngineKind]| {
+        let folder = Folder::new();
+        folder.write("chat.jinja", CHAT);
+        let path = |name: &str| folder.0.path().join(name).display().to_string();
+        let files = PromptFiles {
+            tokenizer: path("tokenizer.json"),
+            chat_template: Some(path("chat.jinja")),
+        };
+        PromptCounter::load(&files, kinds.iter().copied(), &clock()).unwrap()
+    };
+    let both = of(&[EngineKind::LlamaCpp, EngineKind::Vllm]).read(Endpoint::ChatCompletions, body.as_bytes());
+    assert_eq!(both.ids.map(|ids| ids.len() as u64), both.count);
+    let other = of(&[EngineKind::LlamaCpp]).read(Endpoint::ChatCompletions, body.as_bytes());
+    assert_eq!((other.count, other.ids), (both.count, None));
+
+    let counter = Folder::new().load(None, EngineKind::Vllm).unwrap();
+    let ids = |body: &str| counter.read(Endpoint::Completions, body.as_bytes()).ids;
+    assert_eq!(ids(r#"{"prompt": [7, 8, 9]}"#), Some(vec![7, 8, 9]));
+    assert_eq!(ids(r#"{"prompt": "hello"}"#).map(|ids| ids.len()), Some(6));
+    assert_eq!(ids(r#"{"prompt": ["hello", "you"]}"#), None, "two prompts");
+}
+
+#[test]
 fn what_is_too_long_is_not_counted_but_for_an_answer() {
     let doubled = "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}";
     let counter = PromptCounter {
@@ -432,6 +457,21 @@ proptest! {
         for body in [&text, &chat] {
             let _either = (counter.count_chat(body.as_bytes()), counter.count_texts(body.as_bytes(), "prompt"));
         }
+    }
+}
+
+impl PromptCounter {
+    fn count_chat(&self, body: &[u8]) -> Option<u64> {
+        self.count(Endpoint::ChatCompletions, body)
+    }
+
+    fn count_texts(&self, body: &[u8], field: &str) -> Option<u64> {
+        let endpoint = if field == "input" {
+            Endpoint::Embeddings
+        } else {
+            Endpoint::Completions
+        };
+        self.count(endpoint, body)
     }
 }
 

@@ -69,6 +69,7 @@ fn estimate_view(score: &Score) -> EstimateView {
     let estimate = &score.estimate;
     EstimateView {
         predicted_cached_tokens: score.predicted_tokens,
+        source: score.source.as_str().into(),
         expected_cached_tokens: score.cached_tokens,
         prefill_ms: estimate.prefill_us / 1_000,
         queue_ms: estimate.queue_us / 1_000,

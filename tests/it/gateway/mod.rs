@@ -6,6 +6,7 @@ mod rates;
 mod queue;
 mod prefix;
 mod reload;
+mod kv_events;
 mod conservation;
 mod drain;
 mod edge;

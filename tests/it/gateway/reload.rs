@@ -20,7 +20,7 @@ async fn reload_with(gateway: &Gateway, models: &str, dry_run: bool) -> (u16, Va
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-async fn reload(gateway: &Gateway, models: &str) -> Value {
+pub(super) async fn reload(gateway: &Gateway, models: &str) -> Value {
     let (status, plan) = reload_with(gateway, models, false).await;
     assert_eq!(status, 200, "{plan}");
     plan
