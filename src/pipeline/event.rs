@@ -143,40 +143,62 @@ pub fn has_no_choices(data: &[u8]) -> bool {
         .is_some_and(|rest| rest.trim_ascii_start().first() == Some(&b']'))
 }
 
-/// The finish_reason of a choice that the engine gave up, as vLLM writes it when it shuts down: that one is cut and not finished.
-const GIVEN_UP: &str = "\"abort\"";
+/// A choice, in a chunk or in a whole answer.
+#[derive(Deserialize)]
+pub struct Choice<'a> {
+    #[serde(default)]
+    index: usize,
+    #[serde(borrow)]
+    finish_reason: Option<&'a RawValue>,
+}
 
-/// The indexes of the choices that a chunk finishes; `None` if it says that it finishes some and cannot be read.
-pub fn finished_choices(data: &[u8]) -> Option<Vec<usize>> {
+impl Choice<'_> {
+    /// Whether the engine gave it up, as vLLM says of what it has open when it shuts down: that is an answer cut short.
+    pub fn is_given_up(&self) -> bool {
+        self.finish_reason
+            .is_some_and(|reason| reason.get() == "\"abort\"")
+    }
+}
+
+/// What a chunk says of the ends of its choices.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Finishes {
+    /// The indexes of those that it finishes.
+    Choices(Vec<usize>),
+    /// The engine gave one up.
+    GivenUp,
+    /// It says that it finishes some, and cannot be read.
+    Malformed,
+}
+
+/// Reads which choices a chunk finishes.
+pub fn finishes(data: &[u8]) -> Finishes {
     #[derive(Deserialize)]
     struct Chunk<'a> {
         #[serde(borrow)]
         choices: Vec<Choice<'a>>,
     }
-    #[derive(Deserialize)]
-    struct Choice<'a> {
-        #[serde(default)]
-        index: usize,
-        #[serde(borrow)]
-        finish_reason: Option<&'a RawValue>,
-    }
     let mut from = 0;
     loop {
         let Some(value) = find_from(&FINISH_REASON, data, from) else {
-            return Some(Vec::new());
+            return Finishes::Choices(Vec::new());
         };
         if data.get(value) != Some(&b'n') {
             break;
         }
         from = value;
     }
-    let chunk: Chunk<'_> = serde_json::from_slice(data).ok()?;
-    let finished = chunk.choices.iter().filter(|choice| {
-        choice
-            .finish_reason
-            .is_some_and(|reason| reason.get() != GIVEN_UP)
-    });
-    Some(finished.map(|choice| choice.index).collect())
+    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else {
+        return Finishes::Malformed;
+    };
+    if chunk.choices.iter().any(Choice::is_given_up) {
+        return Finishes::GivenUp;
+    }
+    let finished = chunk
+        .choices
+        .iter()
+        .filter(|choice| choice.finish_reason.is_some());
+    Finishes::Choices(finished.map(|choice| choice.index).collect())
 }
 
 /// Whether a chunk brings a token: some text that is not empty.
@@ -251,26 +273,29 @@ mod tests {
             "finish_reason":null}]})
         .to_string();
         assert_eq!(usage_field(text.as_bytes()), None);
-        assert_eq!(finished_choices(text.as_bytes()), Some(vec![]));
+        assert_eq!(finishes(text.as_bytes()), Finishes::Choices(vec![]));
         assert!(brings_token(text.as_bytes()));
     }
 
     #[test]
     fn finished_choices_are_read_by_index() {
-        let two = br#"{"choices":[{"index":1,"finish_reason":null},{"index":4,"finish_reason":"stop"}]}"#;
-        assert_eq!(finished_choices(two), Some(vec![4]));
-        assert_eq!(
-            finished_choices(br#"{"choices":[{"finish_reason":"stop"}]}"#),
-            Some(vec![0])
-        );
-        let given_up =
-            br#"{"choices":[{"index":0,"finish_reason":"abort"},{"index":1,"finish_reason":"length"}]}"#;
-        assert_eq!(
-            finished_choices(given_up),
-            Some(vec![1]),
-            "one that was given up is cut"
-        );
-        assert_eq!(finished_choices(br#"{"finish_reason":"stop"}"#), None);
+        for (chunk, finished) in [
+            (
+                r#"{"choices":[{"index":1,"finish_reason":null},{"index":4,"finish_reason":"stop"}]}"#,
+                Finishes::Choices(vec![4]),
+            ),
+            (
+                r#"{"choices":[{"finish_reason":"stop"}]}"#,
+                Finishes::Choices(vec![0]),
+            ),
+            (
+                r#"{"choices":[{"finish_reason":"abort"},{"index":1,"finish_reason":"length"}]}"#,
+                Finishes::GivenUp,
+            ),
+            (r#"{"finish_reason":"stop"}"#, Finishes::Malformed),
+        ] {
+            assert_eq!(finishes(chunk.as_bytes()), finished, "{chunk}");
+        }
     }
 
     #[test]
@@ -318,7 +343,7 @@ mod tests {
             let mut text = format!("{{\"{key}\":").into_bytes();
             text.extend_from_slice(&data);
             let _ = kind_of(&text);
-            let _ = finished_choices(&text);
+            let _ = finishes(&text);
             let _ = brings_token(&text);
             let _ = has_no_choices(&text);
             let _ = model_named(&text, b"m");

@@ -5,7 +5,7 @@
 
 use crate::engines::sse::{Event, SseReader};
 use crate::pipeline::edits::{Edit, apply};
-use crate::pipeline::event::{self, DataKind};
+use crate::pipeline::event::{self, DataKind, Finishes};
 use crate::pipeline::request::StreamOptions;
 use crate::pipeline::usage::read_usage;
 use bytes::{Bytes, BytesMut};
@@ -25,7 +25,7 @@ pub enum StreamFault {
     Broken,
     /// It ended, and not every choice had its finish_reason.
     Incomplete,
-    /// The engine sent an error event.
+    /// The engine sent an error event, or gave a choice up.
     EngineError,
     /// An event that is not JSON.
     Malformed,
@@ -207,8 +207,10 @@ impl StreamMeter {
     }
 
     fn take_chunk(&mut self, raw: Bytes, data: Bytes, out: &mut Output) -> Step {
-        let Some(finished) = event::finished_choices(&data) else {
-            return Step::Fault(StreamFault::Malformed);
+        let finished = match event::finishes(&data) {
+            Finishes::Choices(finished) => finished,
+            Finishes::GivenUp => return Step::Fault(StreamFault::EngineError),
+            Finishes::Malformed => return Step::Fault(StreamFault::Malformed),
         };
         let usage = event::usage_field(&data);
         if self.is_beyond_ceiling(&data, usage.as_ref()) {
@@ -633,11 +635,12 @@ data: [DONE]
             shown(false, &[unfinished.as_bytes()]).1,
             Step::Fault(StreamFault::Incomplete)
         );
-        let error = stream(&[ROLE, r#"data: {"error":{"message":"x"}}"#, "data: [DONE]"]);
-        assert_eq!(
-            shown(false, &[error.as_bytes()]).1,
-            Step::Fault(StreamFault::EngineError)
-        );
+        let given_up = FINISH.replace("stop", "abort");
+        for last in [r#"data: {"error":{"message":"x"}}"#, &given_up] {
+            let (text, step, _) = shown(false, &[stream(&[ROLE, last, "data: [DONE]"]).as_bytes()]);
+            assert_eq!(step, Step::Fault(StreamFault::EngineError));
+            assert!(!text.contains("abort"), "{text}");
+        }
     }
 
     proptest! {

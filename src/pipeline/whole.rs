@@ -1,6 +1,7 @@
 //! An answer in one piece: read for its usage, and shown with its cost.
 
 use crate::pipeline::edits::{Edit, apply};
+use crate::pipeline::event::Choice;
 use crate::pipeline::meter::{Presentation, UsageJson};
 use base64::Engine as _;
 use bytes::Bytes;
@@ -22,7 +23,8 @@ pub struct WholeAnswer {
 /// What farebox reads of an answer.
 #[derive(Deserialize)]
 struct Shape<'a> {
-    choices: Option<Vec<IgnoredAny>>,
+    #[serde(borrow)]
+    choices: Option<Vec<Choice<'a>>>,
     data: Option<Vec<IgnoredAny>>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
@@ -39,11 +41,13 @@ impl WholeAnswer {
     /// Reads an engine's body; `None` if it is not an answer on this route.
     pub fn read(endpoint: Endpoint, bytes: Bytes) -> Option<Self> {
         let shape: Shape<'_> = serde_json::from_slice(&bytes).ok()?;
-        let parts = match endpoint {
-            Endpoint::ChatCompletions | Endpoint::Completions => shape.choices,
-            Endpoint::Embeddings => shape.data,
+        let holds = match endpoint {
+            Endpoint::ChatCompletions | Endpoint::Completions => shape
+                .choices
+                .is_some_and(|choices| !choices.is_empty() && !choices.iter().any(Choice::is_given_up)),
+            Endpoint::Embeddings => shape.data.is_some_and(|data| !data.is_empty()),
         };
-        parts.filter(|parts| !parts.is_empty())?;
+        holds.then_some(())?;
         let range = |value: &RawValue| {
             let start = value.get().as_ptr() as usize - bytes.as_ptr() as usize;
             start..start + value.get().len()
@@ -198,6 +202,7 @@ mod tests {
             "{}",
             "<html>",
             r#"{"choices":[]}"#,
+            r#"{"choices":[{"finish_reason":"stop"},{"index":1,"finish_reason":"abort"}]}"#,
             r#"{"error":{}}"#,
             r#"{"data":[1]}"#,
         ] {
