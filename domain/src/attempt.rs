@@ -23,6 +23,8 @@ pub enum AttemptFault {
     BadAnswer,
     /// The body broke off before it was whole.
     BrokenBody,
+    /// The engine does not have the LoRA adapter that was asked for.
+    NotLoaded,
 }
 
 /// What the engine's status means for the request.
@@ -65,7 +67,8 @@ impl AttemptFault {
             | Self::Busy { .. }
             | Self::Status(500..=599)
             | Self::BadAnswer
-            | Self::BrokenBody => true,
+            | Self::BrokenBody
+            | Self::NotLoaded => true,
             Self::Status(_) => false,
         }
     }
@@ -77,7 +80,7 @@ impl AttemptFault {
         match self {
             Self::Unreachable | Self::Silent | Self::BrokenBody => true,
             Self::Status(status) => status != 500,
-            Self::Busy { .. } | Self::BadAnswer => false,
+            Self::Busy { .. } | Self::BadAnswer | Self::NotLoaded => false,
         }
     }
 
@@ -90,6 +93,7 @@ impl AttemptFault {
             Self::Status(_) => "status",
             Self::BadAnswer => "bad_answer",
             Self::BrokenBody => "broken_body",
+            Self::NotLoaded => "not_loaded",
         }
     }
 }

@@ -225,6 +225,18 @@ pub struct PromptFiles {
     pub chat_template: Option<String>,
 }
 
+/// What makes a model a LoRA adapter: it is served by its base's engines, beside the base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adapter {
+    /// The model that it adapts. An account's limits on that are its own too: both are counted together.
+    pub base: ModelId,
+    /// What engines call it.
+    pub name: String,
+    /// Where an engine finds it, as that engine reads it: a folder on its own disk, or a repository's name. `None`: it is sent
+    /// where it is loaded, and never loaded by farebox.
+    pub path: Option<String>,
+}
+
 /// A model that is sold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
@@ -253,6 +265,15 @@ pub struct Model {
     /// Models that serve its requests where none of its engines can, the first one first. What they serve is answered and billed
     /// as theirs.
     pub fallback: Vec<ModelId>,
+    /// If it is a LoRA adapter of another model: which.
+    pub adapter: Option<Adapter>,
+}
+
+impl Model {
+    /// The model as which it is counted where an account has limits on models: its base, if it is an adapter.
+    pub fn limited_as(&self) -> &ModelId {
+        self.adapter.as_ref().map_or(&self.id, |adapter| &adapter.base)
+    }
 }
 
 /// Something that does not hold between parts of a catalog that are each well formed.
@@ -475,6 +496,10 @@ fn unused_events(engines: &[EngineSpec], models: &[Model]) -> Vec<CatalogFault> 
 
 fn model_faults(index: usize, model: &Model, engines: &[EngineSpec]) -> Vec<CatalogFault> {
     let mut faults = Vec::new();
+    if model.adapter.is_some() {
+        // It has what its base has, and there it is told.
+        return faults;
+    }
     if model.deployments.is_empty() {
         faults.push(CatalogFault::NoEngine { model: index });
     }
@@ -550,6 +575,7 @@ mod tests {
             limits: RateLimits::default(),
             prompt: None,
             fallback: vec![],
+            adapter: None,
         }
     }
 

@@ -72,12 +72,12 @@ impl Account {
         if model.limits.is_empty() {
             return None;
         }
-        let known = self.model_rates.read().get(&model.id).cloned();
+        let known = self.model_rates.read().get(model.limited_as()).cloned();
         let gate = known.unwrap_or_else(|| {
             let mut all = self.model_rates.write();
             // Whoever has one in hand may still take of it, or give back.
             all.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle(now));
-            Arc::clone(all.entry(model.id.clone()).or_default())
+            Arc::clone(all.entry(model.limited_as().clone()).or_default())
         });
         gate.set_own(model.limits);
         Some(gate)

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::engines::adapters;
 use crate::engines::client::{Engine, EngineFault};
 use crate::engines::health::Standing;
 use crate::engines::prefix::PrefixRouting;
@@ -10,7 +11,7 @@ use crate::engines::registry::{Prices, Registry, ServedDeployment, ServedModel, 
 use crate::store::{Store, StoreFault};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
-use farebox_domain::catalog::{Model, Routing};
+use farebox_domain::catalog::{Adapter, Model, Routing};
 use farebox_domain::price::PriceSchedule;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,11 +76,17 @@ pub(super) async fn join_registry(
         let schedule = PriceSchedule::new(store.prices(&model.id).await?)
             .ok_or(StoreFault::Unreadable("a model's prices"))?;
         let before = before.and_then(|before| before.find(model.id.as_str()));
-        let prefix = (model.routing == Routing::Prefix).then(|| {
-            let known = before.and_then(|before| before.prefix.clone());
-            known.unwrap_or_else(|| Arc::new(PrefixRouting::new(clock.clone())))
-        });
-        let deployments = deployments_of(model, &engines, prefix.as_deref(), before.map(|before| &**before));
+        let (deployments, prefix) = match &model.adapter {
+            Some(adapter) => adapted(adapter, &models),
+            None => {
+                let prefix = (model.routing == Routing::Prefix).then(|| {
+                    let known = before.and_then(|before| before.prefix.clone());
+                    known.unwrap_or_else(|| Arc::new(PrefixRouting::new(clock.clone())))
+                });
+                let before = before.map(|before| &**before);
+                (deployments_of(model, &engines, prefix.as_deref(), before), prefix)
+            }
+        };
         models.push(Arc::new(ServedModel::new(
             Arc::clone(model),
             Prices::new(schedule),
@@ -96,6 +103,22 @@ pub(super) async fn join_registry(
     let registry = Registry::new(models, engines, settings);
     registry.set_drained(&store.drained_engines().await?);
     Ok(registry)
+}
+
+/// An adapter is where its base is, and what it leaves in an engine's cache takes the place of what its base leaves there.
+fn adapted(
+    adapter: &Adapter,
+    models: &[Arc<ServedModel>],
+) -> (Vec<ServedDeployment>, Option<Arc<PrefixRouting>>) {
+    // It stands in the catalog behind its base.
+    let base = models.iter().rev().find(|served| served.model.id == adapter.base);
+    let deployments = base.into_iter().flat_map(|base| &base.deployments);
+    let adapted = deployments.map(|of_base| ServedDeployment {
+        engine: Arc::clone(&of_base.engine),
+        serves: adapters::served_as(of_base.engine.kind, &of_base.serves, adapter),
+        seat: of_base.seat.clone(),
+    });
+    (adapted.collect(), base.and_then(|base| base.prefix.clone()))
 }
 
 fn deployments_of(
@@ -124,7 +147,7 @@ fn deployments_of(
 /// Asks an engine now and then whether it can serve, until `stop` or until it is called otherwise.
 pub(super) async fn probe(engine: Arc<Engine>, stop: CancellationToken) {
     loop {
-        let (changed, ()) = tokio::join!(engine.probe(), engine.look());
+        let (changed, (), ()) = tokio::join!(engine.probe(), engine.look(), engine.list_adapters());
         // It may be usable again, for those that wait for it.
         engine.offer_places();
         if changed {

@@ -66,10 +66,7 @@ fn read_models(document: &Fields<'_>, faults: &mut Collector) -> Vec<(Model, mod
         .required("models", what, faults)
         .and_then(|item| non_empty(item, MODELS_AT_MOST, faults))
         .unwrap_or_default();
-    items
-        .iter()
-        .filter_map(|item| model::read(item, faults))
-        .collect()
+    items.iter().flat_map(|item| model::read(item, faults)).collect()
 }
 
 /// The engines that could be read, and whether that is all of them.

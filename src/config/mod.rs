@@ -17,6 +17,7 @@ mod prompt;
 mod model;
 mod price;
 mod kv_events;
+mod adapters;
 mod catalog;
 mod serving;
 mod export;

@@ -1,5 +1,6 @@
 //! One item of `models` -> a `Model`, with the places of whatever the catalog's own rules may find wrong later.
 
+use super::adapters;
 use super::catalog::{known_even_if_wrong, one_of, read_rates, unread_name};
 use super::fault::{Collector, quoted};
 use super::names;
@@ -18,6 +19,7 @@ const FALLBACKS_AT_MOST: usize = 10;
 const LATER_TASKS: [&str; 6] = ["rerank", "classify", "transcription", "speech", "image", "video"];
 
 /// Where a model's parts stand.
+#[derive(Clone)]
 pub(super) struct Places {
     /// The id, then the aliases in the model's order.
     pub(super) names: Vec<Place>,
@@ -33,9 +35,17 @@ pub(super) struct Places {
     pub(super) prompt: prompt::Places,
 }
 
-/// Reads a model; nothing if it is not a mapping.
-pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Places)> {
-    const KEYS: [&str; 13] = [
+/// Reads a model and its adapters, which are models too; nothing if it is not a mapping.
+pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Vec<(Model, Places)> {
+    let Some((fields, model, places)) = read_one(item, faults) else {
+        return Vec::new();
+    };
+    let adapters = adapters::read(&fields, (&model, &places), faults);
+    [vec![(model, places)], adapters].concat()
+}
+
+fn read_one<'a>(item: &Item<'a>, faults: &mut Collector) -> Option<(Fields<'a>, Model, Places)> {
+    const KEYS: [&str; 14] = [
         "id",
         "aliases",
         "task",
@@ -49,6 +59,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         "tokenizer",
         "chat_template",
         "fallback",
+        "adapters",
     ];
     let fields = item.mapping(&KEYS, faults)?;
     let ((id, aliases), names) = read_names(&fields, faults);
@@ -100,8 +111,9 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Option<(Model, Pl
         limits: limits.unwrap_or_default(),
         prompt,
         fallback,
+        adapter: None,
     };
-    Some((model, places))
+    Some((fields, model, places))
 }
 
 /// The id and the aliases, and where they stand, id first.
@@ -220,8 +232,8 @@ fn read_deployment(item: &Item<'_>, id: &str, faults: &mut Collector) -> Option<
     const KEYS: [&str; 3] = ["engine", "serves", "lora"];
     let fields = item.mapping(&KEYS, faults)?;
     if let Some(lora) = fields.optional("lora") {
-        let message = "adapters are not yet supported by this version; where the engine serves the adapter under a \
-                       name of its own, put that name in `serves`";
+        let message = "adapters are listed under the model's `adapters`, and go to any of its engines; where an engine serves \
+                       one under a name of its own, put that name in `serves`";
         lora.refuse(message, faults);
     }
     let serves = match fields.optional("serves") {

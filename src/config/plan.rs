@@ -147,6 +147,7 @@ fn changed_in_model(old: &Model, new: &Model) -> Vec<&'static str> {
         limits,
         prompt,
         fallback,
+        adapter,
     } = old;
     differing([
         ("aliases", *aliases != new.aliases),
@@ -160,6 +161,7 @@ fn changed_in_model(old: &Model, new: &Model) -> Vec<&'static str> {
         ("limits", *limits != new.limits),
         ("tokenizer", *prompt != new.prompt),
         ("fallback", *fallback != new.fallback),
+        ("adapters", *adapter != new.adapter),
     ])
 }
 

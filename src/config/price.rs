@@ -188,7 +188,11 @@ fn read_unit<T>(
         .ok()
 }
 
-fn read_multiplier(fields: &Fields<'_>, key: &str, faults: &mut Collector) -> Option<Option<Multiplier>> {
+pub(super) fn read_multiplier(
+    fields: &Fields<'_>,
+    key: &str,
+    faults: &mut Collector,
+) -> Option<Option<Multiplier>> {
     let Some(item) = fields.optional(key) else {
         return Some(None);
     };

@@ -134,6 +134,48 @@ fn the_demo_holds_at_any_address() {
 }
 
 #[test]
+fn an_adapter_is_what_its_base_is_under_its_own_name_and_at_its_own_price() {
+    let adapters = r#"    routing: round_robin
+    adapters:
+      - { id: org/red, name: red, path: /adapters/red, price_multiplier: "1.5" }
+      - { id: org/blue }
+"#;
+    let text = GOOD.replace("    routing: round_robin\n", adapters);
+    let settings = parse(&text, "models.yaml").unwrap();
+    let (base, red) = (
+        settings.catalog.find("a").unwrap(),
+        settings.catalog.find("org/red").unwrap(),
+    );
+    let adapter = red.adapter.as_ref().unwrap();
+    assert_eq!(
+        (adapter.name.as_str(), adapter.path.as_deref()),
+        ("red", Some("/adapters/red"))
+    );
+    assert_eq!((red.limited_as(), base.limited_as()), (&base.id, &base.id));
+    assert_eq!(red.price.output.to_string(), "0.48");
+    assert_eq!((&red.deployments, red.routing), (&base.deployments, base.routing));
+    let blue = settings.catalog.find("org/blue").unwrap();
+    assert_eq!(
+        (blue.price.clone(), blue.adapter.as_ref().unwrap().name.as_str()),
+        (base.price.clone(), "org/blue")
+    );
+    let bad = text
+        .replace("id: org/blue", "id: a, serves: x")
+        .replace("\"1.5\"", "1.5")
+        .replace(
+            "    engines: [{ engine: other, serves: e }]",
+            "    engines: [{ engine: nowhere }]\n    adapters: [{ id: c }]",
+        );
+    insta::assert_snapshot!(faults_of(&bad), @r#"
+    models.yaml:14:74: models[0].adapters[0].price_multiplier: expected a text, found a number; write "1.5" in quotes, as YAML's numbers are rounded when they are read
+    models.yaml:15:15: models[0].adapters[1].id: `a` already names another model, on line 4
+    models.yaml:15:18: models[0].adapters[1].serves: there is no such key here; the keys are id, name, path, price_multiplier
+    models.yaml:20:25: models[1].engines[0].engine: there is no engine `nowhere` under `engines`
+    models.yaml:21:15: models[1].adapters: a model that embeds has no adapters here; leave them out
+    "#);
+}
+
+#[test]
 fn every_fault_of_a_file_is_listed_at_once() {
     let bad = r#"
 models:
@@ -174,7 +216,7 @@ timeouts: { connect: "1 fortnight", total: 90h }
     models.yaml:7:21: models[0].price.input: expected a text, found a number; write "0.10" in quotes, as YAML's numbers are rounded when they are read
     models.yaml:7:35: models[0].price.output: a price has at most six decimals, so that one token is a whole number of picodollars, not `0.1234567`
     models.yaml:9:19: models[0].engines[0].engine: there is no engine `vllm-b` under `engines`; did you mean `vllm-a`?
-    models.yaml:9:44: models[0].engines[0].lora: adapters are not yet supported by this version; where the engine serves the adapter under a name of its own, put that name in `serves`
+    models.yaml:9:44: models[0].engines[0].lora: adapters are listed under the model's `adapters`, and go to any of its engines; where an engine serves one under a name of its own, put that name in `serves`
     models.yaml:11:14: models[1].aliases: expected a list, found a text: begin each item with `- `, or put it in `[ ]`
     models.yaml:14:24: models[1].max_output_tokens: max_output_tokens 8192 is more than context_length 4096
     models.yaml:15:12: models[1].price.output: missing: USD per million tokens of answer, such as "0.32"
@@ -333,9 +375,9 @@ fn every_rule_says_what_is_wrong_and_where() {
     routing: round_robin => Routing: round_robin
         12:5: models[0].Routing: there is no such key; did you mean `routing`?
     routing: round_robin => colour: red
-        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, fallback
+        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, fallback, adapters
     routing: round_robin => \"a\\nb\": red
-        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, fallback
+        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, fallback, adapters
     routing: round_robin => ? [a]\n    : b
         12:7: models[0]: a key is a text
     routing: round_robin => id: again
@@ -394,7 +436,7 @@ fn every_rule_says_what_is_wrong_and_where() {
     serves: e  => serves: \"\\0\" 
         17:40: models[1].engines[0].serves: what an engine calls a model is 1 to 1000 bytes without control characters
     lora: null => lora: adapter-1
-        10:54: models[0].engines[0].lora: adapters are not yet supported by this version; where the engine serves the adapter under a name of its own, put that name in `serves`
+        10:54: models[0].engines[0].lora: adapters are listed under the model's `adapters`, and go to any of its engines; where an engine serves one under a name of its own, put that name in `serves`
     engines: [{ engine: other, serves: e }] => engines: []
         17:14: models[1].engines: a model needs at least one engine
     engines: [{ engine: other, serves: e }] => engines: other
@@ -526,7 +568,7 @@ fn faults_between_parts_keep_the_places_of_the_file() {
         &format!("{engine},\n {engine}"),
     );
     insta::assert_snapshot!(said, @r#"
-    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, fallback, found a number
+    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, fallback, adapters, found a number
     models.yaml:2:98: models[1].engines[0].engine: there is no engine `e` under `engines`
     models.yaml:3:8: models[2].id: `a` already names another model, on line 2
     models.yaml:3:98: models[2].engines[0].engine: there is no engine `e` under `engines`

@@ -1,6 +1,7 @@
 //! One engine: its HTTP client, its key, and how many requests are there from here.
 
 use crate::clock::Clock;
+use crate::engines::adapters::{self, Adapters};
 use crate::engines::counters::{self, Counters};
 use crate::engines::events::Events;
 use crate::engines::gauges::{self, Gauges};
@@ -25,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 /// Engines behind uvicorn close a connection that was idle for 5 s; a request must not meet that moment.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes of an engine's metrics. vLLM's histograms come to some hundred thousand.
-const METRICS_LIMIT_BYTES: usize = 8 << 20;
+/// Bytes of an engine's metrics, or of its list of models. vLLM's histograms come to some hundred thousand.
+const TEXT_LIMIT_BYTES: usize = 8 << 20;
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -94,6 +95,8 @@ pub struct Engine {
     embeddings: reqwest::Url,
     health_url: reqwest::Url,
     metrics_url: reqwest::Url,
+    models_url: reqwest::Url,
+    load_url: Option<reqwest::Url>,
     authorization: Option<HeaderValue>,
     counts: Arc<Counts>,
 }
@@ -109,6 +112,7 @@ struct Counts {
     drained: AtomicBool,
     /// No longer in models.yaml: what is there goes on, and nothing new comes.
     removed: AtomicBool,
+    adapters: Adapters,
     /// The models that it serves: who may wait for a place here.
     models: ArcSwap<Vec<Weak<ServedModel>>>,
 }
@@ -161,6 +165,8 @@ impl Engine {
             embeddings: url("/v1/embeddings")?,
             health_url: url(spec.kind.health_path())?,
             metrics_url: url(counters::metrics_path(spec.kind))?,
+            models_url: url("/v1/models")?,
+            load_url: adapters::load_path(spec.kind).map(url).transpose()?,
             authorization: bearer(spec, read_env)?,
             counts: same.map(|same| Arc::clone(&same.counts)).unwrap_or_default(),
         })
@@ -335,7 +341,7 @@ impl Engine {
             return None;
         }
         let before = self.in_flight();
-        let page = self.get_metrics().await;
+        let page = self.get_text(&self.metrics_url).await;
         let said = page.as_deref().and_then(|text| gauges::read(self.kind, text));
         // It counted some time between the two.
         let from_here = before.max(self.in_flight());
@@ -350,15 +356,48 @@ impl Engine {
         page
     }
 
-    async fn get_metrics(&self) -> Option<String> {
-        let mut request = self.client.get(self.metrics_url.clone()).timeout(PROBE_TIMEOUT);
+    /// Its list of models.
+    pub(super) async fn get_models(&self) -> Option<String> {
+        self.get_text(&self.models_url).await
+    }
+
+    /// The adapters that it has.
+    pub(super) fn adapters(&self) -> &Adapters {
+        &self.counts.adapters
+    }
+
+    /// Where it is told to load an adapter, if it can be told.
+    pub(super) const fn load_url(&self) -> Option<&reqwest::Url> {
+        self.load_url.as_ref()
+    }
+
+    /// Sends it JSON that is no request of a client's. Returns the status and the text; `Err` is why there is none.
+    pub(super) async fn post(
+        &self,
+        url: &reqwest::Url,
+        json: String,
+        within: Duration,
+    ) -> Result<(u16, String), String> {
+        let mut request = self.client.post(url.clone()).timeout(within);
+        request = request.header(CONTENT_TYPE, APPLICATION_JSON.clone()).body(json);
+        if let Some(key) = &self.authorization {
+            request = request.header(AUTHORIZATION, key.clone());
+        }
+        let unreachable = |fault: reqwest::Error| fault.without_url().to_string();
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().await.map_err(unreachable)?))
+    }
+
+    async fn get_text(&self, url: &reqwest::Url) -> Option<String> {
+        let mut request = self.client.get(url.clone()).timeout(PROBE_TIMEOUT);
         if let Some(key) = &self.authorization {
             request = request.header(AUTHORIZATION, key.clone());
         }
         let mut answer = request.send().await.ok()?.error_for_status().ok()?;
         let mut text = Vec::new();
         while let Some(chunk) = answer.chunk().await.ok()? {
-            if text.len() + chunk.len() > METRICS_LIMIT_BYTES {
+            if text.len() + chunk.len() > TEXT_LIMIT_BYTES {
                 return None;
             }
             text.extend_from_slice(&chunk);
@@ -380,6 +419,7 @@ impl Engine {
         if changed && !up {
             // What comes up again is a process that has begun anew.
             self.forget_cache();
+            self.adapters().forget();
         }
         changed
     }

@@ -17,6 +17,7 @@ pub mod prefix;
 pub mod events;
 pub mod waiting;
 pub mod prompt;
+pub mod adapters;
 pub mod client;
 pub mod counters;
 pub mod gauges;

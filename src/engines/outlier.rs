@@ -56,7 +56,9 @@ impl ServedModel {
         }
         let deployments = self.deployments.iter().enumerate();
         let mut out: Vec<(Instant, usize)> = deployments
-            .filter(|(index, deployment)| may_use(*index) && !deployment.engine.is_drained())
+            .filter(|(index, deployment)| {
+                may_use(*index) && self.may_have(*index) && !deployment.engine.is_drained()
+            })
             .filter_map(|(index, deployment)| Some((deployment.engine.health.ejected_at()?, index)))
             .collect();
         out.sort_unstable();

@@ -182,8 +182,19 @@ impl ServedModel {
         choose(self.model.routing, candidates.iter().copied(), turn)
     }
 
-    /// What is known of each deployment, with what the prompt would cost there.
+    /// What is known of each deployment, with what the prompt would cost there. One that lacks the adapter is not usable.
     pub fn candidates(&self, scores: &[Score]) -> Vec<Candidate> {
+        let mut candidates = self.each_candidate(scores);
+        if self.model.adapter.is_some() {
+            for (index, candidate) in candidates.iter_mut().enumerate() {
+                candidate.usable &= self.may_have(index);
+            }
+        }
+        candidates
+    }
+
+    /// The same, whether it has the adapter or not.
+    pub(super) fn each_candidate(&self, scores: &[Score]) -> Vec<Candidate> {
         let deployments = self.deployments.iter().enumerate();
         deployments
             .map(|(index, deployment)| candidate(deployment, scores.get(index)))

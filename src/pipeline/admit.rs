@@ -114,7 +114,7 @@ pub async fn admit(
     check_room(served, &request)?;
     let account = &caller.key.account;
     let wanted = Wanted {
-        model: &served.model.id,
+        model: served.model.limited_as(),
         key: &caller.key.id,
         key_limit: caller.key.rights.concurrent_requests,
         default: registry.limits().concurrent_requests,
@@ -218,7 +218,7 @@ fn limited(pipeline: &Pipeline, key: &ApiKey, model: Option<&Model>) -> Vec<Limi
         .map(|gate| by_own(gate, Whose::Key(key.id.clone())));
     let of_model = model.and_then(|model| {
         let gate = account.model_rates(model, pipeline.clock.now())?;
-        Some(by_own(gate, Whose::Model(model.id.clone())))
+        Some(by_own(gate, Whose::Model(model.limited_as().clone())))
     });
     let all = [Some(of_account), of_key, of_model].into_iter().flatten();
     all.filter(|limited| !limited.limits.is_empty()).collect()

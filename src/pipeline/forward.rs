@@ -3,6 +3,7 @@
 //! Trying again ends here: once this stage has returned an answer, the client may have seen some of it.
 
 use crate::config::Timeouts;
+use crate::engines::adapters;
 use crate::engines::client::{Engine, EngineBody, EngineGuard, Reply};
 use crate::engines::outlier::Took;
 use crate::engines::registry::ServedModel;
@@ -11,7 +12,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::admit::Admitted;
 use crate::pipeline::engine_error;
 use crate::pipeline::event::{self, DataKind};
-use crate::pipeline::route::{Route, route_again};
+use crate::pipeline::route::{Route, route_again, warm_up};
 use crate::pipeline::whole::WholeAnswer;
 use crate::telemetry::log;
 use bytes::{Bytes, BytesMut};
@@ -83,6 +84,9 @@ pub async fn forward(
             Err(Failed::Fault(fault)) => fault,
         };
         note_fault(pipeline, admitted, &next.guard, fault);
+        if let (AttemptFault::NotLoaded, Some(adapter)) = (fault, &served.model.adapter) {
+            next.guard.engine().lacks_adapter(adapter);
+        }
         tried[next.deployment] = Some(fault);
         // Only now, as its place may go to another request at once.
         drop(next);
@@ -97,6 +101,7 @@ pub async fn forward(
         if !retry.allows(failures, elapsed) {
             return Err(refusal_of(fault, served));
         }
+        warm_up(admitted, served).await;
         // An engine that was not tried comes first, at once.
         let fresh = route_again(admitted, served, |index| tried[index].is_none());
         let wait = match &fresh {
@@ -175,7 +180,8 @@ fn refusal_of(fault: AttemptFault, served: &ServedModel) -> Refusal {
         AttemptFault::Unreachable
         | AttemptFault::Status(_)
         | AttemptFault::BadAnswer
-        | AttemptFault::BrokenBody => Refusal::EngineError(model),
+        | AttemptFault::BrokenBody
+        | AttemptFault::NotLoaded => Refusal::EngineError(model),
     }
 }
 
@@ -202,7 +208,7 @@ async fn attempt(admitted: &Admitted, served: &ServedModel, route: &Route) -> Re
             .call(admitted.request.endpoint, body, admitted.id())
             .await
             .map_err(Failed::Fault)?;
-        read_reply(admitted, reply).await
+        read_reply(admitted, served, reply).await
     });
     let begun = answered
         .await
@@ -247,10 +253,14 @@ enum Begun {
     Whole(WholeAnswer),
 }
 
-async fn read_reply(admitted: &Admitted, reply: Reply) -> Result<Begun, Failed> {
+async fn read_reply(admitted: &Admitted, served: &ServedModel, reply: Reply) -> Result<Begun, Failed> {
+    let is_adapter = served.model.adapter.is_some();
     let (head, mut body) = reply.into_parts();
     let status = head.status.as_u16();
     match read_status(status) {
+        StatusVerdict::Fault if is_adapter && adapters::is_not_loaded(status, &[]) => {
+            Err(Failed::Fault(AttemptFault::NotLoaded))
+        }
         StatusVerdict::Fault => Err(Failed::Fault(AttemptFault::of_status(
             status,
             retry_after(&head.headers),
@@ -260,6 +270,9 @@ async fn read_reply(admitted: &Admitted, reply: Reply) -> Result<Begun, Failed> 
             let text = collect(&mut body, engine_error::LIMIT_BYTES)
                 .await
                 .unwrap_or_default();
+            if is_adapter && adapters::is_not_loaded(status, &text) {
+                return Err(Failed::Fault(AttemptFault::NotLoaded));
+            }
             Err(Failed::Refused(engine_error::refusal_of(status, &text)))
         }
         StatusVerdict::Answer if admitted.request.stream => {

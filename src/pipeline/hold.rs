@@ -282,6 +282,7 @@ mod tests {
             limits: RateLimits::default(),
             prompt: None,
             fallback: vec![],
+            adapter: None,
         }
     }
 

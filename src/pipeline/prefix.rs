@@ -28,7 +28,8 @@ pub(in crate::pipeline) fn prompt_of(
         Some(salt) => Some(Cow::from(salt)),
         None => clients_salt(request),
     };
-    let namespace = namespace(None, salt.as_deref());
+    let adapter = served.model.adapter.as_ref();
+    let namespace = namespace(adapter.map(|adapter| adapter.name.as_str()), salt.as_deref());
     // What an embedding's engine has read it does not keep.
     let kept = if served.model.task == Task::Embedding {
         &text[..0]

@@ -1,9 +1,11 @@
 //! Admitted -> Route: an engine with a place in it, or a turn to wait for one.
 
 use crate::config::QueueSettings;
+use crate::engines::adapters::Outcome;
 use crate::engines::registry::ServedModel;
 use crate::engines::waiting::{Asks, Entered, NoPlace, Place};
 use crate::pipeline::admit::Admitted;
+use crate::telemetry::log;
 use crate::telemetry::metrics::Waited;
 use farebox_domain::refusal::Refusal;
 use farebox_domain::units::ServiceTier;
@@ -17,6 +19,31 @@ pub type Route = Place;
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// When a client that found no engine up may come back.
 const DOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Has an engine load the model where it is an adapter that no engine with a place has; those that fail are not asked again soon,
+/// so that this ends.
+pub async fn warm_up(admitted: &Admitted, served: &ServedModel) {
+    if served.model.adapter.is_none() {
+        return;
+    }
+    let pipeline = admitted.pipeline();
+    let prompt = admitted.prompt.as_deref();
+    while let Some(tried) = served.load_where_it_lacks(prompt, &pipeline.clock).await {
+        let engine = &tried.engine.name;
+        match tried.how {
+            Ok(Outcome::WasThere) => return,
+            Ok(Outcome::Loaded) => {
+                pipeline.metrics.adapter_loaded(engine.as_str(), true);
+                log::adapter_loaded(engine, &served.model.id);
+                return;
+            }
+            Err(why) => {
+                pipeline.metrics.adapter_loaded(engine.as_str(), false);
+                log::adapter_not_loaded(engine, &served.model.id, &why);
+            }
+        }
+    }
+}
 
 /// Chooses an engine; where all are full, it waits for its turn as long as its tier may. The model is the one that is served
 /// when it ends: models.yaml may have been read again meanwhile, and then `served` is changed to it.
@@ -32,6 +59,7 @@ pub async fn route(admitted: &Admitted, served: &mut Arc<ServedModel>) -> Result
     };
     let mut left = None;
     loop {
+        warm_up(admitted, served).await;
         let waits = match served.enter(asks) {
             Ok(Entered::Place(place)) => return Ok(ended(left, Waited::Served, place)),
             Ok(Entered::Waits(waits)) => Some(waits),

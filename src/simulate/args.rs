@@ -13,6 +13,12 @@ pub struct SimulateArgs {
     /// Model that is served; repeat it for more
     #[arg(long = "model", default_value = "simulated")]
     pub models: Vec<String>,
+    /// LoRA adapter that is loaded from the start; repeat it for more. Others are loaded at POST /v1/load_lora_adapter
+    #[arg(long = "lora")]
+    pub loras: Vec<String>,
+    /// Milliseconds that it takes to load an adapter
+    #[arg(long, default_value_t = 0)]
+    pub lora_load_ms: u64,
     /// What the output follows from, with the prompt
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -57,6 +63,10 @@ fn parse_rule(words: &str) -> Result<TroubleRule, UnknownTrouble> {
 pub struct Settings {
     /// Models that are served.
     pub models: Vec<String>,
+    /// LoRA adapters that are loaded from the start.
+    pub loras: Vec<String>,
+    /// Milliseconds that it takes to load another.
+    pub lora_load_ms: u64,
     /// What the output follows from, with the prompt.
     pub seed: u64,
     /// Prompt tokens a second, for each request; 0 is instant.
@@ -85,6 +95,8 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             models: vec!["simulated".to_owned()],
+            loras: Vec::new(),
+            lora_load_ms: 0,
             seed: 0,
             prefill_rate: 0,
             decode_rate: 0,
@@ -104,6 +116,8 @@ impl From<SimulateArgs> for Settings {
     fn from(args: SimulateArgs) -> Self {
         Settings {
             models: args.models,
+            loras: args.loras,
+            lora_load_ms: args.lora_load_ms,
             seed: args.seed,
             prefill_rate: args.prefill_rate,
             decode_rate: args.decode_rate,

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::adapters::Adapters;
 use super::args::Settings;
+use super::body::Rates;
 use super::cache::PrefixCache;
 use super::records::{Records, RequestCount};
 use super::slots::Slots;
@@ -30,6 +32,7 @@ pub(super) struct Shared {
     pub(super) slots: Slots,
     pub(super) cache: Mutex<PrefixCache>,
     pub(super) records: Records,
+    pub(super) adapters: Adapters,
     /// What every request has, unless it asks for a trouble of its own.
     pub(super) trouble: RwLock<Option<TroubleRule>>,
     pub(super) healthy: AtomicBool,
@@ -55,6 +58,7 @@ impl Engine {
             slots: Slots::new(settings.slots, settings.queue),
             cache: Mutex::new(PrefixCache::new(settings.cache_blocks)),
             records: Records::default(),
+            adapters: Adapters::new(&settings.loras),
             trouble: RwLock::new(settings.trouble.clone()),
             healthy: AtomicBool::new(true),
             keys: Mutex::default(),
@@ -114,6 +118,18 @@ impl Shared {
     /// The number of a new request.
     pub(super) fn next_number(&self) -> u64 {
         self.sequence.fetch_add(1, Relaxed)
+    }
+
+    /// How fast a request with this trouble is served. A rate of 0, which is instant, cannot be slowed.
+    pub(super) fn rates(&self, trouble: &Trouble) -> Rates {
+        let slowed = |rate: u64| match rate {
+            0 => 0,
+            rate => (rate / (trouble.times_slower + 1)).max(1),
+        };
+        Rates {
+            prefill: slowed(self.settings.prefill_rate),
+            decode: slowed(self.settings.decode_rate),
+        }
     }
 
     /// The trouble of a request: its own words', or else the engine's. A default one is none.

@@ -58,10 +58,7 @@ async fn generate(
     let generation = Generation::parse(kind, &call.body, &engine.settings)?;
     let mut ticket = Ticket::open(engine, call.record(kind.path()));
     ticket.set_prompt_tokens(generation.prompt_tokens());
-    let rates = Rates {
-        prefill: engine.settings.prefill_rate,
-        decode: engine.settings.decode_rate,
-    };
+    let rates = engine.rates(&call.trouble);
     let Call {
         id, model, trouble, ..
     } = call;
@@ -72,7 +69,7 @@ async fn generate(
         model,
     };
     if !generation.stream {
-        let (cached, pacer) = admit(engine, &mut ticket, &generation.prompts).await?;
+        let (cached, pacer) = admit(engine, &mut ticket, &generation.prompts, rates).await?;
         return Ok(whole::answer(ticket, heading, generation, trouble, (cached, pacer)).await);
     }
     let writes = trouble.writes;
@@ -101,9 +98,10 @@ async fn embed(engine: &Arc<Shared>, headers: &HeaderMap, body: &[u8]) -> Result
         return Ok(call.answer_instead(engine, embeddings::PATH, instead).await);
     }
     let request = embeddings::Request::parse(&call.body, &engine.settings)?;
+    let rates = engine.rates(&call.trouble);
     let mut ticket = Ticket::open(engine, call.record(embeddings::PATH));
     ticket.set_prompt_tokens(request.prompt_tokens());
-    let (_, mut pacer) = admit(engine, &mut ticket, &request.prompts).await?;
+    let (_, mut pacer) = admit(engine, &mut ticket, &request.prompts, rates).await?;
     poll_fn(|cx| pacer.poll_step(cx)).await;
     let Call {
         id, model, trouble, ..
@@ -116,6 +114,7 @@ async fn admit(
     engine: &Arc<Shared>,
     ticket: &mut Ticket,
     prompts: &[Prompt],
+    rates: Rates,
 ) -> Result<(u64, Pacer), Refusal> {
     let permit = match engine.slots.enter() {
         Entry::Now(permit) => Some(permit),
@@ -124,10 +123,6 @@ async fn admit(
     };
     let cached = ticket.start(permit, prompts);
     let tokens: u64 = prompts.iter().map(|prompt| prompt.tokens).sum();
-    let rates = Rates {
-        prefill: engine.settings.prefill_rate,
-        decode: engine.settings.decode_rate,
-    };
     Ok((cached, rates.pacer(tokens - cached)))
 }
 
@@ -165,7 +160,7 @@ impl Call {
             .ok_or_else(|| Refusal::bad("model", "model must be a text"))?
             .to_owned();
         let suffix = model.split_once('!').map(|(_, words)| words);
-        if suffix.is_none() && !engine.settings.models.contains(&model) {
+        if suffix.is_none() && !engine.serves(&model) {
             return Err(Refusal::unknown_model(&model));
         }
         let header = |name| {

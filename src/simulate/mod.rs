@@ -11,6 +11,7 @@ mod args;
 mod server;
 mod routes;
 mod engine;
+mod adapters;
 mod generate;
 mod refusal;
 mod request;

@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::adapters;
 use super::clock;
 use super::embeddings;
 use super::engine::Engine;
@@ -31,6 +32,8 @@ impl Engine {
             .route(Kind::Completion.path(), post(generate::completion))
             .route(embeddings::PATH, post(generate::embedding))
             .route("/v1/models", get(models))
+            .route("/v1/load_lora_adapter", post(adapters::load))
+            .route("/v1/unload_lora_adapter", post(adapters::unload))
             .route("/health", get(health))
             .route("/metrics", get(metrics_text))
             .route("/simulate/requests", get(counts).delete(clear_counts))
@@ -45,14 +48,14 @@ impl Engine {
 async fn models(State(engine): State<Engine>) -> Json<Value> {
     let created = clock::unix_seconds();
     let settings = &engine.shared.settings;
-    let models = settings.models.iter().map(|model| {
+    let models = engine.shared.listed().into_iter().map(|(model, parent)| {
         json!({
             "id": model,
             "object": "model",
             "created": created,
             "owned_by": "vllm",
             "root": model,
-            "parent": null,
+            "parent": parent,
             "max_model_len": settings.max_model_len,
             "permission": [],
         })

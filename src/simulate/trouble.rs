@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Every trouble, as [`UnknownTrouble`] lists it.
-pub(super) const KNOWN: [&str; 27] = [
+pub(super) const KNOWN: [&str; 28] = [
     "status:CODE[:retry-after=S][:retry-after-ms=MS]",
     "flat-error",
     "detail-error",
@@ -32,6 +32,7 @@ pub(super) const KNOWN: [&str; 27] = [
     "coalesce",
     "split-utf8",
     "bytewise",
+    "slow:K",
     "once/KEY:TROUBLE",
     "first/K/KEY:TROUBLE",
     "percent/P:TROUBLE",
@@ -118,6 +119,8 @@ pub(super) struct Trouble {
     pub(super) comments: bool,
     /// Bytes of the first token's line; zero leaves it as it is.
     pub(super) line_bytes: usize,
+    /// By how many times it is slower than the engine's rates, less one.
+    pub(super) times_slower: u64,
     /// Tokens a chunk, less one.
     pub(super) more_tokens: u64,
 }
@@ -233,6 +236,10 @@ impl Trouble {
             "error-event-done" => FaultKind::ErrorEvent { done: true },
             "oversized-line" if number <= MAX_LINE_BYTES => {
                 self.line_bytes = usize::try_from(number).ok()?;
+                return Some(());
+            }
+            "slow" if number > 0 => {
+                self.times_slower = number - 1;
                 return Some(());
             }
             "multi-token" if number > 0 => {

@@ -84,6 +84,21 @@ pub fn engine_ejected(engine: &EngineName, ejected: Ejected) {
     );
 }
 
+/// An engine has loaded an adapter, as it was asked to.
+pub fn adapter_loaded(engine: &EngineName, model: &ModelId) {
+    tracing::info!(engine = engine.as_str(), model = model.as_str(), "adapter loaded");
+}
+
+/// An engine was asked to load an adapter, and has not.
+pub fn adapter_not_loaded(engine: &EngineName, model: &ModelId, why: &str) {
+    tracing::warn!(
+        engine = engine.as_str(),
+        model = model.as_str(),
+        why,
+        "an adapter was not loaded"
+    );
+}
+
 /// An engine's probe changed its mind.
 pub fn engine_probed(engine: &EngineName, up: bool) {
     if up {

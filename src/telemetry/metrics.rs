@@ -45,6 +45,7 @@ pub struct Metrics {
     cost: IntCounterVec,
     attempt_faults: IntCounterVec,
     ejections: IntCounterVec,
+    adapter_loads: IntCounterVec,
     retries: IntCounterVec,
     fallbacks: IntCounterVec,
     cache_tokens: IntCounterVec,
@@ -270,6 +271,11 @@ impl Metrics {
                 "Times that the engine was left out for a while, by why: failures_in_a_row, failure_rate or slow.",
                 &["engine", "why"],
             )?,
+            adapter_loads: counters(
+                "farebox_adapter_loads_total",
+                "Times that the engine was asked to load a LoRA adapter: `loaded` or `failed`.",
+                &["engine", "outcome"],
+            )?,
             retries: counters(
                 "farebox_retries_total",
                 "Requests that were to be tried again: `made`, or `refused` as the budget of all requests was spent.",
@@ -456,6 +462,12 @@ impl Metrics {
     pub fn fell_back(&self, asked: &ModelId, serves: &ModelId) {
         let labels = [asked.as_str(), serves.as_str()];
         self.fallbacks.with_label_values(&labels).inc();
+    }
+
+    /// An engine was asked to load an adapter.
+    pub fn adapter_loaded(&self, engine: &str, loaded: bool) {
+        let outcome = if loaded { "loaded" } else { "failed" };
+        self.adapter_loads.with_label_values(&[engine, outcome]).inc();
     }
 
     /// An engine is left out for a while.

@@ -24,6 +24,9 @@ models:
     routing: prefix
     tokenizer: {base}/tokenizer.json
     chat_template: {base}/chat_template.jinja
+    adapters:
+      - {{ id: tiny-red, name: red, price_multiplier: "1.5" }}
+      - {{ id: tiny-blue, name: blue, path: {models}/blue }}
 engines:
 {engines}
 timeouts: {{ between_tokens: {between_tokens}s, first_event: 60s }}
@@ -32,10 +35,12 @@ timeouts: {{ between_tokens: {between_tokens}s, first_event: 60s }}
 
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory):
-    """Two that farebox connects to for their events, and one that connects to farebox. Adapters are in `VLLM_MODELS` beside the
-    base: whoever tests them starts the engines with `--enable-lora`."""
+    """Two that farebox connects to for their events, and one that connects to farebox. The first has an adapter from its start."""
     logs = tmp_path_factory.mktemp("engines")
-    engines = [VllmServer(f"vllm-{n}", logs / f"{n}.log", binds=n != "c") for n in "abc"]
+    red = ["--lora-modules", f"red={Path(installed()['VLLM_MODELS']) / 'red'}"]
+    engines = [
+        VllmServer(f"vllm-{n}", logs / f"{n}.log", "--enable-lora", *(red if n == "a" else []), binds=n != "c") for n in "abc"
+    ]
     try:
         for engine in engines:
             engine.wait_until_ready()
@@ -54,6 +59,7 @@ def farebox(tmp_path_factory, engines):
             deployments=", ".join(f"{{ engine: {engine.name}, serves: tiny }}" for engine in engines),
             engines="\n".join(engine.format(one, one.kv_events()) for one in engines),
             base=Path(installed()["VLLM_MODELS"]) / "base",
+            models=installed()["VLLM_MODELS"],
             between_tokens=BETWEEN_TOKENS_S,
         ),
     )

@@ -8,6 +8,7 @@ pub mod unit;
 pub mod multiplier;
 pub mod charge;
 pub mod check;
+pub mod premium;
 pub mod schedule;
 
 pub use self::check::PriceFault;

@@ -193,6 +193,7 @@ fn of_models(app: &App, account: &Account) -> Vec<ModelRatesView> {
     let registry = app.registry();
     let models = registry.models().iter().map(|served| &served.model);
     models
+        .filter(|model| model.adapter.is_none())
         .filter_map(|model| {
             let gate = account.model_rates(model, now)?;
             let standings = gate.standings(model.limits, now);

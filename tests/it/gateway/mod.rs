@@ -7,6 +7,7 @@ mod queue;
 mod prefix;
 mod reload;
 mod kv_events;
+mod lora;
 mod conservation;
 mod drain;
 mod edge;
