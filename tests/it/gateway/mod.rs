@@ -15,6 +15,7 @@ mod ejection;
 mod fallback;
 mod forwarding;
 mod receipt;
+mod trouble;
 mod watched;
 mod money;
 mod reconcile;
