@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import readline from 'node:readline/promises';
 import { faults, inspect, newPage, open, shoot, signIn, start } from './browser.mjs';
 
-const { ACCOUNT, ADMIN_TOKEN, OWNER_KEY } = process.env;
+const { ACCOUNT, ADMIN_TOKEN, OWNER_KEY, PROMPT } = process.env;
 const STAFF = [
   'overview',
   'accounts',
@@ -15,6 +15,7 @@ const STAFF = [
   'models',
   'models/m',
   'engines',
+  'routing',
   'usage',
   'receipts',
   'in-flight',
@@ -36,6 +37,20 @@ async function tell(step) {
 async function number(row, field) {
   const text = await row.locator(`[data-field="${field}"]`).first().textContent();
   return Number(text.replace(/\D+/g, ''));
+}
+
+/** Has it explained which engine of `routed` a request would go to. */
+async function explain(page, request) {
+  await open(page, 'routing');
+  await page.getByLabel('Model').selectOption('routed');
+  await put(page, request);
+}
+
+async function put(page, request) {
+  const text = page.getByLabel('Prompt or request body');
+  await text.fill(request);
+  await text.press('Tab');
+  await page.keyboard.press('Enter');
 }
 
 const browser = await start();
@@ -129,7 +144,64 @@ await owner.locator('[data-field=receipt] a').waitFor();
 await owner.locator('[data-field=receipt] a').click();
 await owner.locator('article[data-receipt]').waitFor();
 await shoot(owner, 'receipt-of-the-playground');
-assert.equal(await tell('told'), 'go on');
+const holder = await tell('told');
+
+// Where a request would go, as the admin API says it, without a mouse: by night and narrow too.
+await explain(staff, PROMPT);
+const chosen = staff.locator('.scores tr[data-chosen=true]');
+const verdict = staff.locator('[data-field=verdict]');
+const isChosen = async name => {
+  await verdict.getByText(name, { exact: true }).waitFor();
+  assert.equal(await chosen.getAttribute('data-engine'), name);
+  assert.equal(await staff.locator('.scores tr[data-engine]').first().getAttribute('data-engine'), name);
+};
+await isChosen(holder);
+assert.match(await verdict.textContent(), /as it holds [\d]+ tokens of the prompt/);
+assert.equal(await staff.locator('.scores tr[data-engine]').count(), 2);
+assert.ok((await number(chosen, 'cached')) > 0);
+await shoot(staff, 'explained');
+await inspect(staff, 'explained');
+const narrow = await newPage(browser, { scheme: 'dark', width: 390 });
+await signIn(narrow, ADMIN_TOKEN);
+await explain(narrow, PROMPT);
+await narrow.locator('.scores tr[data-chosen=true]').waitFor();
+await shoot(narrow, 'explained-dark-390');
+await inspect(narrow, 'explained-dark-390');
+await narrow.context().close();
+
+// What is wrong with a request is said beside it; a body is taken as it is, whichever model is chosen.
+const text = staff.getByLabel('Prompt or request body');
+const problem = staff.locator('form .problem');
+for (const [wrong, said] of [
+  ['{"model": "unknown", "messages": [{"role": "user", "content": "hi"}]}', /unknown/],
+  ['{"model": "routed", ', /is none/],
+]) {
+  await put(staff, wrong);
+  await problem.getByText(said).waitFor();
+  assert.equal(await text.getAttribute('aria-invalid'), 'true');
+  await chosen.waitFor({ state: 'hidden' });
+}
+await shoot(staff, 'explained-what-is-wrong');
+await staff.getByLabel('Model').selectOption('m');
+await put(staff, JSON.stringify({ model: 'routed', messages: [{ role: 'user', content: PROMPT }] }));
+await isChosen(holder);
+await problem.waitFor({ state: 'hidden' });
+
+// An engine that takes nothing is last, and says why.
+await open(staff, 'engines');
+await staff.locator(`tr[data-engine="${holder}"] [data-action=drain]`).click();
+await staff.locator(`tr[data-engine="${holder}"] [data-action=restore]`).waitFor();
+await explain(staff, PROMPT);
+await chosen.waitFor();
+assert.notEqual(await chosen.getAttribute('data-engine'), holder);
+const last = staff.locator('.scores tr[data-engine]').last();
+assert.equal(await last.getAttribute('data-engine'), holder);
+assert.match(await last.locator('[data-field=usable]').textContent(), /no.*drained/);
+await shoot(staff, 'explained-without-the-drained');
+await open(staff, 'engines');
+await staff.locator(`tr[data-engine="${holder}"] [data-action=restore]`).click();
+await staff.locator(`tr[data-engine="${holder}"] [data-action=drain]`).waitFor();
+assert.equal(await tell('explained'), 'go on');
 
 // Every page, to whoever sees it, by day and by night, wide and narrow.
 for (const [kind, secret, pages] of [
@@ -157,6 +229,12 @@ await staff.locator('#sign-out').click();
 await staff.getByLabel('Admin token or API key').waitFor();
 
 await browser.close();
-assert.deepEqual(faults, []);
+// The browser notes the one request that was refused on purpose.
+const isRefusal = fault => /#\/routing: .* status of 4\d\d/.test(fault);
+assert.equal(faults.filter(isRefusal).length, 1);
+assert.deepEqual(
+  faults.filter(fault => !isRefusal(fault)),
+  [],
+);
 console.log('done');
 process.exit(0);

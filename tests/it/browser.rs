@@ -74,6 +74,36 @@ impl Story {
     }
 }
 
+/// What is sold: `m`, and `routed`, whose requests go by what the engines hold.
+fn sold(engines: &[&str]) -> String {
+    let text = models(engines, "");
+    let (plain, listed) = text.split_once("engines:\n  - {").unwrap();
+    let routed = plain
+        .replace("models:\n", "")
+        .replace("id: m\n", "id: routed\n")
+        .replace("    task: chat\n", "    task: chat\n    routing: prefix\n");
+    format!("{plain}{routed}engines:\n  - {{{listed}")
+}
+
+/// Has the second engine alone answer a prompt, and gives back who would be chosen for it now by the admin API.
+async fn holder_of(prompt: &str, replica: &Gateway) -> String {
+    let request = json!({ "model": "routed", "messages": [{ "role": "user", "content": prompt }] });
+    admin(replica, Method::POST, "engines/e0/drain", Value::Null).await;
+    let answer = replica.chat(&request).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.bytes().await.unwrap();
+    admin(replica, Method::POST, "engines/e0/restore", Value::Null).await;
+    let explained = admin(
+        replica,
+        Method::POST,
+        "route/explain",
+        json!({ "request": request }),
+    )
+    .await;
+    assert_eq!(explained["chosen"], "e1", "{explained}");
+    "e1".into()
+}
+
 fn refusals(seen: &Seen) -> usize {
     seen.refused.lock().values().sum()
 }
@@ -98,7 +128,7 @@ async fn an_administrator_raises_an_account_at_its_limit_and_the_refusals_stop()
         postgres::Server::shared().database().await,
         server::Server::start(),
     );
-    let listed = models(&[&first.url, &second.url], "");
+    let listed = sold(&[&first.url, &second.url]);
     let replicas = replicas(&listed, &database, &valkey, 2).await;
     valkey.settle().await;
     // Names are text, whatever they look like.
@@ -113,12 +143,14 @@ async fn an_administrator_raises_an_account_at_its_limit_and_the_refusals_stop()
     eventually("it is refused", || refusals(&load.seen) > 0).await;
 
     let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard");
+    let prompt: String = (0..400).map(|word| format!("w{word} ")).collect();
     let mut story = Story::begin(&[
         ("DASHBOARD", format!("{}/dashboard/", replicas[0].admin_url)),
         ("SHOTS", shots.display().to_string()),
         ("ADMIN_TOKEN", ADMIN_TOKEN.to_owned()),
         ("OWNER_KEY", owners_key(&replicas[0]).await),
         ("ACCOUNT", ACCOUNT.to_owned()),
+        ("PROMPT", prompt.clone()),
     ]);
     story.comes_to("raised").await;
     assert!(first.engine.peak_in_flight() + second.engine.peak_in_flight() <= 400);
@@ -159,6 +191,8 @@ async fn an_administrator_raises_an_account_at_its_limit_and_the_refusals_stop()
         .send()
         .await
         .unwrap();
+    story.answer(&holder_of(&prompt, &replicas[0]).await);
+    story.comes_to("explained").await;
     story.answer("go on");
     story.comes_to("done").await;
     assert!(story.child.wait().unwrap().success());

@@ -50,6 +50,7 @@ const ASSETS: &[Asset] = assets![
     "page_overview.js",
     "page_receipts.js",
     "page_refusals.js",
+    "page_routing.js",
     "page_settings.js",
     "page_usage.js",
     "paged.js",

@@ -225,7 +225,8 @@ function bars(from, to, place) {
     .join('');
 }
 
-function swatch(number) {
+/** The colour of a series, beside its name. */
+export function swatch(number) {
   return svg(
     'svg',
     { class: 'swatch', 'aria-hidden': 'true' },

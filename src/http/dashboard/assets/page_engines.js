@@ -4,7 +4,7 @@ import { admin, part } from './api.js';
 import { attempt } from './dialog.js';
 import { button, link } from './dom.js';
 import { count, duration } from './format.js';
-import { head, ofLimit, sheet, state } from './parts.js';
+import { head, ofLimit, sheet, standing } from './parts.js';
 import { table } from './table.js';
 
 export const engines = {
@@ -67,11 +67,7 @@ function enginesTable(changed) {
         head: 'State',
         field: 'status',
         sort: row => row.status,
-        cell: row => [
-          state(row.status),
-          row.ejected_for ? ` ${row.ejected_for.replaceAll('_', ' ')}` : null,
-          row.drained ? [' ', state('drained')] : null,
-        ],
+        cell: standing,
       },
       changed ? { head: 'Change', cell: row => change(row, changed) } : null,
       {

@@ -17,6 +17,7 @@ import { models } from './page_models.js';
 import { overview } from './page_overview.js';
 import { receipts } from './page_receipts.js';
 import { refusals } from './page_refusals.js';
+import { routing } from './page_routing.js';
 import { settings } from './page_settings.js';
 import { usage } from './page_usage.js';
 
@@ -27,6 +28,7 @@ export const STAFF_PAGES = [
   keys,
   models,
   engines,
+  routing,
   usage,
   receipts,
   inFlight,

@@ -60,6 +60,13 @@ const TONES = {
 /** A state as a coloured word. */
 export const state = text => badge(text.replaceAll('_', ' '), TONES[text] ?? 'plain');
 
+/** How an engine stands, and why it is left out. */
+export const standing = engine => [
+  state(engine.status),
+  engine.ejected_for ? ` ${engine.ejected_for.replaceAll('_', ' ')}` : null,
+  engine.drained ? [' ', state('drained')] : null,
+];
+
 /** Accounts that a text finds, as they are offered: by name, with the id beside it. */
 export async function suggestAccounts(text) {
   const found = await admin.list(`accounts${query({ search: text, limit: 20 })}`);
