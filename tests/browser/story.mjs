@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import readline from 'node:readline/promises';
 import { faults, inspect, newPage, open, shoot, signIn, start } from './browser.mjs';
 
-const { ACCOUNT, ADMIN_TOKEN, OWNER_KEY, PROMPT } = process.env;
+const { ACCOUNT, ADMIN_TOKEN, DASHBOARD, OWNER_KEY, PROMPT } = process.env;
 const STAFF = [
   'overview',
   'accounts',
@@ -39,6 +39,14 @@ async function number(row, field) {
   return Number(text.replace(/\D+/g, ''));
 }
 
+/** Waits until a request's receipt is there: a moment after its end. */
+async function booked(page, receipt) {
+  for (let status = null; status !== 'settled';) {
+    const answer = await page.request.get(`${DASHBOARD}api/${receipt}`);
+    status = answer.ok() ? (await answer.json()).status : null;
+  }
+}
+
 /** Has it explained which engine of `routed` a request would go to. */
 async function explain(page, request) {
   await open(page, 'routing');
@@ -55,7 +63,7 @@ async function put(page, request) {
 
 const browser = await start();
 const staff = await newPage(browser);
-await staff.goto(process.env.DASHBOARD);
+await staff.goto(DASHBOARD);
 await inspect(staff, 'login');
 await shoot(staff, 'login');
 await signIn(staff, ADMIN_TOKEN);
@@ -140,8 +148,10 @@ await engine.locator('[data-action=drain]').waitFor();
 await open(owner, 'playground');
 await owner.getByLabel('Message', { exact: true }).fill('hello');
 await owner.locator('[data-action=send]').click();
-await owner.locator('[data-field=receipt] a').waitFor();
-await owner.locator('[data-field=receipt] a').click();
+const receipt = owner.locator('[data-field=receipt] a');
+await owner.locator('[data-field=cost]', { hasText: /^\$/ }).waitFor();
+await booked(owner, (await receipt.getAttribute('href')).replace('#/', ''));
+await receipt.click();
 await owner.locator('article[data-receipt]').waitFor();
 await shoot(owner, 'receipt-of-the-playground');
 const holder = await tell('told');
