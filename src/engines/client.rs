@@ -7,6 +7,8 @@ use crate::engines::events::Events;
 use crate::engines::gauges::{self, Gauges};
 use crate::engines::health::Health;
 use crate::engines::registry::ServedModel;
+use crate::engines::transport::Transport;
+pub use crate::engines::transport::{EngineBody, Reply};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use farebox_domain::attempt::AttemptFault;
@@ -16,26 +18,17 @@ use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::route::Candidate;
 use farebox_routing::{EngineLoad, Hearing, Prompt, Seat};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Engines behind uvicorn close a connection that was idle for 5 s; a request must not meet that moment.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of an engine's metrics, or of its list of models. vLLM's histograms come to some hundred thousand.
 const TEXT_LIMIT_BYTES: usize = 8 << 20;
-static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// An engine's answer: status, headers, and a body that has not been read.
-pub type Reply = http::Response<EngineBody>;
-
-/// An answer's body, as it comes in.
-pub type EngineBody = reqwest::Body;
 
 /// Why an engine could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -90,9 +83,7 @@ pub struct Engine {
     spec: EngineSpec,
     connect_timeout: Duration,
     client: reqwest::Client,
-    chat_completions: reqwest::Url,
-    completions: reqwest::Url,
-    embeddings: reqwest::Url,
+    transport: Transport,
     health_url: reqwest::Url,
     metrics_url: reqwest::Url,
     models_url: reqwest::Url,
@@ -140,7 +131,7 @@ impl Engine {
             .http1_only()
             .tcp_nodelay(true)
             .connect_timeout(connect_timeout)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .pool_max_idle_per_host(1)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .build()
@@ -148,6 +139,7 @@ impl Engine {
                 engine: engine(),
                 cause: fault.to_string(),
             })?;
+        let authorization = bearer(spec, read_env)?;
         Ok(Self {
             name: spec.name.clone(),
             kind: spec.kind,
@@ -160,14 +152,17 @@ impl Engine {
             spec: spec.clone(),
             connect_timeout,
             client,
-            chat_completions: url("/v1/chat/completions")?,
-            completions: url("/v1/completions")?,
-            embeddings: url("/v1/embeddings")?,
+            transport: Transport::new(spec, connect_timeout, authorization.as_ref()).map_err(|fault| {
+                EngineFault::Client {
+                    engine: engine(),
+                    cause: fault.to_string(),
+                }
+            })?,
             health_url: url(spec.kind.health_path())?,
             metrics_url: url(counters::metrics_path(spec.kind))?,
             models_url: url("/v1/models")?,
             load_url: adapters::load_path(spec.kind).map(url).transpose()?,
-            authorization: bearer(spec, read_env)?,
+            authorization,
             counts: same.map(|same| Arc::clone(&same.counts)).unwrap_or_default(),
         })
     }
@@ -287,27 +282,11 @@ impl Engine {
         })
     }
 
-    /// Sends the body. Only what is listed here goes to an engine: no header of the client's does.
+    /// Sends the body.
     pub async fn call(&self, endpoint: Endpoint, body: Bytes, id: RequestId) -> Result<Reply, AttemptFault> {
-        let url = match endpoint {
-            Endpoint::ChatCompletions => &self.chat_completions,
-            Endpoint::Completions => &self.completions,
-            Endpoint::Embeddings => &self.embeddings,
-        };
-        let mut request = reqwest::Request::new(http::Method::POST, url.clone());
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, APPLICATION_JSON.clone());
-        if let Ok(id) = HeaderValue::from_str(id.to_text().as_str()) {
-            headers.insert(X_REQUEST_ID.clone(), id);
-        }
-        if let Some(key) = &self.authorization {
-            headers.insert(AUTHORIZATION, key.clone());
-        }
-        *request.body_mut() = Some(body.into());
-        match self.client.execute(request).await {
-            Ok(response) => Ok(response.into()),
-            Err(_) => Err(AttemptFault::Unreachable),
-        }
+        let id = HeaderValue::from_str(id.to_text().as_str()).ok();
+        let reply = self.transport.send(endpoint, body, id).await;
+        reply.ok_or(AttemptFault::Unreachable)
     }
 
     /// So many tries at it failed; it may have made tokens for nobody.

@@ -24,3 +24,4 @@ pub mod gauges;
 pub mod health;
 pub mod outlier;
 pub mod sse;
+mod transport;
