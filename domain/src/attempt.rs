@@ -19,7 +19,9 @@ pub enum AttemptFault {
     },
     /// Another 5xx, or a 4xx that speaks of the engine and not of the request (401, 403, 404, 408...).
     Status(u16),
-    /// An error event, or rubbish, before the first token.
+    /// An error in a 200, or an end, before the first token.
+    ErrorAnswer,
+    /// A 200 with something that is no answer at all.
     BadAnswer,
     /// The body broke off before it was whole.
     BrokenBody,
@@ -66,6 +68,7 @@ impl AttemptFault {
             Self::Unreachable
             | Self::Busy { .. }
             | Self::Status(500..=599)
+            | Self::ErrorAnswer
             | Self::BadAnswer
             | Self::BrokenBody
             | Self::NotLoaded => true,
@@ -75,12 +78,12 @@ impl AttemptFault {
 
     /// Whether it counts towards the engine's ejection. An engine that says it is busy is well; a bare 500, or an
     /// error event, may be one request's own doing (llama.cpp answers 500 to an output that does not parse,
-    /// REAL.md), and a client must not be able to eject an engine with it.
+    /// REAL.md), and a client must not be able to eject an engine with it. What is no answer at all is no request's doing.
     pub const fn blames_engine(self) -> bool {
         match self {
-            Self::Unreachable | Self::Silent | Self::BrokenBody => true,
+            Self::Unreachable | Self::Silent | Self::BadAnswer | Self::BrokenBody => true,
             Self::Status(status) => status != 500,
-            Self::Busy { .. } | Self::BadAnswer | Self::NotLoaded => false,
+            Self::Busy { .. } | Self::ErrorAnswer | Self::NotLoaded => false,
         }
     }
 
@@ -91,6 +94,7 @@ impl AttemptFault {
             Self::Silent => "silent",
             Self::Busy { .. } => "busy",
             Self::Status(_) => "status",
+            Self::ErrorAnswer => "error_answer",
             Self::BadAnswer => "bad_answer",
             Self::BrokenBody => "broken_body",
             Self::NotLoaded => "not_loaded",

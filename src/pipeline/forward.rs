@@ -28,6 +28,8 @@ use std::time::Duration;
 const PREAMBLE_LIMIT_BYTES: usize = 1 << 20;
 /// Bytes of an answer in one piece.
 const WHOLE_LIMIT_BYTES: usize = 256 << 20;
+/// When a client may come back where no engine could load the adapter.
+const NOT_LOADED_RETRY_AFTER: Duration = Duration::from_secs(30);
 /// When a client may come back where a busy engine does not say.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -179,9 +181,13 @@ fn refusal_of(fault: AttemptFault, served: &ServedModel) -> Refusal {
         },
         AttemptFault::Unreachable
         | AttemptFault::Status(_)
+        | AttemptFault::ErrorAnswer
         | AttemptFault::BadAnswer
-        | AttemptFault::BrokenBody
-        | AttemptFault::NotLoaded => Refusal::EngineError(model),
+        | AttemptFault::BrokenBody => Refusal::EngineError(model),
+        AttemptFault::NotLoaded => Refusal::NoEngineAvailable {
+            model,
+            retry_after: NOT_LOADED_RETRY_AFTER,
+        },
     }
 }
 
@@ -283,11 +289,19 @@ async fn read_reply(admitted: &Admitted, served: &ServedModel, reply: Reply) -> 
             let bytes = collect(&mut body, WHOLE_LIMIT_BYTES)
                 .await
                 .map_err(Failed::Fault)?;
-            let answer = WholeAnswer::read(admitted.request.endpoint, bytes);
+            let answer = WholeAnswer::read(admitted.request.endpoint, bytes.clone());
             answer
                 .map(Begun::Whole)
-                .ok_or(Failed::Fault(AttemptFault::BadAnswer))
+                .ok_or_else(|| Failed::Fault(fault_in(&bytes)))
         }
+    }
+}
+
+/// What is wrong with a whole body that is no answer: JSON may be an error about the request.
+fn fault_in(body: &[u8]) -> AttemptFault {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+        Ok(_) => AttemptFault::ErrorAnswer,
+        Err(_) => AttemptFault::BadAnswer,
     }
 }
 
@@ -304,9 +318,8 @@ async fn first_event(body: &mut EngineBody) -> Result<Bytes, AttemptFault> {
                     earlier.extend_from_slice(&segment);
                     return Ok(earlier.freeze());
                 }
-                Some(DataKind::Done | DataKind::Error | DataKind::Rubbish) => {
-                    return Err(AttemptFault::BadAnswer);
-                }
+                Some(DataKind::Done | DataKind::Error) => return Err(AttemptFault::ErrorAnswer),
+                Some(DataKind::Rubbish) => return Err(AttemptFault::BadAnswer),
                 None => {}
             }
         }
@@ -338,13 +351,13 @@ async fn collect(body: &mut EngineBody, limit_bytes: usize) -> Result<Bytes, Att
         return Ok(Bytes::new());
     };
     if first.len() > limit_bytes {
-        return Err(AttemptFault::BadAnswer);
+        return Err(AttemptFault::ErrorAnswer);
     }
     let mut all: Option<BytesMut> = None;
     while let Some(segment) = next_segment(body).await? {
         let all = all.get_or_insert_with(|| BytesMut::from(&first[..]));
         if all.len() + segment.len() > limit_bytes {
-            return Err(AttemptFault::BadAnswer);
+            return Err(AttemptFault::ErrorAnswer);
         }
         all.extend_from_slice(&segment);
     }
