@@ -287,8 +287,14 @@ impl Engine {
         })
     }
 
-    /// Sends the body. Only what is listed here goes to an engine: no header of the client's does.
-    pub async fn call(&self, endpoint: Endpoint, body: Bytes, id: RequestId) -> Result<Reply, AttemptFault> {
+    /// Sends the body, of a request or of a part of it. Only what is listed here goes to an engine: no header of the client's
+    /// does.
+    pub async fn call(
+        &self,
+        endpoint: Endpoint,
+        body: Bytes,
+        (id, part): (RequestId, Option<usize>),
+    ) -> Result<Reply, AttemptFault> {
         let url = match endpoint {
             Endpoint::ChatCompletions => &self.chat_completions,
             Endpoint::Completions => &self.completions,
@@ -297,7 +303,12 @@ impl Engine {
         let mut request = reqwest::Request::new(http::Method::POST, url.clone());
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, APPLICATION_JSON.clone());
-        if let Ok(id) = HeaderValue::from_str(id.to_text().as_str()) {
+        let id = match part {
+            None => HeaderValue::from_str(id.to_text().as_str()),
+            // An engine may take two requests of one id for the same.
+            Some(part) => HeaderValue::try_from(format!("{}-{part}", id.to_text().as_str())),
+        };
+        if let Ok(id) = id {
             headers.insert(X_REQUEST_ID.clone(), id);
         }
         if let Some(key) = &self.authorization {
