@@ -75,10 +75,11 @@ pub(in crate::pipeline) async fn in_parts(
     let settings = served.settings;
     let longest = settings.timeouts.whole_answer.saturating_add(settings.retry.time);
     let answered = tokio::time::timeout(longest, answers(admitted, served, &parts, first, at_once));
-    let answers = answered.await.unwrap_or_else(|_| {
+    let Ok(answers) = answered.await else {
         let late = Refusal::EngineTimeout(served.model.id.clone());
-        Err(Unanswered::by_engines(late))
-    })?;
+        return Err(Unanswered::by_engines(late));
+    };
+    let answers = answers?;
     note_answered(admitted, served, &parts);
     // Each answer was looked at when it came.
     let rubbish = || Unanswered::by_engines(Refusal::EngineError(served.model.id.clone()));
