@@ -254,6 +254,9 @@ pub struct Model {
     pub price: Price,
     /// Who serves it; at least one.
     pub deployments: Vec<Deployment>,
+    /// Inputs of an embeddings request that an engine is sent in one call; a request with more is split. `None` is without a
+    /// limit.
+    pub max_batch_inputs: Option<u32>,
     /// How one of them is chosen.
     pub routing: Routing,
     /// Whose prompts may find each other in an engine's cache.
@@ -570,6 +573,7 @@ mod tests {
                 engine: engine.into(),
                 serves: id.into(),
             }],
+            max_batch_inputs: None,
             routing: Routing::LeastLoaded,
             cache_sharing: CacheSharing::Everybody,
             limits: RateLimits::default(),

@@ -6,6 +6,7 @@
 //!   [`price`] turns them into money;
 //! - [`limits`] is what an account may do at once; [`catalog`] is what is sold and by which engines;
 //! - [`rate`] is how much a minute; [`route`] chooses among engines;
+//!   [`split`] divides what is too much for a call;
 //!   [`queue`] says whose turn it is where all are full; [`attempt`] decides what follows a failed try,
 //!   [`retries`] how many of all requests may be tried again, [`ejection`] whether an engine is left out for what it did;
 //! - [`ledger`] is one entry of the bill and how it is recomputed; [`month`] is what spending limits count by;
@@ -26,6 +27,7 @@ pub mod limits;
 pub mod rate;
 pub mod catalog;
 pub mod route;
+pub mod split;
 pub mod queue;
 pub mod attempt;
 pub mod retries;

@@ -10,11 +10,14 @@ use super::suggest::did_you_mean;
 use farebox_domain::catalog::{CacheSharing, Deployment, Model, Routing, Task};
 use farebox_domain::ids::ModelId;
 use farebox_domain::price::{Price, TokenPrice};
+use std::ops::RangeInclusive;
 
 const ALIASES_AT_MOST: usize = 1000;
 const DEPLOYMENTS_AT_MOST: usize = 1000;
 /// Each is tried in its turn while a client waits.
 const FALLBACKS_AT_MOST: usize = 10;
+/// A request has no more inputs (OpenAI API).
+const BATCH_INPUTS: RangeInclusive<u32> = 1..=2048;
 /// What a later version does, so that it is not taken for a slip.
 const LATER_TASKS: [&str; 6] = ["rerank", "classify", "transcription", "speech", "image", "video"];
 
@@ -45,7 +48,7 @@ pub(super) fn read(item: &Item<'_>, faults: &mut Collector) -> Vec<(Model, Place
 }
 
 fn read_one<'a>(item: &Item<'a>, faults: &mut Collector) -> Option<(Fields<'a>, Model, Places)> {
-    const KEYS: [&str; 14] = [
+    const KEYS: [&str; 15] = [
         "id",
         "aliases",
         "task",
@@ -53,6 +56,7 @@ fn read_one<'a>(item: &Item<'a>, faults: &mut Collector) -> Option<(Fields<'a>, 
         "max_output_tokens",
         "price",
         "engines",
+        "max_batch_inputs",
         "routing",
         "isolate_cache",
         "limits",
@@ -75,6 +79,7 @@ fn read_one<'a>(item: &Item<'a>, faults: &mut Collector) -> Option<(Fields<'a>, 
         )
         .and_then(|price| super::price::read(price, task, Some(context_length), faults));
     let (deployments, deployment_places) = read_deployments(&fields, &id, faults);
+    let max_batch_inputs = read_max_batch_inputs(&fields, task, faults);
     let routing = fields
         .optional("routing")
         .and_then(|routing| routing.checked(read_routing, faults));
@@ -106,6 +111,7 @@ fn read_one<'a>(item: &Item<'a>, faults: &mut Collector) -> Option<(Fields<'a>, 
         max_output_tokens,
         price: price.unwrap_or(unread),
         deployments,
+        max_batch_inputs,
         routing: routing.unwrap_or_default(),
         cache_sharing,
         limits: limits.unwrap_or_default(),
@@ -202,6 +208,19 @@ fn read_lengths(fields: &Fields<'_>, task: Option<Task>, faults: &mut Collector)
         Some(tokens) => tokens.integer_u32(1..=u32::MAX, faults).unwrap_or(1),
     };
     (context_length, max_output_tokens)
+}
+
+/// How many inputs an engine is sent at once.
+fn read_max_batch_inputs(fields: &Fields<'_>, task: Option<Task>, faults: &mut Collector) -> Option<u32> {
+    let inputs = fields.optional("max_batch_inputs")?;
+    if task == Some(Task::Chat) {
+        inputs.refuse(
+            "only an embedding model's requests have inputs; leave it out",
+            faults,
+        );
+        return None;
+    }
+    inputs.integer_u32(BATCH_INPUTS, faults)
 }
 
 /// Who serves the model, and where each of them stands. Where that is unread it is one unread engine, which is not

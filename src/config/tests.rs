@@ -97,6 +97,26 @@ fn a_good_file_becomes_values() {
 }
 
 #[test]
+fn an_embedding_model_may_say_how_many_inputs_a_call_has() {
+    let of_embedder = |inputs: &str| {
+        let with = format!("    context_length: 512\n    max_batch_inputs: {inputs}\n");
+        GOOD.replace("    context_length: 512\n", &with)
+    };
+    let inputs = |text: &str| {
+        let settings = parse(text, "models.yaml").unwrap();
+        settings.catalog.find("org/embedder").unwrap().max_batch_inputs
+    };
+    assert_eq!((inputs(GOOD), inputs(&of_embedder("32"))), (None, Some(32)));
+    let of_chat = GOOD.replace("    routing: round_robin\n", "    max_batch_inputs: 32\n");
+    let faults = [of_embedder("0"), of_embedder("2049"), of_chat].map(|text| faults_of(&text));
+    insta::assert_snapshot!(faults.join("\n"), @"
+    models.yaml:16:23: models[1].max_batch_inputs: expected a whole number from 1 to 2048, found `0`
+    models.yaml:16:23: models[1].max_batch_inputs: expected a whole number from 1 to 2048, found `2049`
+    models.yaml:12:23: models[0].max_batch_inputs: only an embedding model's requests have inputs; leave it out
+    ");
+}
+
+#[test]
 fn a_model_may_name_others_that_stand_in_for_it() {
     let text = |fallback: &str| {
         let with = format!("    routing: round_robin\n    fallback: {fallback}\n");
@@ -375,9 +395,9 @@ fn every_rule_says_what_is_wrong_and_where() {
     routing: round_robin => Routing: round_robin
         12:5: models[0].Routing: there is no such key; did you mean `routing`?
     routing: round_robin => colour: red
-        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, fallback, adapters
+        12:5: models[0].colour: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, max_batch_inputs, routing, isolate_cache, limits, tokenizer, chat_template, fallback, adapters
     routing: round_robin => \"a\\nb\": red
-        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, fallback, adapters
+        12:5: models[0].`a\nb`: there is no such key here; the keys are id, aliases, task, context_length, max_output_tokens, price, engines, max_batch_inputs, routing, isolate_cache, limits, tokenizer, chat_template, fallback, adapters
     routing: round_robin => ? [a]\n    : b
         12:7: models[0]: a key is a text
     routing: round_robin => id: again
@@ -568,7 +588,7 @@ fn faults_between_parts_keep_the_places_of_the_file() {
         &format!("{engine},\n {engine}"),
     );
     insta::assert_snapshot!(said, @r#"
-    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, routing, isolate_cache, limits, tokenizer, chat_template, fallback, adapters, found a number
+    models.yaml:1:10: models[0]: expected a mapping with the keys id, aliases, task, context_length, max_output_tokens, price, engines, max_batch_inputs, routing, isolate_cache, limits, tokenizer, chat_template, fallback, adapters, found a number
     models.yaml:2:98: models[1].engines[0].engine: there is no engine `e` under `engines`
     models.yaml:3:8: models[2].id: `a` already names another model, on line 2
     models.yaml:3:98: models[2].engines[0].engine: there is no engine `e` under `engines`

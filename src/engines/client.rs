@@ -282,10 +282,19 @@ impl Engine {
         })
     }
 
-    /// Sends the body.
-    pub async fn call(&self, endpoint: Endpoint, body: Bytes, id: RequestId) -> Result<Reply, AttemptFault> {
-        let id = HeaderValue::from_str(id.to_text().as_str()).ok();
-        let reply = self.transport.send(endpoint, body, id).await;
+    /// Sends the body, of a request or of a part of it.
+    pub async fn call(
+        &self,
+        endpoint: Endpoint,
+        body: Bytes,
+        (id, part): (RequestId, Option<usize>),
+    ) -> Result<Reply, AttemptFault> {
+        let id = match part {
+            None => HeaderValue::from_str(id.to_text().as_str()),
+            // An engine may take two requests of one id for the same.
+            Some(part) => HeaderValue::try_from(format!("{}-{part}", id.to_text().as_str())),
+        };
+        let reply = self.transport.send(endpoint, body, id.ok()).await;
         reply.ok_or(AttemptFault::Unreachable)
     }
 

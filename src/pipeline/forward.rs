@@ -9,7 +9,7 @@ use crate::engines::outlier::Took;
 use crate::engines::registry::ServedModel;
 use crate::engines::sse::SseReader;
 use crate::pipeline::Pipeline;
-use crate::pipeline::admit::Admitted;
+use crate::pipeline::call::Call;
 use crate::pipeline::engine_error;
 use crate::pipeline::event::{self, DataKind};
 use crate::pipeline::route::{Route, route_again, warm_up};
@@ -69,23 +69,23 @@ enum Failed {
 /// Where models.yaml is read again meanwhile, engines that it names now are tried too; `served` is changed to the model as it
 /// was at last.
 pub async fn forward(
-    admitted: &Admitted,
+    call: Call<'_>,
     served: &mut Arc<ServedModel>,
     first: Route,
 ) -> Result<Upstream, Refusal> {
-    let pipeline = admitted.pipeline();
+    let pipeline = call.admitted.pipeline();
     let (retry, started) = (served.settings.retry, pipeline.clock.now());
     let mut tried = vec![None::<AttemptFault>; served.deployments.len()];
     let mut next = first;
     pipeline.retries.begins(served);
     let mut failures = 0;
     loop {
-        let fault = match attempt(admitted, served, &next).await {
+        let fault = match attempt(call, served, &next).await {
             Ok(begun) => return Ok(upstream(served, next, begun)),
             Err(Failed::Refused(refusal)) => return Err(refusal),
             Err(Failed::Fault(fault)) => fault,
         };
-        note_fault(pipeline, admitted, &next.guard, fault);
+        note_fault(pipeline, call, &next.guard, fault);
         if let (AttemptFault::NotLoaded, Some(adapter)) = (fault, &served.model.adapter) {
             next.guard.engine().lacks_adapter(adapter);
         }
@@ -103,9 +103,9 @@ pub async fn forward(
         if !retry.allows(failures, elapsed) {
             return Err(refusal_of(fault, served));
         }
-        warm_up(admitted, served).await;
+        warm_up(call, served).await;
         // An engine that was not tried comes first, at once.
-        let fresh = route_again(admitted, served, |index| tried[index].is_none());
+        let fresh = route_again(call, served, |index| tried[index].is_none());
         let wait = match &fresh {
             Ok(_) => Some(Duration::ZERO),
             Err(_) => retry.wait(fault, failures, elapsed),
@@ -119,7 +119,7 @@ pub async fn forward(
         }
         tokio::time::sleep(wait).await;
         let again = |index: usize| tried[index].is_none_or(AttemptFault::may_repeat);
-        next = route_again(admitted, served, again).map_err(|_| refusal_of(fault, served))?;
+        next = route_again(call, served, again).map_err(|_| refusal_of(fault, served))?;
     }
 }
 
@@ -141,11 +141,11 @@ fn tried_again(
         .collect()
 }
 
-fn note_fault(pipeline: &Pipeline, admitted: &Admitted, place: &EngineGuard, fault: AttemptFault) {
+fn note_fault(pipeline: &Pipeline, call: Call<'_>, place: &EngineGuard, fault: AttemptFault) {
     let engine = place.engine();
-    admitted.live().progress.lock().dispatched = None;
+    call.progress.lock().dispatched = None;
     pipeline.metrics.attempt_failed(engine.name.as_str(), fault);
-    log::attempt_failed(admitted.id(), &engine.name, fault);
+    log::attempt_failed(call.admitted.id(), call.part, &engine.name, fault);
     engine.attempt_failed();
     if fault.blames_engine() {
         note_ejection(pipeline, engine, engine.health.failed(place.pass()));
@@ -191,30 +191,30 @@ fn refusal_of(fault: AttemptFault, served: &ServedModel) -> Refusal {
     }
 }
 
-async fn attempt(admitted: &Admitted, served: &ServedModel, route: &Route) -> Result<Begun, Failed> {
-    let pipeline = admitted.pipeline();
+async fn attempt(call: Call<'_>, served: &ServedModel, route: &Route) -> Result<Begun, Failed> {
+    let (pipeline, request) = (call.admitted.pipeline(), call.request);
     let deployment = &served.deployments[route.deployment];
     let engine = route.guard.engine();
     let dispatched = served
         .prefix
         .as_ref()
-        .zip(admitted.prompt.as_deref())
+        .zip(call.prompt)
         .and_then(|(prefix, prompt)| prefix.dispatch(prompt, deployment));
     let called_at = pipeline.clock.now();
     {
-        let mut progress = admitted.live().progress.lock();
+        let mut progress = call.progress.lock();
         progress.engine = Some((engine.name.clone(), engine.kind));
         progress.called_at = Some(called_at);
         progress.dispatched = dispatched;
     }
-    let body = admitted.request.body_for(&deployment.serves, engine.kind);
-    let patience = patience(served.settings.timeouts, admitted.request.stream);
+    let body = request.body_for(&deployment.serves, engine.kind);
+    let patience = patience(served.settings.timeouts, request.stream);
     let answered = tokio::time::timeout(patience, async {
         let reply = engine
-            .call(admitted.request.endpoint, body, admitted.id())
+            .call(request.endpoint, body, (call.admitted.id(), call.part))
             .await
             .map_err(Failed::Fault)?;
-        read_reply(admitted, served, reply).await
+        read_reply(call, served, reply).await
     });
     let begun = answered
         .await
@@ -222,12 +222,12 @@ async fn attempt(admitted: &Admitted, served: &ServedModel, route: &Route) -> Re
     let now = pipeline.clock.now();
     // An answer in one piece does not tell when its first token came.
     let mut took = matches!(begun, Begun::Stream { .. }).then(|| Took {
-        size: admitted.request.prompt_bytes(),
+        size: request.prompt_bytes(),
         took_us: microseconds(now.saturating_duration_since(called_at)),
         now_us: microseconds(now.saturating_duration_since(pipeline.began)),
     });
     {
-        let mut progress = admitted.live().progress.lock();
+        let mut progress = call.progress.lock();
         progress.first_event_at = Some(now);
         if let (Some(took), Some(prefix), Some(dispatched)) =
             (&mut took, &served.prefix, &mut progress.dispatched)
@@ -259,7 +259,8 @@ enum Begun {
     Whole(WholeAnswer),
 }
 
-async fn read_reply(admitted: &Admitted, served: &ServedModel, reply: Reply) -> Result<Begun, Failed> {
+async fn read_reply(call: Call<'_>, served: &ServedModel, reply: Reply) -> Result<Begun, Failed> {
+    let (request, is_part) = (call.request, call.part.is_some());
     let is_adapter = served.model.adapter.is_some();
     let (head, mut body) = reply.into_parts();
     let status = head.status.as_u16();
@@ -281,7 +282,7 @@ async fn read_reply(admitted: &Admitted, served: &ServedModel, reply: Reply) -> 
             }
             Err(Failed::Refused(engine_error::refusal_of(status, &text)))
         }
-        StatusVerdict::Answer if admitted.request.stream => {
+        StatusVerdict::Answer if request.stream => {
             let begun = first_event(&mut body).await.map_err(Failed::Fault)?;
             Ok(Begun::Stream { begun, body })
         }
@@ -289,8 +290,11 @@ async fn read_reply(admitted: &Admitted, served: &ServedModel, reply: Reply) -> 
             let bytes = collect(&mut body, WHOLE_LIMIT_BYTES)
                 .await
                 .map_err(Failed::Fault)?;
-            let answer = WholeAnswer::read(admitted.request.endpoint, bytes.clone());
+            let answer = WholeAnswer::read(request.endpoint, bytes.clone());
+            // What is to be put together with others is looked at more closely.
+            let holds = |answer: &WholeAnswer| !is_part || answer.has_embeddings(request.prompts);
             answer
+                .filter(holds)
                 .map(Begun::Whole)
                 .ok_or_else(|| Failed::Fault(fault_in(&bytes)))
         }

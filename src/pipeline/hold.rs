@@ -277,6 +277,7 @@ mod tests {
                 engine: "e".into(),
                 serves: "m".into(),
             }],
+            max_batch_inputs: None,
             routing: Routing::LeastLoaded,
             cache_sharing: CacheSharing::Everybody,
             limits: RateLimits::default(),

@@ -89,6 +89,8 @@ pub struct Progress {
     pub rates: Option<RateHold>,
     /// What it adds to its engine's load, where its model is routed by its engines' caches; gone once it is settled.
     pub dispatched: Option<Dispatched>,
+    /// How many parts it was split into, if it was.
+    pub parts: Option<u64>,
 }
 
 /// What a request is, before it is anything more.

@@ -7,8 +7,8 @@
 //!
 //! - [`request`], `fields`: the body is read; `edits`: what an engine is sent of it; `units`: what of it is no token; `prefix`: as routing
 //!   sees it
-//! - [`mod@authenticate`], [`hold`], [`leases`], `shared`, [`mod@admit`], [`mod@route`], [`mod@forward`], [`Retries`],
-//!   `fallback`: until an engine answers
+//! - [`mod@authenticate`], [`hold`], [`leases`], `shared`, [`mod@admit`], [`call`], [`mod@route`], [`mod@forward`],
+//!   `parts`, [`Retries`], `fallback`: until an engine answers
 //! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
 //! - [`usage`], [`settle`], [`in_flight`], [`checkpoint`]: what it comes to
 //! - `engine_error`, `shown`: what a client is told; [`watch`], [`explain`]: what an operator sees of it
@@ -23,8 +23,10 @@ pub mod hold;
 pub mod leases;
 mod shared;
 pub mod admit;
+pub mod call;
 pub mod route;
 pub mod forward;
+mod parts;
 mod retries;
 mod fallback;
 mod engine_error;
@@ -49,6 +51,7 @@ use crate::ledger::Settler;
 use crate::pipeline::admit::{Admitted, admit};
 use crate::pipeline::authenticate::Caller;
 use crate::pipeline::body::MeteredBody;
+use crate::pipeline::call::Call;
 use crate::pipeline::fallback::{Fallbacks, Unanswered};
 use crate::pipeline::forward::{Upstream, forward};
 use crate::pipeline::in_flight::{InFlight, Live};
@@ -147,10 +150,12 @@ pub async fn serve(
 /// The first engine that answers.
 async fn upstream(admitted: &Admitted, served: &mut Arc<ServedModel>) -> Result<Upstream, Unanswered> {
     let answered = async {
-        let route = route(admitted, served).await.map_err(Unanswered::before_a_call)?;
-        forward(admitted, served, route)
-            .await
-            .map_err(Unanswered::by_engines)
+        if let Some(most) = parts::limit(admitted, served) {
+            return parts::in_parts(admitted, served, most).await;
+        }
+        let call = Call::whole(admitted);
+        let route = route(call, served).await.map_err(Unanswered::before_a_call)?;
+        forward(call, served, route).await.map_err(Unanswered::by_engines)
     };
     tokio::select! {
         biased;

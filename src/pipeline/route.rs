@@ -4,7 +4,7 @@ use crate::config::QueueSettings;
 use crate::engines::adapters::Outcome;
 use crate::engines::registry::ServedModel;
 use crate::engines::waiting::{Asks, Entered, NoPlace, Place};
-use crate::pipeline::admit::Admitted;
+use crate::pipeline::call::Call;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Waited;
 use farebox_domain::refusal::Refusal;
@@ -22,12 +22,12 @@ const DOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Has an engine load the model where it is an adapter that no engine with a place has; those that fail are not asked again soon,
 /// so that this ends.
-pub async fn warm_up(admitted: &Admitted, served: &ServedModel) {
+pub async fn warm_up(call: Call<'_>, served: &ServedModel) {
     if served.model.adapter.is_none() {
         return;
     }
-    let pipeline = admitted.pipeline();
-    let prompt = admitted.prompt.as_deref();
+    let pipeline = call.admitted.pipeline();
+    let prompt = call.prompt.map(|prompt| &**prompt);
     while let Some(tried) = served.load_where_it_lacks(prompt, &pipeline.clock).await {
         let engine = &tried.engine.name;
         match tried.how {
@@ -47,19 +47,19 @@ pub async fn warm_up(admitted: &Admitted, served: &ServedModel) {
 
 /// Chooses an engine; where all are full, it waits for its turn as long as its tier may. The model is the one that is served
 /// when it ends: models.yaml may have been read again meanwhile, and then `served` is changed to it.
-pub async fn route(admitted: &Admitted, served: &mut Arc<ServedModel>) -> Result<Route, Refusal> {
-    let (pipeline, live) = (admitted.pipeline(), admitted.live());
+pub async fn route(call: Call<'_>, served: &mut Arc<ServedModel>) -> Result<Route, Refusal> {
+    let (pipeline, live) = (call.admitted.pipeline(), call.admitted.live());
     let mut asks = Asks {
         account: &live.account,
         tier: live.service_tier,
-        may_wait: !admitted.request.fail_fast,
+        may_wait: call.follows() || !call.admitted.request.fail_fast,
         since: pipeline.clock.now(),
-        prompt: admitted.prompt.as_ref(),
-        waited: false,
+        prompt: call.prompt,
+        waited: call.follows(),
     };
     let mut left = None;
     loop {
-        warm_up(admitted, served).await;
+        warm_up(call, served).await;
         let waits = match served.enter(asks) {
             Ok(Entered::Place(place)) => return Ok(ended(left, Waited::Served, place)),
             Ok(Entered::Waits(waits)) => Some(waits),
@@ -74,7 +74,7 @@ pub async fn route(admitted: &Admitted, served: &mut Arc<ServedModel>) -> Result
             }
         };
         if let Some(waits) = waits {
-            left.get_or_insert(Left { admitted, asks });
+            left.get_or_insert(Left { call, asks });
             let waited = pipeline.clock.now().saturating_duration_since(asks.since);
             let patience = patience(served.settings.queue, asks.tier).saturating_sub(waited);
             match tokio::time::timeout(patience, waits.place()).await {
@@ -107,11 +107,11 @@ fn ended<T>(left: Option<Left<'_>>, how: Waited, outcome: T) -> T {
 
 /// Chooses among the deployments for which `may_use` holds, for a request that has been at an engine: it does not wait again.
 pub fn route_again(
-    admitted: &Admitted,
+    call: Call<'_>,
     served: &ServedModel,
     may_use: impl Fn(usize) -> bool + Clone,
 ) -> Result<Route, NoPlace> {
-    served.try_place(admitted.prompt.as_deref(), may_use)
+    served.try_place(call.prompt.map(|prompt| &**prompt), may_use)
 }
 
 const fn patience(queue: QueueSettings, tier: ServiceTier) -> Duration {
@@ -136,7 +136,7 @@ fn refusal(none: NoPlace, served: &ServedModel) -> Refusal {
 
 /// Counts a wait, however it ends: a client that leaves drops it.
 struct Left<'a> {
-    admitted: &'a Admitted,
+    call: Call<'a>,
     asks: Asks<'a>,
 }
 
@@ -147,7 +147,7 @@ impl Left<'_> {
     }
 
     fn count(&self, how: Waited) {
-        let pipeline = self.admitted.pipeline();
+        let pipeline = self.call.admitted.pipeline();
         let waited = pipeline.clock.now().saturating_duration_since(self.asks.since);
         pipeline.metrics.waited(how, self.asks.tier, waited);
     }

@@ -118,10 +118,13 @@ fn settlement_of(pipeline: &Pipeline, live: &Live, state: EntryState) -> Settlem
     if let Some(dispatched) = progress.dispatched.take() {
         learn(pipeline, live, &progress, &dispatched, &entry);
     }
+    let parts = progress.parts;
     drop(progress);
     live.model.metrics.settled(&entry);
     pipeline.metrics.tally.settled(&entry);
-    pipeline.request_log.settled(pipeline.clock.unix_ms(), &entry);
+    pipeline
+        .request_log
+        .settled(pipeline.clock.unix_ms(), &entry, parts);
     Settlement { entry, leased }
 }
 

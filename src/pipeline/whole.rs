@@ -1,5 +1,7 @@
 //! An answer in one piece: read for its usage, and shown with its cost.
 
+mod joined;
+
 use crate::pipeline::edits::{Edit, apply};
 use crate::pipeline::event::Choice;
 use crate::pipeline::meter::{Presentation, UsageJson};

@@ -49,6 +49,9 @@ pub struct SimulateArgs {
     /// Dimensions of an embedding when the request names none
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub dimensions: u64,
+    /// Inputs of an embeddings request, at most; 0 is without bound
+    #[arg(long, default_value_t = 0)]
+    pub max_batch_inputs: usize,
     /// Trouble that every request has, such as `cut:3` (an unknown one lists them all)
     #[arg(long, value_parser = parse_rule)]
     pub trouble: Option<TroubleRule>,
@@ -87,6 +90,8 @@ pub struct Settings {
     pub max_model_len: u64,
     /// Dimensions of an embedding when the request names none.
     pub dimensions: u64,
+    /// Inputs of an embeddings request, at most; 0 is without bound.
+    pub max_batch_inputs: usize,
     /// Trouble that every request has.
     pub trouble: Option<TroubleRule>,
 }
@@ -107,6 +112,7 @@ impl Default for Settings {
             default_output_tokens: 32,
             max_model_len: 131_072,
             dimensions: 64,
+            max_batch_inputs: 0,
             trouble: None,
         }
     }
@@ -128,6 +134,7 @@ impl From<SimulateArgs> for Settings {
             default_output_tokens: args.default_output_tokens,
             max_model_len: args.max_model_len,
             dimensions: args.dimensions,
+            max_batch_inputs: args.max_batch_inputs,
             trouble: args.trouble,
         }
     }

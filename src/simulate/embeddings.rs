@@ -34,6 +34,10 @@ pub(super) struct Request {
 impl Request {
     pub(super) fn parse(body: &Value, settings: &Settings) -> Result<Request, Refusal> {
         let prompts = Prompts { settings, body }.of_input("input")?;
+        let (size, most) = (prompts.len(), settings.max_batch_inputs);
+        if most > 0 && size > most {
+            return Err(Refusal::batch_too_large(size, most));
+        }
         let dimensions = match body.get("dimensions") {
             None | Some(Value::Null) => settings.dimensions,
             Some(asked) => {

@@ -34,6 +34,12 @@ impl Refusal {
         }
     }
 
+    /// Text Embeddings Inference's words, and its status.
+    pub(super) fn batch_too_large(size: usize, most: usize) -> Refusal {
+        let message = format!("batch size {size} > maximum allowed batch size {most}");
+        Refusal::with_status(StatusCode::UNPROCESSABLE_ENTITY, message)
+    }
+
     pub(super) fn unknown_model(model: &str) -> Refusal {
         let message = format!("The model `{model}` does not exist.");
         Refusal {

@@ -43,10 +43,11 @@ pub fn hold_exceeded(id: RequestId, held: Picodollars, cost: Picodollars) {
     );
 }
 
-/// A try at an engine failed before a first event.
-pub fn attempt_failed(id: RequestId, engine: &EngineName, fault: AttemptFault) {
+/// A try at an engine failed before a first event. `part` is which part of the request it was for, if it was split.
+pub fn attempt_failed(id: RequestId, part: Option<usize>, engine: &EngineName, fault: AttemptFault) {
     tracing::warn!(
         request_id = id.to_text().as_str(),
+        part,
         engine = engine.as_str(),
         fault = fault.as_str(),
         detail = ?fault,

@@ -48,6 +48,8 @@ pub struct Metrics {
     adapter_loads: IntCounterVec,
     retries: IntCounterVec,
     fallbacks: IntCounterVec,
+    split_requests: IntCounterVec,
+    split_parts: IntCounterVec,
     cache_tokens: IntCounterVec,
     predictions: IntCounterVec,
     sse_faults: IntCounterVec,
@@ -177,6 +179,8 @@ pub struct ModelMetrics {
     cost: IntCounter,
     retries_made: IntCounter,
     retries_refused: IntCounter,
+    split_requests: IntCounter,
+    split_parts: IntCounter,
 }
 
 impl Metrics {
@@ -280,6 +284,16 @@ impl Metrics {
                 "farebox_retries_total",
                 "Requests that were to be tried again: `made`, or `refused` as the budget of all requests was spent.",
                 &["model", "outcome"],
+            )?,
+            split_requests: counters(
+                "farebox_split_requests_total",
+                "Embeddings requests that had more inputs than an engine is sent at once.",
+                &["model"],
+            )?,
+            split_parts: counters(
+                "farebox_split_parts_total",
+                "Parts that such requests were split into.",
+                &["model"],
             )?,
             fallbacks: counters(
                 "farebox_fallbacks_total",
@@ -441,6 +455,8 @@ impl Metrics {
             cost: self.cost.with_label_values(&[name]),
             retries_made: self.retries.with_label_values(&[name, "made"]),
             retries_refused: self.retries.with_label_values(&[name, "refused"]),
+            split_requests: self.split_requests.with_label_values(&[name]),
+            split_parts: self.split_parts.with_label_values(&[name]),
         }
     }
 
@@ -568,6 +584,12 @@ impl ModelMetrics {
         } else {
             self.retries_refused.inc();
         }
+    }
+
+    /// A request was split into so many parts.
+    pub fn split(&self, parts: u64) {
+        self.split_requests.inc();
+        self.split_parts.inc_by(parts);
     }
 
     /// Between two segments of a stream.

@@ -58,8 +58,8 @@ impl RequestLog {
         }
     }
 
-    /// A request that was admitted has ended.
-    pub fn settled(&self, now_ms: u64, entry: &Entry) {
+    /// A request that was admitted has ended. `parts` is how many it was sent in, if it was split.
+    pub fn settled(&self, now_ms: u64, entry: &Entry, parts: Option<u64>) {
         use Value::{Number, Text};
         if self.style == Style::Off {
             return;
@@ -74,6 +74,7 @@ impl RequestLog {
                 ("model", Some(Text(entry.model.as_str()))),
                 ("engine", entry.engine.as_ref().map(EngineName::as_str).map(Text)),
                 ("endpoint", Some(Text(entry.endpoint.as_str()))),
+                ("parts", parts.map(Number)),
                 ("outcome", Some(Text(entry.state.as_str()))),
                 ("prompt_tokens", Some(Number(entry.usage.prompt_tokens))),
                 ("cached_tokens", Some(Number(entry.usage.cached_tokens))),

@@ -12,6 +12,7 @@ mod conservation;
 mod drain;
 mod edge;
 mod ejection;
+mod embeddings_split;
 mod fallback;
 mod forwarding;
 mod receipt;
