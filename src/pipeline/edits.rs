@@ -46,7 +46,7 @@ impl InferenceRequest {
     /// The body for an engine of this kind that calls the model `serves`.
     pub fn body_for(&self, serves: &str, kind: EngineKind) -> Bytes {
         let mut edits: Vec<Edit<'_>> = Vec::new();
-        if self.model != serves {
+        if !self.body_names(serves) {
             let name = serde_json::Value::from(serves).to_string();
             edits.push((self.model_range.clone(), Cow::Owned(name.into_bytes())));
         }
@@ -64,6 +64,15 @@ impl InferenceRequest {
         // Last: where it is the first field, what was put before it goes before it.
         edits.extend(self.service_tier_told(kind));
         apply(&self.body, edits)
+    }
+
+    /// Whether the body names this model, as it is written. `model` may be another: of a request that fell back, the one that serves.
+    fn body_names(&self, serves: &str) -> bool {
+        let written = &self.body[self.model_range.clone()];
+        let inner = written
+            .strip_prefix(b"\"")
+            .and_then(|rest| rest.strip_suffix(b"\""));
+        inner == Some(serves.as_bytes()) && !serves.contains('\\')
     }
 
     /// `max_tokens`, where the client gave none. A plain completion has 16 tokens where nothing is said (OpenAI API),

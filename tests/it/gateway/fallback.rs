@@ -92,6 +92,22 @@ async fn booked(gateway: Gateway) -> Vec<Entry> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_calls_the_other_by_its_id_is_asked_for_that() {
+    let named = Settings {
+        models: vec!["n".to_owned()],
+        ..Settings::default()
+    };
+    let both = [engine(Settings::default()).await, engine(named).await];
+    let text = MODELS.replace("URL0", &both[0].url).replace("URL1", &both[1].url);
+    let gateway = Gateway::start(&text.replace("engine: e1, serves: simulated", "engine: e1")).await;
+    both[0].engine.set_trouble(Some("status:502")).unwrap();
+    for stream in [false, true] {
+        let response = gateway.chat(&ask(stream, json!({}))).send().await.unwrap();
+        assert_eq!(model_of(response).await, "n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_model_that_stands_in_is_answered_and_billed() {
     // None is usable; each fails before its first token; each is busy; none answers.
     for trouble in ["drained", "status:502", "refuse", "status:503", "hang"] {
