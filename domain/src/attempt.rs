@@ -141,6 +141,12 @@ impl RetryBudget {
         (fault.may_repeat() && self.allows(failed, elapsed.saturating_add(wait))).then_some(wait)
     }
 
+    /// How long to wait for an engine that was not tried and takes nothing now; `None` when the budget is spent.
+    pub fn wait_for_another(&self, failed: u32, elapsed: Duration) -> Option<Duration> {
+        let wait = self.backoff.saturating_mul(1 << failed.saturating_sub(1).min(16));
+        self.allows(failed, elapsed.saturating_add(wait)).then_some(wait)
+    }
+
     /// Whether another try fits after `failed` failures.
     pub fn allows(&self, failed: u32, elapsed: Duration) -> bool {
         failed < self.attempts && elapsed <= self.time

@@ -49,9 +49,10 @@ impl ServedModel {
         None
     }
 
-    /// A place at an engine that is left out, where every engine is.
+    /// A place at an engine that is left out, where every one is for which `may_use` holds: for a request that failed at the others, too.
     pub(super) fn last_resort(&self, may_use: impl Fn(usize) -> bool) -> Option<Place> {
-        if self.has_usable_engine() {
+        let mut indexes = 0..self.deployments.len();
+        if indexes.any(|index| may_use(index) && self.deployments[index].engine.is_usable()) {
             return None;
         }
         let deployments = self.deployments.iter().enumerate();

@@ -108,6 +108,8 @@ pub async fn forward(
         let fresh = route_again(call, served, |index| tried[index].is_none());
         let wait = match &fresh {
             Ok(_) => Some(Duration::ZERO),
+            // Those that were not tried may be left out, with somebody there who finds out whether they are well.
+            Err(_) if tried.contains(&None) => retry.wait_for_another(failures, elapsed),
             Err(_) => retry.wait(fault, failures, elapsed),
         };
         let wait = wait
