@@ -130,7 +130,7 @@ impl RetryBudget {
     /// How long to wait before the same engine is tried again, after `failed` failures (from 1) and `elapsed`
     /// since the first try; `None` when the budget is spent, or when the engine asks for more than is left.
     pub fn wait(&self, fault: AttemptFault, failed: u32, elapsed: Duration) -> Option<Duration> {
-        let own = self.backoff.saturating_mul(1 << failed.saturating_sub(1).min(16));
+        let own = self.doubled(failed);
         let wait = match fault {
             AttemptFault::Busy {
                 retry_after: Some(asked),
@@ -143,8 +143,12 @@ impl RetryBudget {
 
     /// How long to wait for an engine that was not tried and takes nothing now; `None` when the budget is spent.
     pub fn wait_for_another(&self, failed: u32, elapsed: Duration) -> Option<Duration> {
-        let wait = self.backoff.saturating_mul(1 << failed.saturating_sub(1).min(16));
+        let wait = self.doubled(failed);
         self.allows(failed, elapsed.saturating_add(wait)).then_some(wait)
+    }
+
+    fn doubled(&self, failed: u32) -> Duration {
+        self.backoff.saturating_mul(1 << failed.saturating_sub(1).min(16))
     }
 
     /// Whether another try fits after `failed` failures.

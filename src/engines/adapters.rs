@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::engines::client::Engine;
 use crate::engines::registry::ServedModel;
 use farebox_domain::catalog::{Adapter, EngineKind};
-use farebox_domain::route::{Candidate, Choice};
+use farebox_domain::route::Choice;
 use farebox_routing::Prompt;
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -218,30 +218,18 @@ impl ServedModel {
 
     fn to_load(&self, adapter: &Adapter, prompt: Option<&Prompt>, clock: &Clock) -> Option<usize> {
         adapter.path.as_ref()?;
-        let scores = self.scores(prompt);
-        let candidates = self.each_candidate(&scores);
-        let has = |index: &usize| self.may_have(*index);
-        let is_full = |candidate: &Candidate| {
-            candidate
-                .max_concurrent
-                .is_some_and(|most| candidate.in_flight >= most)
-        };
-        let (warm, cold): (Vec<usize>, Vec<usize>) = (0..candidates.len()).partition(has);
-        let usable = |index: &&usize| candidates[**index].usable;
-        if warm
-            .iter()
-            .filter(usable)
-            .any(|&index| !is_full(&candidates[index]))
-        {
+        // Most requests find one that has it: what the prompt would cost does not matter before that.
+        let having = self.candidates(&[]);
+        if having.iter().any(|one| one.usable && !one.is_full()) {
             return None;
         }
         let may_load = |index: usize| {
             let engine = &self.deployments[index].engine;
-            cold.contains(&index)
+            !self.may_have(index)
                 && engine.load_url().is_some()
                 && !engine.adapters().failed_lately(&adapter.name, clock)
         };
-        let mut loading = candidates.clone();
+        let mut loading = self.each_candidate(&self.scores(prompt));
         for (index, candidate) in loading.iter_mut().enumerate() {
             candidate.usable &= may_load(index);
         }
@@ -249,7 +237,7 @@ impl ServedModel {
             Choice::Engine(index) => Some(index),
             Choice::NoneUsable => None,
             // There it is loaded while it is full, unless an engine that has it will have a place.
-            Choice::AllFull if warm.iter().any(|index| usable(&index)) => None,
+            Choice::AllFull if having.iter().any(|one| one.usable) => None,
             Choice::AllFull => loading.iter().position(|candidate| candidate.usable),
         }
     }

@@ -366,23 +366,27 @@ impl Engine {
         json: String,
         within: Duration,
     ) -> Result<(u16, String), String> {
-        let mut request = self.client.post(url.clone()).timeout(within);
-        request = request.header(CONTENT_TYPE, APPLICATION_JSON.clone()).body(json);
-        if let Some(key) = &self.authorization {
-            request = request.header(AUTHORIZATION, key.clone());
-        }
+        let request = self.with_key(self.client.post(url.clone()).timeout(within));
+        let request = request.header(CONTENT_TYPE, APPLICATION_JSON.clone()).body(json);
         let unreachable = |fault: reqwest::Error| fault.without_url().to_string();
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status().as_u16();
         Ok((status, answer.text().await.map_err(unreachable)?))
     }
 
-    async fn get_text(&self, url: &reqwest::Url) -> Option<String> {
-        let mut request = self.client.get(url.clone()).timeout(PROBE_TIMEOUT);
-        if let Some(key) = &self.authorization {
-            request = request.header(AUTHORIZATION, key.clone());
+    fn get(&self, url: &reqwest::Url) -> reqwest::RequestBuilder {
+        self.with_key(self.client.get(url.clone()).timeout(PROBE_TIMEOUT))
+    }
+
+    fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.authorization {
+            Some(key) => request.header(AUTHORIZATION, key.clone()),
+            None => request,
         }
-        let mut answer = request.send().await.ok()?.error_for_status().ok()?;
+    }
+
+    async fn get_text(&self, url: &reqwest::Url) -> Option<String> {
+        let mut answer = self.get(url).send().await.ok()?.error_for_status().ok()?;
         let mut text = Vec::new();
         while let Some(chunk) = answer.chunk().await.ok()? {
             if text.len() + chunk.len() > TEXT_LIMIT_BYTES {
@@ -395,11 +399,8 @@ impl Engine {
 
     /// Asks it whether it can serve, and remembers the answer. Returns whether that is news.
     pub async fn probe(self: &Arc<Self>) -> bool {
-        let mut request = self.client.get(self.health_url.clone()).timeout(PROBE_TIMEOUT);
-        if let Some(key) = &self.authorization {
-            request = request.header(AUTHORIZATION, key.clone());
-        }
-        let up = request
+        let up = self
+            .get(&self.health_url)
             .send()
             .await
             .is_ok_and(|response| response.status().is_success());

@@ -59,12 +59,15 @@ impl Multiplier {
 
     /// Prices that are a multiple of this many picodollars stay whole.
     pub(super) fn step(self) -> u64 {
-        let (mut a, mut b) = (self.0, 1_000);
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        u64::from(1_000 / a)
+        1_000 / greatest_common_divisor(self.0.into(), 1_000)
     }
+}
+
+pub(super) const fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 impl fmt::Display for Multiplier {

@@ -1,5 +1,6 @@
 //! A price that is another's, multiplied.
 
+use super::multiplier::greatest_common_divisor;
 use super::{ContextTier, Multiplier, Price};
 
 impl Price {
@@ -46,11 +47,7 @@ impl Price {
 }
 
 const fn least_common_multiple(a: u64, b: u64) -> u64 {
-    let (mut x, mut y) = (a, b);
-    while y != 0 {
-        (x, y) = (y, x % y);
-    }
-    a / x * b
+    a / greatest_common_divisor(a, b) * b
 }
 
 #[cfg(test)]

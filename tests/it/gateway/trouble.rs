@@ -3,8 +3,8 @@
 //!
 //! Here for ten seconds; for ten: `cargo nextest run --test it --run-ignored only --no-capture -E 'test(ten_minutes)'`.
 
+use super::Gateway;
 use super::money::entries;
-use super::{ADMIN_TOKEN, Gateway};
 use farebox_domain::ledger::{Entry, EntryState};
 use farebox_domain::money::Picodollars;
 use rand::rngs::StdRng;
@@ -227,7 +227,7 @@ async fn load_in_trouble(lasts: Duration) {
     let (whole, cut) = (all(|seen| &seen.whole), all(|seen| &seen.cut));
     let refused: Vec<&String> = seen.iter().flat_map(|seen| &seen.refused).collect();
     everybody_is_back(&gateway).await;
-    let metrics = scraped(&gateway).await;
+    let metrics = gateway.app.render_metrics();
     println!(
         "{met:?}: {} whole, {} cut, {} refused",
         whole.len(),
@@ -259,7 +259,7 @@ async fn load_in_trouble(lasts: Duration) {
 async fn everybody_is_back(gateway: &Gateway) {
     let began = Instant::now();
     loop {
-        let metrics = scraped(gateway).await;
+        let metrics = gateway.app.render_metrics();
         let usable = metrics
             .lines()
             .filter(|line| line.starts_with("farebox_engine_usable{") && line.ends_with(" 1"));
@@ -276,18 +276,6 @@ async fn everybody_is_back(gateway: &Gateway) {
         let body = json!({ "model": "m", "stream": true, "max_tokens": 1, "messages": [{ "role": "user", "content": "x" }] });
         assert!(gateway.chat(&body).send().await.unwrap().status().is_success());
     }
-}
-
-async fn scraped(gateway: &Gateway) -> String {
-    let asked = gateway.client.get(format!("{}/metrics", gateway.admin_url));
-    asked
-        .bearer_auth(ADMIN_TOKEN)
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap()
 }
 
 /// One entry for each request, with a cost where something was shown and none where nothing was.
