@@ -141,9 +141,11 @@ impl RetryBudget {
         (fault.may_repeat() && self.allows(failed, elapsed.saturating_add(wait))).then_some(wait)
     }
 
-    /// How long to wait for an engine that was not tried and takes nothing now; `None` when the budget is spent.
-    pub fn wait_for_another(&self, failed: u32, elapsed: Duration) -> Option<Duration> {
-        let wait = self.doubled(failed);
+    /// How long to wait for an engine that takes nothing now, after `failed` failures and so many waits (from 0) since the last of
+    /// them; `None` when the budget is spent. Eight times the first wait at most.
+    pub fn wait_for_another(&self, failed: u32, waits: u32, elapsed: Duration) -> Option<Duration> {
+        let doubled = self.doubled(failed.saturating_add(waits));
+        let wait = doubled.min(self.backoff.saturating_mul(8));
         self.allows(failed, elapsed.saturating_add(wait)).then_some(wait)
     }
 
@@ -185,5 +187,11 @@ mod tests {
         );
         assert_eq!(budget.wait(busy(Some(ms(30_000))), 1, Duration::ZERO), None);
         assert_eq!(budget.wait(AttemptFault::Silent, 1, Duration::ZERO), None);
+        let for_another = |waits, elapsed| budget.wait_for_another(1, waits, Duration::from_secs(elapsed));
+        assert_eq!(
+            [0, 1, 9].map(|waits| for_another(waits, 0)),
+            [100, 200, 800].map(|wait| Some(ms(wait)))
+        );
+        assert_eq!(for_another(9, 20), None);
     }
 }

@@ -125,6 +125,12 @@ impl Health {
         self.since.checked_add(Duration::from_millis(at_ms))
     }
 
+    /// Whether it is left out or half open, and may be tried by a request: its probe does not say that it is down.
+    pub fn may_be_tried(&self) -> bool {
+        let state = self.state.lock();
+        state.probe != Some(false) && state.ejection.ejected().is_some()
+    }
+
     /// What a probe found. Returns whether that is news.
     pub fn probed(&self, up: bool) -> bool {
         let now_ms = self.now_ms();

@@ -1,13 +1,13 @@
 //! Which engines of a model are left out for being slow among its engines, and what is left where all are left out.
 //!
 //! Failures may leave out every engine of a model: then each is tried by one request at a time, the one first that was left out
-//! longest ago, and the others are told that there is none. (Envoy's panic threshold sends everything everywhere then. Here one
-//! request finds out as much, and an engine that struggles is not buried.) Being slow leaves out no more than half of a model's
+//! longest ago, and the others wait for what comes of it, as where all are full. (Envoy's panic threshold sends everything everywhere
+//! then. Here one request finds out as much, and an engine that struggles is not buried.) Being slow leaves out no more than half of a model's
 //! engines, and never the last one that serves: slow is better than nothing.
 
 use super::client::{Engine, EngineGuard};
 use super::registry::ServedModel;
-use super::waiting::Place;
+use super::waiting::{NoPlace, Place};
 use farebox_domain::ejection::{Ejected, Why};
 use farebox_routing::FirstToken;
 use std::sync::Arc;
@@ -50,22 +50,39 @@ impl ServedModel {
     }
 
     /// A place at an engine that is left out, where every one is for which `may_use` holds: for a request that failed at the others, too.
-    pub(super) fn last_resort(&self, may_use: impl Fn(usize) -> bool) -> Option<Place> {
+    pub(super) fn last_resort(&self, may_use: impl Fn(usize) -> bool) -> Result<Place, NoPlace> {
         let mut indexes = 0..self.deployments.len();
         if indexes.any(|index| may_use(index) && self.deployments[index].engine.is_usable()) {
-            return None;
+            return Err(NoPlace::NoneUsable);
         }
-        let deployments = self.deployments.iter().enumerate();
-        let mut out: Vec<(Instant, usize)> = deployments
-            .filter(|(index, deployment)| {
-                may_use(*index) && self.may_have(*index) && !deployment.engine.is_drained()
-            })
-            .filter_map(|(index, deployment)| Some((deployment.engine.health.ejected_at()?, index)))
-            .collect();
+        let mut out: Vec<(Instant, usize)> =
+            self.to_be_tried().filter(|(_, index)| may_use(*index)).collect();
+        if out.is_empty() {
+            return Err(NoPlace::NoneUsable);
+        }
         out.sort_unstable();
-        out.into_iter().find_map(|(_, deployment)| {
+        let place = out.into_iter().find_map(|(_, deployment)| {
             let guard = self.deployments[deployment].engine.try_enter_early()?;
             Some(Place { deployment, guard })
+        });
+        place.ok_or(NoPlace::OnTrial)
+    }
+
+    /// Whether an engine is left out that may be tried, now or when whoever tries it has done so.
+    pub fn may_try_one(&self) -> bool {
+        self.to_be_tried().next().is_some()
+    }
+
+    /// Those left out that may be tried, with when they were left out.
+    fn to_be_tried(&self) -> impl Iterator<Item = (Instant, usize)> {
+        let deployments = self.deployments.iter().enumerate();
+        deployments.filter_map(|(index, deployment)| {
+            let engine = &deployment.engine;
+            let may = self.may_have(index)
+                && !engine.is_drained()
+                && !engine.is_removed()
+                && engine.health.may_be_tried();
+            may.then(|| Some((engine.health.ejected_at()?, index)))?
         })
     }
 

@@ -131,7 +131,7 @@ impl ServedModel {
                     }
                 }
                 Choice::AllFull => return Err(NoPlace::Full),
-                Choice::NoneUsable => return self.last_resort(may_use).ok_or(NoPlace::NoneUsable),
+                Choice::NoneUsable => return self.last_resort(may_use),
             }
         }
     }

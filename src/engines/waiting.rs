@@ -34,6 +34,8 @@ pub struct Place {
 pub enum NoPlace {
     /// Every usable engine has as many requests as it may be given, and nobody else may wait.
     Full,
+    /// Every engine is left out, and one is being tried by another request.
+    OnTrial,
     /// No engine is usable.
     NoneUsable,
 }
@@ -157,11 +159,12 @@ impl ServedModel {
             match self.try_place(asks.prompt.map(|prompt| &**prompt), |_| true) {
                 Ok(place) => return Ok(Entered::Place(place)),
                 Err(NoPlace::Full) if asks.may_wait => {}
+                Err(NoPlace::OnTrial) if asks.may_wait && self.waits_for_trials() => {}
                 // Its engines may have gone to the model as it is served now.
                 Err(_) if self.is_superseded() => return Ok(Entered::Closed),
                 Err(none) => return Err(none),
             }
-        } else if !self.has_usable_engine() {
+        } else if !(self.has_usable_engine() || self.waits_for_trials() && self.may_try_one()) {
             return if self.is_superseded() {
                 Ok(Entered::Closed)
             } else {
@@ -192,6 +195,11 @@ impl ServedModel {
             ticket,
             place,
         }))
+    }
+
+    /// Whether a request waits for what comes of another's trial, where every engine is left out: not if a model stands in.
+    fn waits_for_trials(&self) -> bool {
+        self.model.fallback.is_empty()
     }
 
     /// Whether models.yaml was read again since it was made of it.

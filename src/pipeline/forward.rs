@@ -12,7 +12,8 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::call::Call;
 use crate::pipeline::engine_error;
 use crate::pipeline::event::{self, DataKind};
-use crate::pipeline::route::{Route, route_again, warm_up};
+use crate::pipeline::route::Route;
+use crate::pipeline::tries::Tries;
 use crate::pipeline::whole::WholeAnswer;
 use crate::telemetry::log;
 use bytes::{Bytes, BytesMut};
@@ -74,11 +75,8 @@ pub async fn forward(
     first: Route,
 ) -> Result<Upstream, Refusal> {
     let pipeline = call.admitted.pipeline();
-    let (retry, started) = (served.settings.retry, pipeline.clock.now());
-    let mut tried = vec![None::<AttemptFault>; served.deployments.len()];
+    let mut tries = Tries::begin(pipeline, served);
     let mut next = first;
-    pipeline.retries.begins(served);
-    let mut failures = 0;
     loop {
         let fault = match attempt(call, served, &next).await {
             Ok(begun) => return Ok(upstream(served, next, begun)),
@@ -89,58 +87,14 @@ pub async fn forward(
         if let (AttemptFault::NotLoaded, Some(adapter)) = (fault, &served.model.adapter) {
             next.guard.engine().lacks_adapter(adapter);
         }
-        tried[next.deployment] = Some(fault);
+        tries.failed(next.deployment, fault);
         // Only now, as its place may go to another request at once.
         drop(next);
-        if served.is_superseded()
-            && let Some(anew) = pipeline.registry().find(served.model.id.as_str())
-        {
-            tried = tried_again(served, &tried, anew);
-            *served = Arc::clone(anew);
-        }
-        failures += 1;
-        let elapsed = pipeline.clock.now().saturating_duration_since(started);
-        if !retry.allows(failures, elapsed) {
-            return Err(refusal_of(fault, served));
-        }
-        warm_up(call, served).await;
-        // An engine that was not tried comes first, at once.
-        let fresh = route_again(call, served, |index| tried[index].is_none());
-        let wait = match &fresh {
-            Ok(_) => Some(Duration::ZERO),
-            // Those that were not tried may be left out, with somebody there who finds out whether they are well.
-            Err(_) if tried.contains(&None) => retry.wait_for_another(failures, elapsed),
-            Err(_) => retry.wait(fault, failures, elapsed),
-        };
-        let wait = wait
-            .filter(|_| pipeline.retries.try_again(served))
+        next = tries
+            .next(call, served)
+            .await
             .ok_or_else(|| refusal_of(fault, served))?;
-        if let Ok(fresh) = fresh {
-            next = fresh;
-            continue;
-        }
-        tokio::time::sleep(wait).await;
-        let again = |index: usize| tried[index].is_none_or(AttemptFault::may_repeat);
-        next = route_again(call, served, again).map_err(|_| refusal_of(fault, served))?;
     }
-}
-
-/// What was tried of `before`, by the deployments of `after`.
-fn tried_again(
-    before: &ServedModel,
-    tried: &[Option<AttemptFault>],
-    after: &ServedModel,
-) -> Vec<Option<AttemptFault>> {
-    let fault_at = |engine: &Engine| {
-        let mut each = before.deployments.iter().zip(tried);
-        let (_, fault) =
-            each.find(|(known, fault)| fault.is_some() && known.engine.is_same_server(engine))?;
-        *fault
-    };
-    let deployments = after.deployments.iter();
-    deployments
-        .map(|deployment| fault_at(&deployment.engine))
-        .collect()
 }
 
 fn note_fault(pipeline: &Pipeline, call: Call<'_>, place: &EngineGuard, fault: AttemptFault) {

@@ -25,6 +25,7 @@ mod shared;
 pub mod admit;
 pub mod call;
 pub mod route;
+mod tries;
 pub mod forward;
 mod parts;
 mod retries;

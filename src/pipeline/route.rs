@@ -127,7 +127,7 @@ fn refusal(none: NoPlace, served: &ServedModel) -> Refusal {
         NoPlace::Full => Refusal::EngineOverloaded {
             retry_after: FULL_RETRY_AFTER,
         },
-        NoPlace::NoneUsable => Refusal::NoEngineAvailable {
+        NoPlace::OnTrial | NoPlace::NoneUsable => Refusal::NoEngineAvailable {
             model: served.model.id.clone(),
             retry_after: DOWN_RETRY_AFTER,
         },

@@ -81,6 +81,9 @@ fn estimate_view(score: &Score) -> EstimateView {
 
 fn why(explained: &Explained) -> String {
     let winner = match explained.chosen {
+        Choice::NoneUsable if explained.model.may_try_one() => {
+            return "every engine of the model is left out for its failures: one request at a time tries each".into();
+        }
         Choice::NoneUsable => return "no engine of the model is up: it would be refused".into(),
         Choice::AllFull => return "every engine of the model is full: it would wait for its turn".into(),
         Choice::Engine(index) => index,

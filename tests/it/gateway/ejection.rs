@@ -213,6 +213,58 @@ async fn where_all_are_left_out_one_request_finds_out_that_an_engine_is_well_aga
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_finds_all_left_out_and_being_tried_waits_for_what_comes_of_it() {
+    let only = at_rates(0, 0).await;
+    let gateway = Gateway::start(&models(&[&only.url], ONE_TRY)).await;
+    eject(&gateway, &only, "e0").await;
+    only.engine
+        .set_trouble(Some("once/a:headers-then-silence"))
+        .unwrap();
+    let trial = tokio::spawn(gateway.chat(&ask(true, 1)).send());
+    eventually("it is tried early", || only.engine.in_flight() == 1).await;
+    let others: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(gateway.chat(&ask(false, 1)).send()))
+        .collect();
+    let registry = gateway.app.registry();
+    let room = &registry.find("m").unwrap().room;
+    eventually("they wait", || room.waiting() == 3).await;
+    assert_eq!(known(&gateway, "e0").health.standing(), Standing::Ejected);
+    trial.abort();
+    for other in others {
+        assert_eq!(other.await.unwrap().unwrap().status(), 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_failed_keeps_its_last_try_for_an_engine_that_another_tries() {
+    let both = [at_rates(0, 0).await, at_rates(0, 0).await];
+    let two_tries = "retries: { attempts: 2, backoff: 1ms }";
+    let gateway = Gateway::start(&models(&[&both[0].url, &both[1].url], two_tries)).await;
+    eject(&gateway, &both[1], "e1").await;
+    begin_anew(&gateway, &both[1], "e1").await;
+    both[1]
+        .engine
+        .set_trouble(Some("once/a:headers-then-silence"))
+        .unwrap();
+    let trials: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(gateway.chat(&ask(true, 1)).send()))
+        .collect();
+    eventually("it is tried", || both[1].engine.in_flight() == 1).await;
+    both[0].engine.set_trouble(Some("status:502")).unwrap();
+    let errors = known(&gateway, "e0").errors();
+    let failed = tokio::spawn(gateway.chat(&ask(false, 1)).send());
+    eventually("it failed at the one that is in", || {
+        known(&gateway, "e0").errors() > errors
+    })
+    .await;
+    for trial in trials {
+        trial.abort();
+    }
+    assert_eq!(failed.await.unwrap().unwrap().status(), 200);
+    assert_eq!(known(&gateway, "e0").errors(), errors + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_has_come_back_is_not_given_everything_at_once() {
     let both = [at_rates(0, 1).await, at_rates(0, 1).await];
     let gateway = Gateway::start(&models(&[&both[0].url, &both[1].url], "")).await;
