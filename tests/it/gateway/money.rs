@@ -2,7 +2,7 @@
 
 use super::{ACCOUNT, Gateway, engine, eventually, models};
 use farebox::admission::wallet::{Wallet, WalletReading};
-use farebox::ledger::{EntryPage, Ledger};
+use farebox::ledger::{EntryPage, Ledger, MAX_PAGE};
 use farebox::simulate::Settings;
 use farebox_domain::ids::KeyId;
 use farebox_domain::ledger::{Entry, EntryState};
@@ -62,11 +62,17 @@ fn chat(more: Value) -> Value {
 }
 
 pub(super) async fn entries(ledger: &dyn Ledger) -> Vec<Entry> {
-    let page = EntryPage {
-        limit: 10_000,
+    let mut page = EntryPage {
+        limit: MAX_PAGE,
         ..EntryPage::default()
     };
-    ledger.entries(&page).await.unwrap()
+    let mut all = Vec::new();
+    loop {
+        let entries = ledger.entries(&page).await.unwrap();
+        let Some(last) = entries.last() else { return all };
+        page.after = Some(last.id);
+        all.extend(entries);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
