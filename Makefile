@@ -10,10 +10,10 @@ TOOLS := $(shell scripts/setup paths | sed -n 's/^TOOLS=//p')
 export PATH := $(PATH):$(TOOLS)
 
 .NOTPARALLEL:
-.PHONY: help run check test sdk browser test-vllm bench sim routers fmt clean setup
+.PHONY: help run check test stages stages-accept sdk browser test-vllm bench sim routers fmt clean setup
 
 help: ## What each target does
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 11
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
 
 run: ## Two real engines with farebox in front, a first key, and lines to paste; Ctrl-C stops it all
 	@scripts/run
@@ -29,7 +29,15 @@ check: ## Format, clippy, docs, shell scripts, all Rust tests, licences: the one
 	@# Not `advisories`: that one downloads its database (see deny.toml).
 	cargo deny --log-level error check bans licenses sources
 
-test: setup check browser sdk ## Everything: setup, check, the dashboard in a browser, the official SDKs against real engines
+test: setup check stages browser sdk ## Everything: setup, check, what each stage costs, the dashboard in a browser, the official SDKs against real engines
+
+stages: ## Instructions of each stage of a request, held against benches/stages/baseline.json (docs/adr/0017)
+	scripts/setup tools
+	cargo run --locked --profile stages -p farebox-stages
+
+stages-accept: ## Writes there what has become more than 5 % dearer or cheaper; commit it, and say why
+	scripts/setup tools
+	cargo run --locked --profile stages -p farebox-stages -- --accept
 
 sdk: ## The Python and Node SDKs and curl, against farebox in front of a real llama-server
 	scripts/setup test

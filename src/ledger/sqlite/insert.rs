@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteArguments;
 use std::sync::Arc;
 
 /// The arguments that go with the text for these entries.
-pub(super) fn arguments<'e>(
+pub fn arguments<'e>(
     entries: impl ExactSizeIterator<Item = &'e Entry>,
 ) -> Result<SqliteArguments, LedgerFault> {
     let mut rows = BatchArguments::with_capacity(entries.len() * COLUMNS.len());

@@ -8,7 +8,7 @@
 
 pub(super) mod batch;
 pub(super) mod checkpoints;
-mod insert;
+pub mod insert;
 mod write;
 mod export;
 

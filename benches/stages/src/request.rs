@@ -1,0 +1,85 @@
+//! The stages until an engine is called.
+
+use crate::gateway::{Gateway, directory, headers, refused};
+use crate::run::{Fault, Run, Staged, ensure};
+use crate::texts::{CHAT, CHAT_SERVED, chat_request, embeddings_request};
+use bytes::Bytes;
+use farebox::clock::Clock;
+use farebox::pipeline::authenticate::authenticate as authenticate_caller;
+use farebox::pipeline::request::InferenceRequest;
+use farebox_domain::catalog::EngineKind;
+use farebox_domain::ledger::Endpoint;
+use std::hint::black_box;
+
+/// Bearer token to `Caller`, among so many keys of as many accounts.
+pub fn authenticate(keys: u32) -> Result<Box<dyn Run>, Fault> {
+    let state = (directory(keys)?, headers()?, Clock::system());
+    let run = |(directory, headers, clock): &mut (_, _, Clock), ()| {
+        let caller = authenticate_caller(directory, headers, None, clock.unix_ms()).map_err(refused)?;
+        ensure(black_box(caller).token.is_none(), "another caller")
+    };
+    Ok(Staged::boxed(state, |_| Ok(()), run))
+}
+
+/// Body bytes to `InferenceRequest`, of a chat.
+pub fn read_chat(bytes: usize) -> Result<Box<dyn Run>, Fault> {
+    read(Endpoint::ChatCompletions, chat_request(bytes))
+}
+
+/// The same of 64 embeddings.
+pub fn read_embeddings() -> Result<Box<dyn Run>, Fault> {
+    read(Endpoint::Embeddings, embeddings_request())
+}
+
+fn read(endpoint: Endpoint, body: Bytes) -> Result<Box<dyn Run>, Fault> {
+    let run = |(endpoint, _): &mut (_, Bytes), body| {
+        let request = InferenceRequest::read(*endpoint, body).map_err(refused)?;
+        ensure(!black_box(request).model.is_empty(), "no model")
+    };
+    Ok(Staged::boxed((endpoint, body), |(_, body)| Ok(body.clone()), run))
+}
+
+/// The bytes for an engine that calls the model otherwise and is asked for a running usage.
+pub fn edit_chat(bytes: usize) -> Result<Box<dyn Run>, Fault> {
+    let request = InferenceRequest::read(Endpoint::ChatCompletions, chat_request(bytes)).map_err(refused)?;
+    let run = |request: &mut InferenceRequest, ()| {
+        let body = request.body_for(CHAT_SERVED, EngineKind::Vllm);
+        ensure(black_box(body) != request.body, "nothing was edited")
+    };
+    Ok(Staged::boxed(request, |_| Ok(()), run))
+}
+
+/// Place, rates and hold of a 1 KB chat: taken, and given back as of a client that left before an engine was called.
+pub fn admit() -> Result<Box<dyn Run>, Fault> {
+    let (gateway, _) = Gateway::new(1)?;
+    let request =
+        InferenceRequest::read(Endpoint::ChatCompletions, chat_request(1 << 10)).map_err(refused)?;
+    let run = |(gateway, _): &mut (Gateway, _), request| {
+        drop(black_box(gateway.admit(request)?));
+        ensure(gateway.take_abandoned(), "it was not given back")
+    };
+    Ok(Staged::boxed(
+        (gateway, request),
+        |(_, request)| Ok(request.clone()),
+        run,
+    ))
+}
+
+/// A place at one of so many engines, by the least load: taken and given back.
+pub fn route(engines: usize) -> Result<Box<dyn Run>, Fault> {
+    let (gateway, _) = Gateway::new(engines)?;
+    let served = gateway
+        .pipeline
+        .registry()
+        .find(CHAT)
+        .cloned()
+        .ok_or("no such model")?;
+    let run = |(_, served): &mut (Gateway, std::sync::Arc<farebox::engines::registry::ServedModel>), ()| {
+        let place = served.try_place(None, |_| true).map_err(|_| "no place")?;
+        ensure(
+            black_box(place).deployment < served.deployments.len(),
+            "no such engine",
+        )
+    };
+    Ok(Staged::boxed((gateway, served), |_| Ok(()), run))
+}
