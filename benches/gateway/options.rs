@@ -1,5 +1,7 @@
 //! What the command line says, and which of its three roles this executable plays.
 
+use farebox_bench_support::peers::Peer;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The first argument of a child that is to be the upstream.
@@ -42,18 +44,27 @@ pub enum Subject {
     Nginx,
     /// HAProxy, if installed.
     Haproxy,
+    /// smg, if installed.
+    Smg,
+    /// vllm-router, if installed.
+    VllmRouter,
+    /// sglang-router, if installed.
+    SglangRouter,
     /// No gateway.
     Direct,
 }
 
 impl Subject {
     /// Every subject, in the order of the table.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Farebox,
         Self::Rated,
         Self::Passthrough,
         Self::Nginx,
         Self::Haproxy,
+        Self::Smg,
+        Self::VllmRouter,
+        Self::SglangRouter,
         Self::Direct,
     ];
 
@@ -65,8 +76,19 @@ impl Subject {
             Self::Passthrough => "passthrough",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Smg => Peer::Smg.name(),
+            Self::VllmRouter => Peer::VllmRouter.name(),
+            Self::SglangRouter => Peer::SglangRouter.name(),
             Self::Direct => "direct",
         }
+    }
+
+    /// Whether this repository answers for it: then a phase without a figure fails the run.
+    pub fn is_ours(self) -> bool {
+        matches!(
+            self,
+            Self::Farebox | Self::Rated | Self::Passthrough | Self::Direct
+        )
     }
 }
 
@@ -85,18 +107,33 @@ pub enum Phase {
     Ttft,
     /// Many open streams, for memory.
     Open,
+    /// Non-streamed embeddings in a closed loop.
+    Embeddings,
+    /// `Request` once more, with its system calls counted.
+    RequestCalls,
+    /// `Stepped` once more, with its system calls counted.
+    ChunkCalls,
 }
 
 impl Phase {
-    /// In the order of a round: memory comes last, from a gateway that has worked.
-    pub const ALL: [Self; 6] = [
+    /// In the order of a round: memory comes after what was always before it, from a gateway that has worked; then what has
+    /// large answers, and last what is slower for being traced.
+    pub const ALL: [Self; 9] = [
         Self::Request,
         Self::Burst,
         Self::Stepped,
         Self::Paced,
         Self::Ttft,
         Self::Open,
+        Self::Embeddings,
+        Self::RequestCalls,
+        Self::ChunkCalls,
     ];
+
+    /// Whether system calls are counted, and nothing else is.
+    pub fn counts_calls(self) -> bool {
+        matches!(self, Self::RequestCalls | Self::ChunkCalls)
+    }
 }
 
 /// CPU and latency of a gateway beside proxies that bill nothing.
@@ -127,6 +164,12 @@ pub struct Options {
     /// The core of the gateways.
     #[arg(long, default_value_t = 1)]
     pub gateway_core: u32,
+    /// Where the drawing goes.
+    #[arg(long)]
+    pub svg: Option<PathBuf>,
+    /// Where the tables go, as Markdown: into a file that has the two marks between them, or into a new one.
+    #[arg(long)]
+    pub markdown: Option<PathBuf>,
     /// Start this gateway alone, print its PID and repeat one phase.
     #[arg(long, value_enum)]
     pub profile: Option<Subject>,
@@ -156,9 +199,9 @@ impl Options {
     /// How long a phase is measured once it has settled.
     pub fn window(&self, phase: Phase) -> Duration {
         let full = match phase {
-            Phase::Request | Phase::Burst | Phase::Stepped => 2_500,
+            Phase::Request | Phase::Burst | Phase::Stepped | Phase::Embeddings => 2_500,
             Phase::Paced | Phase::Ttft => 3_000,
-            Phase::Open => 1_000,
+            Phase::Open | Phase::RequestCalls | Phase::ChunkCalls => 1_000,
         };
         Duration::from_millis(if self.quick { full / 5 } else { full })
     }

@@ -21,7 +21,8 @@ pub const KEY: &str = "fb_0123456789abcdef0123456789abcdef0123456789abcdef012345
 
 struct Proxy {
     keys: HashMap<String, &'static str>,
-    url: String,
+    chat: String,
+    embeddings: String,
     client: reqwest::Client,
     tokens: AtomicU64,
 }
@@ -37,12 +38,14 @@ pub fn run(upstream: &str) -> Outcome<()> {
             .map(|n| (format!("{KEY}{n}"), "other"))
             .chain([(KEY.to_owned(), "bench")])
             .collect(),
-        url: format!("http://{upstream}/v1/chat/completions"),
+        chat: format!("http://{upstream}/v1/chat/completions"),
+        embeddings: format!("http://{upstream}/v1/embeddings"),
         client,
         tokens: AtomicU64::new(0),
     };
     let router = axum::Router::new()
-        .route("/v1/chat/completions", post(forward))
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/embeddings", post(embeddings))
         .with_state(Arc::new(proxy));
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -58,11 +61,24 @@ pub fn run(upstream: &str) -> Outcome<()> {
         })
 }
 
+async fn chat(State(proxy): State<Arc<Proxy>>, headers: HeaderMap, body: Bytes) -> Answer {
+    let request = proxy.client.post(&proxy.chat);
+    forward(proxy, request, &headers, body).await
+}
+
+async fn embeddings(State(proxy): State<Arc<Proxy>>, headers: HeaderMap, body: Bytes) -> Answer {
+    let request = proxy.client.post(&proxy.embeddings);
+    forward(proxy, request, &headers, body).await
+}
+
+type Answer = Result<Response<Body>, StatusCode>;
+
 async fn forward(
-    State(proxy): State<Arc<Proxy>>,
-    headers: HeaderMap,
+    proxy: Arc<Proxy>,
+    request: reqwest::RequestBuilder,
+    headers: &HeaderMap,
     body: Bytes,
-) -> Result<Response<Body>, StatusCode> {
+) -> Answer {
     let authorization = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
@@ -72,9 +88,7 @@ async fn forward(
     if !proxy.keys.contains_key(key) {
         return Err(StatusCode::UNAUTHORIZED);
     }
-    let request = proxy
-        .client
-        .post(&proxy.url)
+    let request = request
         .header(header::CONTENT_TYPE, "application/json")
         .body(body);
     let answer = request.send().await.map_err(|_| StatusCode::BAD_GATEWAY)?;

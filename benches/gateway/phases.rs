@@ -1,10 +1,16 @@
-//! The six phases: what each asks for, and what is read from it.
+//! The phases: what each asks for, and what is read from it.
 
 use crate::Outcome;
-use crate::cpu::{CpuReading, resident_mib};
-use crate::load::{Ask, Load, Target};
+use crate::asks::{Ask, Kind, Target};
+use crate::calls::CallCount;
+use crate::ledger::LedgerReading;
+use crate::load::Load;
+use crate::metric::Metric;
 use crate::options::{Options, Phase};
-use crate::report::Metric;
+use crate::proxies::Gateway;
+use farebox_bench_support::cpu::{CpuReading, resident_bytes};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -27,64 +33,123 @@ fn ask(options: &Options, phase: Phase) -> Ask {
         Duration::from_secs(1),
         Duration::from_millis(10),
     );
-    let (clients, tokens, stream, spread) = match phase {
-        Phase::Request => (32, 32, None, Duration::ZERO),
-        Phase::Burst => (8, 500, Some(Duration::ZERO), Duration::ZERO),
-        Phase::Stepped => (64, 500, Some(step), Duration::ZERO),
-        Phase::Paced => (64, events_in(paced), Some(paced), Duration::ZERO),
-        Phase::Ttft => (32, 20, Some(ttft), ttft * 20),
-        Phase::Open => (options.open_streams(), events_in(open), Some(open), open),
-    };
-    Ask {
-        clients,
-        tokens,
-        stream,
+    let stream = |events, pace| Kind::Stream {
+        events,
+        pace,
         include_usage: !options.no_usage,
-        spread,
-    }
+    };
+    let (clients, of, spread) = match phase {
+        Phase::Request | Phase::RequestCalls => (32, Kind::Chat { tokens: 32 }, Duration::ZERO),
+        Phase::Burst => (8, stream(500, Duration::ZERO), Duration::ZERO),
+        Phase::Stepped | Phase::ChunkCalls => (64, stream(500, step), Duration::ZERO),
+        Phase::Paced => (64, stream(events_in(paced), paced), Duration::ZERO),
+        Phase::Ttft => (32, stream(20, ttft), ttft * 20),
+        Phase::Open => (options.open_streams(), stream(events_in(open), open), open),
+        Phase::Embeddings => (8, Kind::Embeddings, Duration::ZERO),
+    };
+    Ask { clients, of, spread }
 }
 
-/// Runs `phase` against `target`; `process` is the gateway's, if there is one.
-pub async fn measure(
-    options: &Options,
-    phase: Phase,
-    target: &Target,
-    process: Option<u32>,
-) -> Outcome<Figures> {
-    let window = options.window(phase);
+/// What a phase is measured on.
+pub struct Place<'a> {
+    /// What was asked for.
+    pub options: &'a Options,
+    /// Where clients go.
+    pub target: &'a Target,
+    /// What stands there; `None` is the upstream itself.
+    pub gateway: Option<&'a Gateway>,
+    /// For files that are wanted meanwhile.
+    pub folder: &'a Path,
+}
+
+/// Runs `phase`.
+pub async fn measure(place: &Place<'_>, phase: Phase) -> Outcome<Figures> {
+    let window = place.options.window(phase);
     let bound = BEGUN_WITHIN + window + Duration::from_secs(20);
-    tokio::time::timeout(bound, measure_unbounded(options, phase, target, process, window))
+    tokio::time::timeout(bound, measure_unbounded(place, phase, window))
         .await
         .unwrap_or_else(|_| Err(format!("not done within {bound:?}").into()))
 }
 
-async fn measure_unbounded(
-    options: &Options,
-    phase: Phase,
-    target: &Target,
+async fn measure_unbounded(place: &Place<'_>, phase: Phase, window: Duration) -> Outcome<Figures> {
+    let process = place.gateway.map(|gateway| gateway.process.id());
+    let ask = ask(place.options, phase);
+    let idle = process.map(resident_bytes).transpose()?;
+    let load = Load::start(place.target, ask);
+    settle(&load, ask).await?;
+    let mut figures = match process {
+        Some(process) if phase.counts_calls() => calls(place, process, phase, &load, window).await?,
+        _ => cost(place, process, phase, &load, window).await?,
+    };
+    if let (Phase::Open, Some(process), Some(idle)) = (phase, process, idle) {
+        let resident = resident_bytes(process)?;
+        figures.push((Metric::Resident, resident / f64::from(1 << 20)));
+        let came = (resident - idle) / f64::from(ask.clients);
+        figures.push((Metric::StreamMemory, came / f64::from(1 << 10)));
+    }
+    let seen = Arc::clone(&load.seen);
+    if matches!(phase, Phase::Paced | Phase::Open) {
+        drop(load);
+    } else {
+        load.drain().await;
+    }
+    match seen.fault.lock().take() {
+        Some(fault) => Err(fault.into()),
+        None => Ok(figures),
+    }
+}
+
+/// CPU and waits in the window; the ledger's rates from just before it to just after.
+async fn cost(
+    place: &Place<'_>,
     process: Option<u32>,
+    phase: Phase,
+    load: &Load,
     window: Duration,
 ) -> Outcome<Figures> {
-    let ask = ask(options, phase);
-    let load = Load::start(target, ask);
-    settle(&load, ask).await?;
+    let ledger = place.gateway.and_then(|gateway| gateway.metrics);
+    let ledger = ledger.filter(|_| phase == Phase::Request);
+    let booked_before = match ledger {
+        Some(admin) => Some(LedgerReading::of(admin).await?),
+        None => None,
+    };
     load.seen.timing.store(true, Ordering::Relaxed);
-    let before = Reading::take(&load, process)?;
+    let before = Reading::take(load, process)?;
     tokio::time::sleep(window).await;
-    let after = Reading::take(&load, process)?;
+    let after = Reading::take(load, process)?;
     load.seen.timing.store(false, Ordering::Relaxed);
-    let resident = process.map(resident_mib).transpose()?;
-    let seen = std::sync::Arc::clone(&load.seen);
-    if matches!(phase, Phase::Paced | Phase::Open) {
-        drop(load)
-    } else {
-        load.drain().await
+    let mut figures = figures(phase, &before, &after, &mut load.seen.waits.lock());
+    if let (Some(admin), Some(before)) = (ledger, booked_before) {
+        figures.extend(LedgerReading::of(admin).await?.rates_since(&before));
     }
-    if let Some(fault) = seen.fault.lock().take() {
-        return Err(fault.into());
-    }
-    let mut waits = seen.first_event_after.lock();
-    Ok(figures(phase, &before, &after, &mut waits, resident))
+    Ok(figures)
+}
+
+/// System calls in the window, and nothing else: a gateway that is traced is slower.
+async fn calls(
+    place: &Place<'_>,
+    process: u32,
+    phase: Phase,
+    load: &Load,
+    window: Duration,
+) -> Outcome<Figures> {
+    let (core, folder) = (place.options.load_core, place.folder.to_owned());
+    // Waiting for perf must not stop the clients.
+    let count = tokio::task::spawn_blocking(move || -> Outcome<_> {
+        let mut count = CallCount::attach(process, core, &folder)?;
+        count.start()?;
+        Ok(count)
+    })
+    .await??;
+    let before = Reading::take(load, None)?;
+    tokio::time::sleep(window).await;
+    let after = Reading::take(load, None)?;
+    let calls = tokio::task::spawn_blocking(move || count.stop()).await??;
+    let figure = match phase {
+        Phase::RequestCalls => (Metric::RequestCalls, calls / after.answers_since(&before)),
+        _ => (Metric::ChunkCalls, calls / after.events_since(&before)),
+    };
+    Ok(vec![figure])
 }
 
 async fn settle(load: &Load, ask: Ask) -> Outcome<()> {
@@ -122,37 +187,46 @@ impl Reading {
     }
 }
 
-fn figures(
-    phase: Phase,
-    before: &Reading,
-    after: &Reading,
-    waits: &mut [Duration],
-    resident: Option<f64>,
-) -> Figures {
+impl Reading {
+    fn answers_since(&self, earlier: &Self) -> f64 {
+        (self.answers - earlier.answers) as f64
+    }
+
+    fn events_since(&self, earlier: &Self) -> f64 {
+        (self.events - earlier.events) as f64
+    }
+}
+
+fn figures(phase: Phase, before: &Reading, after: &Reading, waits: &mut [Duration]) -> Figures {
     let cpu_us = after
         .cpu
         .as_ref()
         .zip(before.cpu.as_ref())
         .map(|(now, then)| now.microseconds_since(then));
-    let answers = (after.answers - before.answers) as f64;
-    let events = (after.events - before.events) as f64;
+    let (answers, events) = (after.answers_since(before), after.events_since(before));
     let elapsed = after.at.duration_since(before.at).as_secs_f64();
+    waits.sort_unstable();
+    let waited = |[p50, p99]: [Metric; 2]| {
+        let of = |metric, percent| quantile(waits, percent).map(|wait| (metric, wait));
+        [of(p50, 50), of(p99, 99)].into_iter().flatten()
+    };
+    let cpu = |metric, among: f64| cpu_us.map(|used| (metric, used / among));
     let mut figures = Figures::new();
     match phase {
         Phase::Request => {
-            figures.extend(cpu_us.map(|used| (Metric::RequestCpu, used / answers)));
+            figures.extend(cpu(Metric::RequestCpu, answers));
             figures.push((Metric::RequestRate, answers / elapsed));
-            figures.extend(cpu_us.map(|used| (Metric::CoreBusy, used / elapsed / 10_000.0)));
+            // Microseconds in a second, and percent.
+            figures.extend(cpu(Metric::CoreBusy, elapsed * 10_000.0));
+            figures.extend(waited([Metric::RequestP50, Metric::RequestP99]));
         }
-        Phase::Burst => figures.extend(cpu_us.map(|used| (Metric::BurstChunkCpu, used / events))),
-        Phase::Stepped => figures.extend(cpu_us.map(|used| (Metric::SteppedChunkCpu, used / events))),
-        Phase::Paced => figures.extend(cpu_us.map(|used| (Metric::PacedChunkCpu, used / events))),
-        Phase::Ttft => {
-            waits.sort_unstable();
-            figures.extend(quantile(waits, 50).map(|wait| (Metric::TtftP50, wait)));
-            figures.extend(quantile(waits, 99).map(|wait| (Metric::TtftP99, wait)));
-        }
-        Phase::Open => figures.extend(resident.map(|mib| (Metric::Resident, mib))),
+        Phase::Burst => figures.extend(cpu(Metric::BurstChunkCpu, events)),
+        Phase::Stepped => figures.extend(cpu(Metric::SteppedChunkCpu, events)),
+        Phase::Paced => figures.extend(cpu(Metric::PacedChunkCpu, events)),
+        Phase::Embeddings => figures.extend(cpu(Metric::EmbeddingsCpu, answers)),
+        Phase::Ttft => figures.extend(waited([Metric::TtftP50, Metric::TtftP99])),
+        // Their figures are no quotients of CPU or time.
+        Phase::Open | Phase::RequestCalls | Phase::ChunkCalls => {}
     }
     figures
 }

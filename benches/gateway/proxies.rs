@@ -1,10 +1,12 @@
-//! The gateways that bill nothing: nginx, HAProxy and the bench's own pass-through.
+//! The gateways that bill nothing: nginx, HAProxy, the routers of the same trade, and the bench's own pass-through.
 
 use crate::Outcome;
-use crate::children::{Process, free_port, installed};
-use crate::load::Target;
+use crate::asks::{CHAT_MODEL, EMBEDDING_MODEL, Target};
 use crate::options::PASSTHROUGH_ROLE;
 use crate::passthrough::KEY;
+use farebox_bench_support::children::{Process, free_port, installed};
+use farebox_bench_support::peers::Peer;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// A running gateway and how to reach it.
@@ -13,6 +15,23 @@ pub struct Gateway {
     pub process: Process,
     /// Where clients go.
     pub target: Target,
+    /// The admin listener of one that has a ledger.
+    pub metrics: Option<SocketAddr>,
+}
+
+impl Gateway {
+    fn that_bills_nothing(process: Process, address: SocketAddr) -> Self {
+        let target = Target {
+            address,
+            key: KEY.to_owned(),
+            embedding_model: EMBEDDING_MODEL,
+        };
+        Self {
+            process,
+            target,
+            metrics: None,
+        }
+    }
 }
 
 /// The pass-through, as a child of its own: `passthrough.rs`.
@@ -20,11 +39,8 @@ pub fn start_passthrough(core: u32, upstream: &str, folder: &Path) -> Outcome<Ga
     let this = std::env::current_exe()?;
     let log = folder.join("passthrough.log");
     let mut process = Process::start(core, &this, [PASSTHROUGH_ROLE, upstream], &[], &log)?;
-    let target = Target {
-        address: process.first_line()?.parse()?,
-        key: KEY.to_owned(),
-    };
-    Ok(Gateway { process, target })
+    let address = process.first_line()?.parse()?;
+    Ok(Gateway::that_bills_nothing(process, address))
 }
 
 /// nginx in one process: unbuffered answers, kept connections on both sides, no log.
@@ -100,6 +116,18 @@ backend engine
     start_on_port(core, &program, &arguments, port, &folder.join("haproxy.log"))
 }
 
+/// A router with one engine behind it: the cheapest policy that all three have, and room for every stream. What else they do
+/// for a request (retries, a circuit breaker, their own counters) is as they come. They see one core, so one worker thread.
+pub fn start_peer(peer: Peer, core: u32, upstream: &str, folder: &Path) -> Outcome<Gateway> {
+    let worker = format!("http://{upstream}");
+    let more = "--policy round_robin --max-concurrent-requests 20000";
+    let (process, port) = peer.start(core, std::iter::once(worker.as_str()), more, folder)?;
+    let mut gateway = Gateway::that_bills_nothing(process, on_loopback(port));
+    // smg takes an engine to have one model, the first that it lists.
+    gateway.target.embedding_model = CHAT_MODEL;
+    Ok(gateway)
+}
+
 fn start_on_port(
     core: u32,
     program: &Path,
@@ -108,9 +136,9 @@ fn start_on_port(
     log: &Path,
 ) -> Outcome<Gateway> {
     let process = Process::start(core, program, arguments, &[], log)?;
-    let target = Target {
-        address: ([127, 0, 0, 1], port).into(),
-        key: KEY.to_owned(),
-    };
-    Ok(Gateway { process, target })
+    Ok(Gateway::that_bills_nothing(process, on_loopback(port)))
+}
+
+fn on_loopback(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
 }

@@ -1,86 +1,10 @@
-//! Medians, spread and ratios; the table and the JSON.
+//! What the rounds gave: medians, spread, ratios, aims; and all of it as JSON.
 
+use crate::metric::{AIMS, Bound, Metric, aims_of};
 use crate::options::{Options, Phase, Subject};
+use farebox_bench_support::spread::Spread;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
-/// A figure that a round gives for a subject. `main.rs` says what each is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Metric {
-    /// CPU microseconds a request.
-    RequestCpu,
-    /// Requests a second.
-    RequestRate,
-    /// How much of its core the gateway had, percent.
-    CoreBusy,
-    /// CPU microseconds an event, streams as fast as they go.
-    BurstChunkCpu,
-    /// CPU microseconds an event, streams that step together.
-    SteppedChunkCpu,
-    /// CPU microseconds an event, slow streams.
-    PacedChunkCpu,
-    /// Microseconds to the first event, median.
-    TtftP50,
-    /// Microseconds to the first event, 99th percentile.
-    TtftP99,
-    /// `TtftP50` less the direct one.
-    AddedTtftP50,
-    /// `TtftP99` less the direct one.
-    AddedTtftP99,
-    /// Resident memory with all streams open, MiB.
-    Resident,
-}
-
-impl Metric {
-    /// In the order of the table.
-    pub const ALL: [Self; 11] = [
-        Self::RequestCpu,
-        Self::PacedChunkCpu,
-        Self::SteppedChunkCpu,
-        Self::BurstChunkCpu,
-        Self::TtftP50,
-        Self::TtftP99,
-        Self::AddedTtftP50,
-        Self::AddedTtftP99,
-        Self::Resident,
-        Self::RequestRate,
-        Self::CoreBusy,
-    ];
-
-    /// Its name in the JSON.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::RequestCpu => "request_cpu_us",
-            Self::RequestRate => "requests_per_second",
-            Self::CoreBusy => "request_core_busy_percent",
-            Self::BurstChunkCpu => "burst_chunk_cpu_us",
-            Self::SteppedChunkCpu => "stepped_chunk_cpu_us",
-            Self::PacedChunkCpu => "paced_chunk_cpu_us",
-            Self::TtftP50 => "ttft_p50_us",
-            Self::TtftP99 => "ttft_p99_us",
-            Self::AddedTtftP50 => "added_ttft_p50_us",
-            Self::AddedTtftP99 => "added_ttft_p99_us",
-            Self::Resident => "rss_mib",
-        }
-    }
-
-    fn title(self, options: &Options) -> String {
-        match self {
-            Self::RequestCpu => "request at C=32, CPU us".into(),
-            Self::RequestRate => "requests a second at C=32".into(),
-            Self::CoreBusy => "gateway's core while it does, %".into(),
-            Self::BurstChunkCpu => "burst SSE chunk, CPU us".into(),
-            Self::SteppedChunkCpu => "stepped SSE chunk, CPU us".into(),
-            Self::PacedChunkCpu => "paced SSE chunk, CPU us".into(),
-            Self::TtftP50 => "TTFT p50 at C=32, us".into(),
-            Self::TtftP99 => "TTFT p99 at C=32, us".into(),
-            Self::AddedTtftP50 => "TTFT p50 added over direct, us".into(),
-            Self::AddedTtftP99 => "TTFT p99 added over direct, us".into(),
-            Self::Resident => format!("RSS at {} open streams, MiB", options.open_streams()),
-        }
-    }
-}
 
 /// All figures of one round.
 #[derive(Default)]
@@ -98,10 +22,7 @@ impl Round {
 
     /// Once all phases are through: what each gateway adds over direct.
     pub fn add_latencies(&mut self) {
-        for (total, added) in [
-            (Metric::TtftP50, Metric::AddedTtftP50),
-            (Metric::TtftP99, Metric::AddedTtftP99),
-        ] {
+        for (total, added) in Metric::ADDED {
             let Some(direct) = self.get(total, Subject::Direct) else {
                 continue;
             };
@@ -121,39 +42,32 @@ impl Round {
     }
 }
 
-/// A median with its spread.
-struct Summary {
-    median: f64,
-    min: f64,
-    max: f64,
-}
-
-impl Summary {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        let (lower, upper) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
-        Some(Self {
-            median: f64::midpoint(lower, upper),
-            min,
-            max,
-        })
-    }
-
-    fn json(&self) -> Value {
-        json!({ "median": self.median, "min": self.min, "max": self.max })
-    }
+/// An aim, and whether it was met.
+pub struct Verdict {
+    /// What is bound.
+    pub metric: Metric,
+    /// By how much.
+    pub bound: Bound,
+    /// What the bound is on: farebox's figure, or its ratio.
+    pub figure: Spread,
+    /// By the median.
+    pub met: bool,
 }
 
 /// Everything that a run has to say.
 pub struct Report<'a> {
-    options: &'a Options,
+    /// What was asked for.
+    pub options: &'a Options,
     /// In the order in which they were run.
     pub rounds: Vec<Round>,
     /// What gave no figure, and why.
-    pub faults: Vec<String>,
-    left_out: BTreeMap<Subject, String>,
-    load_before: String,
+    faults: Vec<String>,
+    /// Whether any of that was this repository's to answer for.
+    pub failed: bool,
+    /// Who or what is not in this run, and why.
+    pub left_out: BTreeMap<&'static str, String>,
+    /// Over the last minute before the first round.
+    pub load_before: String,
 }
 
 impl<'a> Report<'a> {
@@ -164,33 +78,39 @@ impl<'a> Report<'a> {
             options,
             rounds: Vec::new(),
             faults: Vec::new(),
+            failed: false,
             left_out: BTreeMap::new(),
             load_before,
         }
     }
 
-    /// `subject` did not start. Only farebox and the pass-through are this bench's to answer for.
+    /// `subject` did not start.
     pub fn leave_out(&mut self, subject: Subject, why: &str) {
-        if self.left_out.insert(subject, why.to_owned()).is_none() {
-            eprintln!("{} is left out: {why}", subject.name());
-        }
-        if matches!(
-            subject,
-            Subject::Farebox | Subject::Rated | Subject::Passthrough | Subject::Direct
-        ) {
+        if subject.is_ours() {
+            self.failed = true;
             self.faults.push(format!("{}: {why}", subject.name()));
+        }
+        self.leave_out_all(subject.name(), why);
+    }
+
+    /// `what` is not measured, said once.
+    pub fn leave_out_all(&mut self, what: &'static str, why: &str) {
+        if self.left_out.insert(what, why.to_owned()).is_none() {
+            eprintln!("{what} is left out: {why}");
         }
     }
 
-    /// `phase` of `subject` gave no figure.
+    /// `phase` of `subject` gave no figure. What another gateway cannot do is said, and is no fault of this bench.
     pub fn fault(&mut self, subject: Subject, phase: Phase, why: &str) {
         let fault = format!("{} {phase:?}: {why}", subject.name());
         eprintln!("{fault}");
+        self.failed |= subject.is_ours();
         self.faults.push(fault);
     }
 
-    fn figures(&self, metric: Metric, subject: Subject) -> Option<Summary> {
-        Summary::of(
+    /// Those of all rounds.
+    pub fn figures(&self, metric: Metric, subject: Subject) -> Option<Spread> {
+        Spread::of(
             self.rounds
                 .iter()
                 .filter_map(|round| round.get(metric, subject))
@@ -199,7 +119,7 @@ impl<'a> Report<'a> {
     }
 
     /// To the pass-through of the same round.
-    fn ratios(&self, metric: Metric, subject: Subject) -> Option<Summary> {
+    pub fn ratios(&self, metric: Metric, subject: Subject) -> Option<Spread> {
         let ratio = |round: &Round| {
             let (own, floor) = (
                 round.get(metric, subject)?,
@@ -208,50 +128,36 @@ impl<'a> Report<'a> {
             // A latency below direct's is noise, and so is what it would be divided by.
             (own > 0.0 && floor > 0.0).then(|| own / floor)
         };
-        Summary::of(self.rounds.iter().filter_map(ratio).collect())
+        Spread::of(self.rounds.iter().filter_map(ratio).collect())
     }
 
-    /// For people.
-    pub fn table(&self) -> String {
-        let mut table = String::new();
-        let (machine, rounds, kind) = (machine(), self.rounds.len(), &self.options.kind);
-        // Writing to a string cannot fail.
-        let _infallible = writeln!(
-            table,
-            "{machine}; median of {rounds} rounds (min to max); engine kind {kind}\n"
-        );
-        for metric in Metric::ALL {
-            let _infallible = writeln!(table, "{}", metric.title(self.options));
-            for subject in Subject::ALL {
-                let Some(figure) = self.figures(metric, subject) else {
-                    continue;
-                };
-                let ratio = self.ratios(metric, subject).map_or_else(String::new, |ratio| {
-                    format!("{:6.2}x  ({:.2} to {:.2})", ratio.median, ratio.min, ratio.max)
-                });
-                let spread = format!("({:.1} to {:.1})", figure.min, figure.max);
-                let _infallible = writeln!(
-                    table,
-                    "  {:<12}{:>10.1}  {spread:<22}{ratio}",
-                    subject.name(),
-                    figure.median
-                );
-            }
-        }
-        for (subject, why) in &self.left_out {
-            let _infallible = writeln!(table, "{} is left out: {why}", subject.name());
-        }
-        table
+    /// How farebox stands to each aim that it gave a figure for.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        let verdict = |(metric, bound): (Metric, Bound)| {
+            let (figure, most) = match bound {
+                Bound::Times(most) => (self.ratios(metric, Subject::Farebox)?, most),
+                Bound::AtMost(most, _) => (self.figures(metric, Subject::Farebox)?, most),
+            };
+            let met = figure.median <= most;
+            Some(Verdict {
+                metric,
+                bound,
+                figure,
+                met,
+            })
+        };
+        let held_to = AIMS
+            .into_iter()
+            .filter(|(metric, _)| aims_of(*metric, self.options).next().is_some());
+        held_to.filter_map(verdict).collect()
     }
 
     /// For programs: summaries, and under `rounds` the raw figures.
     pub fn json(&self) -> Value {
         let summaries = Metric::ALL.map(|metric| {
             let subjects = Subject::ALL.into_iter().filter_map(|subject| {
-                let mut entry = self.figures(metric, subject)?.json();
-                entry["ratio"] = self
-                    .ratios(metric, subject)
-                    .map_or(Value::Null, |ratio| ratio.json());
+                let mut entry = json!(self.figures(metric, subject)?);
+                entry["ratio"] = json!(self.ratios(metric, subject));
                 Some((subject.name().to_owned(), entry))
             });
             (metric.key().to_owned(), Value::Object(subjects.collect()))
@@ -263,10 +169,14 @@ impl<'a> Report<'a> {
             }
             by_metric
         };
-        let left_out = self
-            .left_out
-            .iter()
-            .map(|(subject, why)| (subject.name().to_owned(), json!(why)));
+        let aims = self.verdicts().into_iter().map(|verdict| {
+            json!({
+                "metric": verdict.metric.key(),
+                "bound": verdict.bound.to_string(),
+                "figure": verdict.figure,
+                "met": verdict.met,
+            })
+        });
         json!({
             "machine": machine(),
             "load_average_before": self.load_before,
@@ -274,14 +184,15 @@ impl<'a> Report<'a> {
             "open_streams": self.options.open_streams(),
             "metrics": Value::Object(summaries.into_iter().collect()),
             "rounds": self.rounds.iter().map(raw).collect::<Vec<_>>(),
-            "left_out": Value::Object(left_out.collect()),
+            "aims": aims.collect::<Vec<_>>(),
+            "left_out": self.left_out,
             "faults": self.faults,
         })
     }
 }
 
 /// Processor, cores and kernel: enough to know whether two runs compare.
-fn machine() -> String {
+pub fn machine() -> String {
     let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let models: Vec<_> = processors
         .lines()

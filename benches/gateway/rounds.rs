@@ -1,12 +1,16 @@
 //! Rounds: every gateway afresh, every phase over all of them in turn.
 
-use crate::children::{Process, pin_this_process};
+use crate::asks::{EMBEDDING_MODEL, Target};
+use crate::calls::CallCount;
 use crate::farebox::Rates;
-use crate::load::{Target, one_answer};
+use crate::load::one_answer;
 use crate::options::{Options, Phase, Subject, UPSTREAM_ROLE};
-use crate::proxies::{Gateway, start_haproxy, start_nginx, start_passthrough};
+use crate::phases::{Figures, Place, measure};
+use crate::proxies::{Gateway, start_haproxy, start_nginx, start_passthrough, start_peer};
 use crate::report::{Report, Round};
-use crate::{Outcome, farebox, phases};
+use crate::{Outcome, draw, farebox, table};
+use farebox_bench_support::children::{Process, pin_this_process};
+use farebox_bench_support::peers::Peer;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -35,20 +39,41 @@ pub fn run(options: &Options) -> Outcome<()> {
         return bench.profile(subject);
     }
     let mut report = Report::new(options);
+    // Of this process, only to see whether any can be counted.
+    let countable = CallCount::attach(std::process::id(), options.load_core, folder.path())
+        .and_then(|mut count| count.start().and_then(|()| count.stop()));
+    let phases = match countable {
+        Ok(_calls) => Phase::ALL.to_vec(),
+        Err(error) => {
+            report.leave_out_all("counting of system calls", &error.to_string());
+            Phase::ALL
+                .into_iter()
+                .filter(|phase| !phase.counts_calls())
+                .collect()
+        }
+    };
     for number in 0..options.rounds() {
         eprintln!("round {} of {}", number + 1, options.rounds());
-        let round = bench.round(number, &mut report)?;
+        let round = bench.round(number, &phases, &mut report)?;
         report.rounds.push(round);
     }
-    println!("{}", report.table());
+    println!("{}", table::text(&report));
     std::fs::write(
         output.join("gateway.json"),
         serde_json::to_vec_pretty(&report.json())?,
     )?;
-    if report.faults.is_empty() {
-        Ok(())
-    } else {
+    if let Some(path) = &options.svg {
+        std::fs::write(path, draw::svg(&report))?;
+        println!("drawn in {}", path.display());
+    }
+    if let Some(path) = &options.markdown {
+        table::write_markdown(&report, path)?;
+        println!("tables in {}", path.display());
+    }
+    if report.failed {
         Err("not every phase gave a figure; see above".into())
+    } else {
+        Ok(())
     }
 }
 
@@ -89,7 +114,7 @@ struct Contender {
 }
 
 impl Bench<'_> {
-    fn round(&self, number: u32, report: &mut Report) -> Outcome<Round> {
+    fn round(&self, number: u32, phases: &[Phase], report: &mut Report<'_>) -> Outcome<Round> {
         let folder = self.folder.join(format!("round-{number}"));
         std::fs::create_dir_all(&folder)?;
         let mut contenders = Vec::new();
@@ -100,7 +125,7 @@ impl Bench<'_> {
             }
         }
         let mut round = Round::default();
-        for phase in Phase::ALL {
+        for &phase in phases {
             if let Some(first) = usize::try_from(number)?.checked_rem(contenders.len()) {
                 contenders.rotate_left(first.min(1));
             }
@@ -118,9 +143,14 @@ impl Bench<'_> {
         Ok(round)
     }
 
-    async fn measure(&self, phase: Phase, contender: &Contender) -> Outcome<phases::Figures> {
-        let process = contender.gateway.as_ref().map(|gateway| gateway.process.id());
-        let figures = phases::measure(self.options, phase, &contender.target, process).await;
+    async fn measure(&self, phase: Phase, contender: &Contender) -> Outcome<Figures> {
+        let place = Place {
+            options: self.options,
+            target: &contender.target,
+            gateway: contender.gateway.as_ref(),
+            folder: self.folder,
+        };
+        let figures = measure(&place, phase).await;
         tokio::time::sleep(PAUSE).await;
         figures
     }
@@ -133,12 +163,16 @@ impl Bench<'_> {
             Subject::Passthrough => Some(start_passthrough(core, upstream, folder)?),
             Subject::Nginx => Some(start_nginx(core, upstream, folder)?),
             Subject::Haproxy => Some(start_haproxy(core, upstream, folder)?),
+            Subject::Smg => Some(start_peer(Peer::Smg, core, upstream, folder)?),
+            Subject::VllmRouter => Some(start_peer(Peer::VllmRouter, core, upstream, folder)?),
+            Subject::SglangRouter => Some(start_peer(Peer::SglangRouter, core, upstream, folder)?),
             Subject::Direct => None,
         };
         let direct = || {
             Ok(Target {
                 address: upstream.parse()?,
                 key: String::new(),
+                embedding_model: EMBEDDING_MODEL,
             })
         };
         let target = gateway

@@ -1,15 +1,19 @@
 //! The engine: vLLM's wire, no model, and as little CPU as can be, for it shares its core with the clients.
 //!
-//! A request says what it wants in its own body: `max_tokens` content events, `pace_ms` apart (an unknown field,
-//! which every gateway passes on), the first of them at once. As vLLM does, it puts a usage event (`choices: []`)
+//! A request says what it wants in its own body: `max_tokens` content events, `seed` milliseconds apart (a field that every
+//! gateway passes on; sglang-router drops those that it does not know), the first of them at once. As vLLM does, it puts a usage event (`choices: []`)
 //! before `[DONE]` only where `include_usage` asks for one, and usage into every event only where
 //! `continuous_usage_stats` does.
 
 use crate::Outcome;
+use crate::asks::{CHAT_MODEL, DIMENSIONS, EMBEDDING_MODEL, INPUTS};
 use crate::wire::{BodyReader, parse_request, read_head};
 use bytes::BytesMut;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::fmt::Display;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,11 +28,19 @@ struct Wanted {
     model: String,
     #[serde(default)]
     stream: bool,
+    // The newer name is what sglang-router writes in its place.
+    #[serde(alias = "max_completion_tokens")]
     max_tokens: u32,
-    #[serde(default)]
+    #[serde(default, rename = "seed")]
     pace_ms: u64,
     #[serde(default)]
     stream_options: StreamOptions,
+}
+
+#[derive(Deserialize)]
+struct EmbeddingsWanted<'a> {
+    model: &'a str,
+    input: Vec<IgnoredAny>,
 }
 
 #[derive(Deserialize, Default)]
@@ -46,19 +58,21 @@ pub fn run() -> Outcome<()> {
         .build()?
         .block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let vectors: Arc<str> = vectors().into();
             println!("{}", listener.local_addr()?);
             loop {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
+                let vectors = Arc::clone(&vectors);
                 tokio::spawn(async move {
                     // A gateway that closes, at whatever point, is its own business and the client's to report.
-                    let _closed = serve(stream).await;
+                    let _closed = serve(stream, &vectors).await;
                 });
             }
         })
 }
 
-async fn serve(mut stream: TcpStream) -> Outcome<()> {
+async fn serve(mut stream: TcpStream, vectors: &str) -> Outcome<()> {
     let mut buffer = BytesMut::with_capacity(16 * 1024);
     let mut body = Vec::with_capacity(4 * 1024);
     while let Some(head) = read_head(&mut stream, &mut buffer, parse_request).await? {
@@ -76,12 +90,60 @@ async fn serve(mut stream: TcpStream) -> Outcome<()> {
         }
         match head.path.as_str() {
             "/v1/chat/completions" => answer(&mut stream, &body).await?,
-            "/v1/models" => respond(&mut stream, "200 OK", MODELS).await?,
+            "/v1/embeddings" => embed(&mut stream, vectors, &body).await?,
+            "/v1/models" => respond(&mut stream, "200 OK", &models()).await?,
+            // SGLang's; sglang-router asks for it, and routes by the name.
+            "/model_info" | "/server_info" => respond(&mut stream, "200 OK", &served()).await?,
             "/health" => respond(&mut stream, "200 OK", "").await?,
             _ => respond(&mut stream, "404 Not Found", r#"{"detail":"Not Found"}"#).await?,
         }
     }
     Ok(())
+}
+
+fn models() -> String {
+    let models = [CHAT_MODEL, EMBEDDING_MODEL]
+        .map(|id| format!(r#"{{"id":"{id}","object":"model","created":1764000000,"owned_by":"vllm","root":"{id}","max_model_len":131072}}"#));
+    format!(r#"{{"object":"list","data":[{}]}}"#, models.join(","))
+}
+
+fn served() -> String {
+    format!(
+        r#"{{"model_id":"{CHAT_MODEL}","model_path":"{CHAT_MODEL}","served_model_name":"{CHAT_MODEL}","is_generation":true}}"#
+    )
+}
+
+async fn embed(stream: &mut TcpStream, vectors: &str, body: &[u8]) -> Outcome<()> {
+    let EmbeddingsWanted { model, input } = match serde_json::from_slice(body) {
+        Ok(wanted) => wanted,
+        Err(error) => return refuse(stream, &error).await,
+    };
+    if input.len() != INPUTS {
+        return refuse(stream, &format!("{} inputs", input.len())).await;
+    }
+    let answer = format!(
+        r#"{{"id":"embd-6f1d7b0a4c1e4d5f9a3b2c1d0e9f8a7b","object":"list","created":1764000000,"model":"{model}","data":[{vectors}],"usage":{{"prompt_tokens":2816,"total_tokens":2816,"completion_tokens":0,"prompt_tokens_details":null}}}}"#
+    );
+    respond(stream, "200 OK", &answer).await
+}
+
+/// One for each input, 0.5 MB together: small numbers with as many digits as a float32 has when it is printed as Python does.
+fn vectors() -> String {
+    let mut state = 1_u32;
+    let mut number = || {
+        // Numerical Recipes' generator: the same numbers in each run.
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let value = f64::from(state) / f64::from(u32::MAX) * 0.2 - 0.1;
+        format!("{value:.18}")
+    };
+    let vector = |index| {
+        let numbers: Vec<String> = std::iter::repeat_with(&mut number).take(DIMENSIONS).collect();
+        format!(
+            r#"{{"index":{index},"object":"embedding","embedding":[{}]}}"#,
+            numbers.join(",")
+        )
+    };
+    (0..INPUTS).map(vector).collect::<Vec<_>>().join(",")
 }
 
 async fn respond(stream: &mut TcpStream, status: &str, body: &str) -> Outcome<()> {
@@ -95,16 +157,18 @@ async fn respond(stream: &mut TcpStream, status: &str, body: &str) -> Outcome<()
 async fn answer(stream: &mut TcpStream, body: &[u8]) -> Outcome<()> {
     let wanted: Wanted = match serde_json::from_slice(body) {
         Ok(wanted) => wanted,
-        Err(error) => {
-            let message = format!(r#"{{"error":{{"message":"{error}","type":"BadRequest","code":400}}}}"#);
-            return respond(stream, "400 Bad Request", &message).await;
-        }
+        Err(error) => return refuse(stream, &error).await,
     };
     if wanted.stream {
         stream_events(stream, &wanted).await
     } else {
         respond(stream, "200 OK", &completion(&wanted)).await
     }
+}
+
+async fn refuse(stream: &mut TcpStream, why: &impl Display) -> Outcome<()> {
+    let message = format!(r#"{{"error":{{"message":"{why}","type":"BadRequest","code":400}}}}"#);
+    respond(stream, "400 Bad Request", &message).await
 }
 
 fn completion(wanted: &Wanted) -> String {
@@ -207,4 +271,3 @@ const FIRST_DELTA: &str = r#"{"role":"assistant","content":"A"}"#;
 const DELTA: &str = r#"{"content":" benchmark"}"#;
 const CONTENT: &str = "A fare box counts each coin as it drops, keeps what it has counted when the lights go out, and \
     lets nobody ride further than the fare allows.";
-const MODELS: &str = r#"{"object":"list","data":[]}"#;

@@ -1,8 +1,8 @@
 //! Sends each request at its moment, whatever has come of those before it, and reads its stream.
 
-use crate::Outcome;
 use crate::gateways::Gateway;
 use crate::load::Load;
+use farebox_bench_support::Outcome;
 use serde::Deserialize;
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,11 @@
 //! Eight engines, and what they say of themselves.
 
-use crate::children::{Process, free_port};
+use crate::LOAD_CORE;
 use crate::front::{self, Front};
 use crate::load::{Load, MODEL};
 use crate::options::Options;
-use crate::{LOAD_CORE, Outcome};
+use farebox_bench_support::children::{Process, free_port};
+use farebox_bench_support::{Outcome, farebox};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,13 +31,13 @@ pub struct Counted {
 }
 
 /// `FAREBOX_BIN`, or the release binary of this folder.
-pub fn program() -> PathBuf {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/farebox");
-    std::env::var_os("FAREBOX_BIN").map_or(built, PathBuf::from)
+pub fn program() -> Outcome<PathBuf> {
+    farebox::program(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/farebox"))
 }
 
 /// Starts them, and waits until all answer.
 pub async fn start(options: &Options, load: &Load, folder: &Path) -> Outcome<Fleet> {
+    let program = program()?;
     let mut fleet = Fleet {
         processes: Vec::new(),
         fronts: Vec::new(),
@@ -55,7 +56,7 @@ pub async fn start(options: &Options, load: &Load, folder: &Path) -> Outcome<Fle
         let arguments = arguments.split_whitespace();
         fleet
             .processes
-            .push(Process::start(LOAD_CORE, &program(), arguments, &[], &log)?);
+            .push(Process::start(LOAD_CORE, &program, arguments, &[], &log)?);
         fleet
             .fronts
             .push(front::start(&format!("http://{address}")).await?);

@@ -75,28 +75,6 @@ impl Run {
     }
 }
 
-/// The median with the smallest and the largest.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Spread {
-    pub median: f64,
-    pub least: f64,
-    pub most: f64,
-}
-
-impl Spread {
-    /// `None` of nothing.
-    pub fn of(mut figures: Vec<f64>) -> Option<Self> {
-        figures.sort_by(f64::total_cmp);
-        let upper = figures.get(figures.len() / 2)?;
-        let lower = figures.get((figures.len() - 1) / 2)?;
-        Some(Self {
-            median: f64::midpoint(*lower, *upper),
-            least: *figures.first()?,
-            most: *figures.last()?,
-        })
-    }
-}
-
 fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
     sorted.get(at).copied().unwrap_or(0.0)

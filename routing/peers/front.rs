@@ -3,7 +3,6 @@
 //! The simulated engine has no such route, and vllm-router's cache-aware mode asks for the tokens of each prompt: without an
 //! answer it routes by load alone. Every contender's engines have one, so that nobody has the hop more or less.
 
-use crate::Outcome;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -11,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
+use farebox_bench_support::Outcome;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use tokio::net::TcpListener;

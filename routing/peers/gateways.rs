@@ -1,16 +1,16 @@
 //! The contenders, each as its own documentation has it started for routing by prefix.
 
-use crate::children::{Process, free_port, output_of};
+use crate::GATEWAY_CORE;
 use crate::engines::{Fleet, program, until};
 use crate::load::{Load, MODEL};
 use crate::options::Options;
-use crate::{GATEWAY_CORE, Outcome};
-use serde::Deserialize;
+use farebox_bench_support::Outcome;
+use farebox_bench_support::children::Process;
+use farebox_bench_support::farebox::Farebox;
+use farebox_bench_support::peers::Peer;
 use std::fmt;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-
-const ADMIN_TOKEN: &str = "bench-admin-token-of-no-worth";
+use std::path::Path;
 
 /// Who routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -90,34 +90,15 @@ pub async fn start(
         Contender::RoundRobin => farebox("round_robin", load, fleet, folder).await,
         Contender::Smg => {
             let more = format!("{SMG} {}", options.smg);
-            peer("smg", "launch", "warn", &more, fleet, folder).await
+            peer(Peer::Smg, &more, fleet, folder).await
         }
-        Contender::VllmRouter => {
-            peer("vllm-router", "", "warning", &options.vllm_router, fleet, folder).await
-        }
+        Contender::VllmRouter => peer(Peer::VllmRouter, &options.vllm_router, fleet, folder).await,
     }
 }
 
-/// They are one family and take the same arguments.
-async fn peer(
-    name: &str,
-    command: &str,
-    log_level: &str,
-    more: &str,
-    fleet: &Fleet,
-    folder: &Path,
-) -> Outcome<Gateway> {
-    let homes = std::env::var_os("PEERS").ok_or("PEERS names no folder: scripts/setup peers")?;
-    let program = PathBuf::from(homes).join(name);
-    let (port, metrics) = (free_port()?, free_port()?);
-    let workers = fleet.urls().collect::<Vec<_>>().join(" ");
-    let arguments = format!(
-        "{command} --host 127.0.0.1 --port {port} --prometheus-host 127.0.0.1 --prometheus-port {metrics} \
-         --log-level {log_level} --policy cache_aware {more} --worker-urls {workers}"
-    );
-    let log = folder.join(format!("{name}.log"));
-    let mut process = Process::start(GATEWAY_CORE, &program, arguments.split_whitespace(), &[], &log)?;
-    let _banner = process.first_line()?;
+async fn peer(peer: Peer, more: &str, fleet: &Fleet, folder: &Path) -> Outcome<Gateway> {
+    let more = format!("--policy cache_aware {more}");
+    let (process, port) = peer.start(GATEWAY_CORE, fleet.urls(), &more, folder)?;
     let url = format!("http://127.0.0.1:{port}");
     let all = format!("\"healthy_workers\":{}", fleet.urls().len());
     until(&process, &format!("{url}/readiness"), |said| said.contains(&all)).await?;
@@ -128,61 +109,15 @@ async fn peer(
     })
 }
 
-#[derive(Deserialize)]
-struct Ready {
-    listening: String,
-    admin: String,
-}
-
-#[derive(Deserialize)]
-struct Account {
-    id: String,
-}
-
-#[derive(Deserialize)]
-struct Key {
-    secret: String,
-}
-
 async fn farebox(routing: &str, load: &Load, fleet: &Fleet, folder: &Path) -> Outcome<Gateway> {
-    let (models, data) = (folder.join("models.yaml"), folder.join("data"));
-    std::fs::create_dir_all(&data)?;
-    std::fs::write(&models, catalog(routing, load, fleet)?)?;
-    let arguments = [
-        "serve".as_ref(),
-        "--config".as_ref(),
-        models.as_os_str(),
-        "--data".as_ref(),
-        data.as_os_str(),
-        "--listen".as_ref(),
-        "127.0.0.1:0".as_ref(),
-        "--admin-listen".as_ref(),
-        "127.0.0.1:0".as_ref(),
-    ];
-    let environment = [("FAREBOX_ADMIN_TOKEN", ADMIN_TOKEN)];
-    let log = folder.join("farebox.log");
-    let mut process = Process::start(GATEWAY_CORE, &program(), arguments, &environment, &log)?;
-    let line = process.first_line()?;
-    let ready: Ready =
-        serde_json::from_str(&line).map_err(|error| process.complaint(&format!("said {line:?}: {error}")))?;
-    let key = open_account(&ready.admin)?;
-    let url = format!("http://{}", ready.listening);
-    until(&process, &format!("{url}/health"), |_| true).await?;
-    Ok(Gateway { process, url, key })
-}
-
-fn open_account(admin: &str) -> Outcome<String> {
-    let url = format!("http://{admin}");
-    let environment = [
-        ("FAREBOX_ADMIN_URL", url.as_str()),
-        ("FAREBOX_ADMIN_TOKEN", ADMIN_TOKEN),
-    ];
-    let run = |arguments: &[&str]| output_of(&program(), arguments, &environment);
-    let Account { id } = serde_json::from_str(&run(&["account", "create", "bench", "--json"])?)?;
-    let limit = ["limit", "set", "--account", &id, "--concurrent-requests", "20000"];
-    run(&limit)?;
-    let key = run(&["key", "create", "--account", &id, "--name", "bench", "--json"])?;
-    Ok(serde_json::from_str::<Key>(&key)?.secret)
+    let farebox = Farebox::start(&program()?, GATEWAY_CORE, &catalog(routing, load, fleet)?, folder)?;
+    let url = format!("http://{}", farebox.address);
+    until(&farebox.process, &format!("{url}/health"), |_| true).await?;
+    Ok(Gateway {
+        process: farebox.process,
+        url,
+        key: farebox.key.secret,
+    })
 }
 
 fn catalog(routing: &str, load: &Load, fleet: &Fleet) -> Outcome<String> {

@@ -1,9 +1,9 @@
 //! The requests: their texts, their moments, and how large a cache they want.
 
-use crate::Outcome;
 use crate::options::Options;
 use crate::world::engine::BlockCache;
 use crate::world::trace::{self, BLOCK_TOKENS, Request, ratio};
+use farebox_bench_support::Outcome;
 use serde_json::{Value, json};
 use std::time::Duration;
 

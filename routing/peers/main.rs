@@ -48,12 +48,6 @@
 )]
 #[path = "../sim/world/mod.rs"]
 mod world;
-#[expect(dead_code, reason = "the gateway benchmark uses all of it")]
-#[path = "../../benches/gateway/children.rs"]
-mod children;
-#[expect(dead_code, reason = "the gateway benchmark uses all of it")]
-#[path = "../../benches/gateway/cpu.rs"]
-mod cpu;
 mod options;
 mod load;
 mod front;
@@ -64,12 +58,10 @@ mod figures;
 mod report;
 
 use clap::Parser as _;
+use farebox_bench_support::{Outcome, children, cpu};
 use figures::Run;
 use gateways::Contender;
 use options::Options;
-
-/// What can go wrong in a benchmark is told to a person, once, as text.
-pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Engines and the client share one core, the gateway has another to itself.
 const LOAD_CORE: u32 = 0;

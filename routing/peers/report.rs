@@ -1,10 +1,11 @@
 //! The table: each figure with its spread, and as a ratio to farebox's of the same round.
 
-use crate::figures::{Run, Spread};
+use crate::figures::Run;
 use crate::gateways::Contender;
 use crate::load::Load;
 use crate::options::Options;
 use crate::world::trace::{BLOCK_TOKENS, ratio};
+use farebox_bench_support::spread::Spread;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -88,11 +89,11 @@ pub fn table(runs: &[Run]) -> String {
     for contender in contenders(runs) {
         let _ = write!(text, "| {contender} |");
         for figure in &FIGURES {
-            if let Some(Spread { median, least, most }) = Spread::of(each(runs, contender, figure)) {
+            if let Some(Spread { median, min, max }) = Spread::of(each(runs, contender, figure)) {
                 let decimals = figure.decimals;
                 let _ = write!(
                     text,
-                    " {median:.decimals$} ({least:.decimals$} to {most:.decimals$}) |"
+                    " {median:.decimals$} ({min:.decimals$} to {max:.decimals$}) |"
                 );
             }
             let ratios = Spread::of(ratios(runs, contender, figure));
@@ -124,7 +125,7 @@ fn verdict(runs: &[Run]) -> String {
             let word = if ahead { "ahead of" } else { "NOT ahead of" };
             let _ = write!(text, "\nfarebox is {word} {peer} in {}: ", figure.name);
             let _ = write!(text, "x {:.2} ", ratios.median);
-            let _ = write!(text, "({:.2} to {:.2})", ratios.least, ratios.most);
+            let _ = write!(text, "({:.2} to {:.2})", ratios.min, ratios.max);
         }
     }
     text.push('\n');

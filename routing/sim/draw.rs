@@ -2,6 +2,7 @@
 
 use crate::world::policy::Policy;
 use crate::world::run::Outcome;
+use farebox_bench_support::svg::{line, page, rect, text};
 use std::fmt::Write;
 
 const POLICIES: f64 = Policy::ALL.len() as f64;
@@ -17,19 +18,12 @@ const HEIGHT: f64 = 220.0;
 const ROW: f64 = HEIGHT + 92.0;
 
 const STYLE: &str = "\
-<style>
-  svg { font: 13px system-ui, sans-serif; color-scheme: light dark }
-  text { fill: #1c2128 } .quiet { fill: #57606a } .value { font-size: 11.5px; text-anchor: middle }
-  .middle { text-anchor: middle } .end { text-anchor: end } .title { font-size: 15px; font-weight: 600 }
-  .paper { fill: #ffffff } .grid { stroke: #d8dee4 } .bound { stroke: #1c2128; stroke-width: 1.5; stroke-dasharray: 5 4 }
   .round_robin { fill: #6e7781 } .least_loaded { fill: #bc4c00 } .prefix { fill: #0969da } .oracle { fill: #1a7f37 }
   .inside { fill: #ffffff }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 } .quiet { fill: #9aa4af } .paper { fill: #0d1117 } .grid { stroke: #30363d } .bound { stroke: #e6edf3 }
     .inside { fill: #0d1117 }
     .round_robin { fill: #8b949e } .least_loaded { fill: #f0883e } .prefix { fill: #58a6ff } .oracle { fill: #3fb950 }
   }
-</style>
 ";
 
 /// Draws runs of every policy.
@@ -43,11 +37,8 @@ pub fn svg(runs: &[Outcome]) -> String {
     let wide = panels.iter().map(|panel| width(panel)).fold(240.0, f64::max);
     let (width, height) = (LEFT + wide + RIGHT, TOP + 2.0 * ROW);
     let all = width * count(panels.len()).max(1.0);
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {all:.0} {height:.0}\" role=\"img\" \
-         aria-label=\"Hit rate and time to the first token by load, policy and number of engines\">\n{STYLE}\
-         <rect class=\"paper\" width=\"{all:.0}\" height=\"{height:.0}\"/>\n"
-    );
+    let about = "Hit rate and time to the first token by load, policy and number of engines";
+    let mut out = page([all, height], about, STYLE);
     text(
         &mut out,
         LEFT,
@@ -98,13 +89,7 @@ fn hit_rates(out: &mut String, x: f64, y: f64, wide: f64, panel: &[&Outcome]) {
     }
     for (run, left) in slots(panel, x) {
         let (top, name) = (at(run.hit_rate), run.setting.policy.as_str());
-        let _ = writeln!(
-            out,
-            "<rect class=\"{name}\" x=\"{:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
-            left + 4.0,
-            SLOT - 8.0,
-            y + HEIGHT - top
-        );
+        rect(out, name, [left + 4.0, top], [SLOT - 8.0, y + HEIGHT - top]);
         // Within the bar where that is high enough, so that the bound's line crosses no figure.
         let high = y + HEIGHT - top > 30.0;
         let (class, below) = if high {
@@ -220,21 +205,6 @@ fn slots<'a>(panel: &'a [&Outcome], x: f64) -> impl Iterator<Item = (&'a Outcome
 fn width(panel: &[&Outcome]) -> f64 {
     let groups = count(panel.len()) / POLICIES;
     count(panel.len()) * SLOT + groups * GAP
-}
-
-fn text(out: &mut String, x: f64, y: f64, class: &str, what: &str) {
-    let _ = writeln!(
-        out,
-        "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{what}</text>"
-    );
-}
-
-fn line(out: &mut String, class: &str, from: [f64; 2], to: [f64; 2]) {
-    let ([x1, y1], [x2, y2]) = (from, to);
-    let _ = writeln!(
-        out,
-        "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
-    );
 }
 
 fn count(of: usize) -> f64 {

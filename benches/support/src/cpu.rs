@@ -64,13 +64,13 @@ fn nanoseconds_on_core(thread: &Path) -> Option<u64> {
     schedstat.split_whitespace().next()?.parse().ok()
 }
 
-/// VmRSS of the process `id`, in MiB.
-pub fn resident_mib(id: u32) -> Outcome<f64> {
+/// VmRSS of the process `id`, in bytes.
+pub fn resident_bytes(id: u32) -> Outcome<f64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .ok_or("a process without VmRSS")?;
     let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes / 1_024.0)
+    Ok(kibibytes * 1_024.0)
 }

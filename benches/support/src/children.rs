@@ -55,6 +55,18 @@ impl Process {
 
     /// The first line on stdout. The rest is read and dropped, so that the child never waits for a reader.
     pub fn first_line(&mut self) -> Outcome<String> {
+        let lines = self.read_stdout()?;
+        lines
+            .recv_timeout(READY_WITHIN)
+            .map_err(|_| self.complaint("said nothing on stdout").into())
+    }
+
+    /// Reads and drops what comes on stdout, of a child that says there nothing that is wanted.
+    pub fn ignore_stdout(&mut self) -> Outcome<()> {
+        self.read_stdout().map(drop)
+    }
+
+    fn read_stdout(&mut self) -> Outcome<mpsc::Receiver<String>> {
         let stdout = self.child.stdout.take().ok_or("stdout was read already")?;
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
@@ -63,9 +75,14 @@ impl Process {
                 let _nobody_waits = sender.send(line);
             }
         });
-        receiver
-            .recv_timeout(READY_WITHIN)
-            .map_err(|_| self.complaint("said nothing on stdout").into())
+        Ok(receiver)
+    }
+
+    /// Interrupts it as Ctrl-C does, and waits for its end.
+    pub fn interrupt(mut self) -> Outcome<()> {
+        output_of(Path::new("kill"), &["-INT", &self.id().to_string()], &[])?;
+        let _status = self.child.wait()?;
+        Ok(())
     }
 
     /// `what` went wrong, with the last that the child logged.
