@@ -383,14 +383,13 @@ impl App {
         stop: impl Future<Output = ()>,
     ) {
         let settings = &self.settings.server;
-        let listen = |listener, router| {
+        let listen = |listener, front| {
             let (settings, tasks, draining) = (*settings, self.tasks.clone(), self.draining.clone());
-            self.tasks.spawn(http::listener::listen(
-                listener, router, settings, tasks, draining,
-            ));
+            self.tasks
+                .spawn(http::listener::listen(listener, front, settings, tasks, draining));
         };
-        listen(public, http::public_router(self));
-        listen(admin, http::admin_router(self));
+        listen(public, http::front::Front::public(self));
+        listen(admin, http::front::Front::admin(self));
         stop.await;
         tracing::info!(in_flight = self.pipeline.in_flight.len(), "draining");
         self.draining.cancel();

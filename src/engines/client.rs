@@ -6,9 +6,10 @@ use crate::engines::counters::{self, Counters};
 use crate::engines::events::Events;
 use crate::engines::gauges::{self, Gauges};
 use crate::engines::health::Health;
+pub use crate::engines::pool::EngineBody;
 use crate::engines::registry::ServedModel;
+pub use crate::engines::transport::Reply;
 use crate::engines::transport::Transport;
-pub use crate::engines::transport::{EngineBody, Reply};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use farebox_domain::attempt::AttemptFault;
@@ -147,17 +148,20 @@ impl Engine {
             cache_tokens: spec.cache_tokens,
             events: spec.kv_events.as_ref().map(|from| Events::of(from, same)),
             load: same.map(|same| Arc::clone(&same.load)).unwrap_or_default(),
-            health: same.map_or_else(|| Arc::new(Health::new(clock)), |same| Arc::clone(&same.health)),
+            health: same.map_or_else(
+                || Arc::new(Health::new(clock.clone())),
+                |same| Arc::clone(&same.health),
+            ),
             retired: CancellationToken::new(),
             spec: spec.clone(),
             connect_timeout,
             client,
-            transport: Transport::new(spec, connect_timeout, authorization.as_ref()).map_err(|fault| {
-                EngineFault::Client {
+            transport: Transport::new(spec, connect_timeout, authorization.as_ref(), clock).map_err(
+                |fault| EngineFault::Client {
                     engine: engine(),
                     cause: fault.to_string(),
-                }
-            })?,
+                },
+            )?,
             health_url: url(spec.kind.health_path())?,
             metrics_url: url(counters::metrics_path(spec.kind))?,
             models_url: url("/v1/models")?,

@@ -1,34 +1,26 @@
-//! How requests go to one engine: HTTP/1.1 over connections that are kept, each URL and header made once.
+//! How requests go to one engine: HTTP/1.1 over connections that are kept ([`super::pool`]), each path and header made once.
 //!
-//! This is hyper's pooled client without the layers that reqwest has around it (redirects, retries, cookies, each of which parses the
-//! URL or copies the request): farebox wants none of them, and they are a tenth of what a request costs. What is asked seldom, such as
-//! a probe, goes by reqwest.
+//! reqwest has layers around hyper (redirects, retries, cookies) that parse the URL or copy the request, and hyper-util's pooled client
+//! looks up which server is meant: farebox wants none of that, and together they are an eighth of what a request costs. What is asked
+//! seldom, such as a probe, goes by reqwest.
 
+use crate::clock::Clock;
+use crate::engines::pool::{Connector, EngineBody, Pool};
 use bytes::Bytes;
 use farebox_domain::catalog::EngineSpec;
 use farebox_domain::ledger::Endpoint;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::uri::InvalidUri;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::uri::{InvalidUri, PathAndQuery};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::Client;
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tower::BoxError;
 use tower::timeout::Timeout;
-use tower::util::BoxCloneSyncService;
 
 /// An engine's answer: status, headers, and a body that has not been read.
 pub type Reply = http::Response<EngineBody>;
 
-/// An answer's body, as it comes in.
-pub type EngineBody = hyper::body::Incoming;
-
-/// Engines behind uvicorn close a connection that was idle for 5 s; a request must not meet that moment.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// A peer that is gone without a word is found out, however long an engine may be silent.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_RETRIES: u32 = 3;
@@ -39,13 +31,10 @@ static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
 static ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 
-/// Makes connections; at each URL one that is kept is looked for first.
-type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
-
 /// The way to one engine.
 #[derive(Debug)]
 pub(super) struct Transport {
-    client: Client<Connector, Full<Bytes>>,
+    pool: Pool,
     chat_completions: Uri,
     completions: Uri,
     embeddings: Uri,
@@ -58,6 +47,8 @@ pub(super) struct Transport {
 pub(super) enum TransportFault {
     #[error("{0}")]
     Uri(#[from] InvalidUri),
+    #[error("its URL has no host that a header can carry")]
+    Host,
     #[error("the system's certificates: {0}")]
     Certificates(#[from] std::io::Error),
 }
@@ -68,9 +59,14 @@ impl Transport {
         spec: &EngineSpec,
         connect_timeout: Duration,
         authorization: Option<&HeaderValue>,
+        clock: Clock,
     ) -> Result<Self, TransportFault> {
-        let base = spec.url.trim_end_matches('/');
-        let uri = |path: &str| format!("{base}{path}").parse::<Uri>();
+        let base = spec.url.trim_end_matches('/').parse::<Uri>()?;
+        let prefix = base.path().trim_end_matches('/');
+        let path = |path: &str| format!("{prefix}{path}").parse::<PathAndQuery>().map(Uri::from);
+        let authority = base.authority().ok_or(TransportFault::Host)?.as_str();
+        let (_, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let host = HeaderValue::from_str(host).map_err(|_| TransportFault::Host)?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -85,23 +81,20 @@ impl Transport {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .build(Connector::new(Timeout::new(https, connect_timeout)));
-        // Room for the engine's own three, the request's id, and what hyper adds.
+        // Room for the engine's own four, the request's id, and what hyper adds.
         let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(HOST, host);
         headers.insert(CONTENT_TYPE, APPLICATION_JSON.clone());
         headers.insert(ACCEPT, ANYTHING.clone());
         if let Some(key) = authorization {
             headers.insert(AUTHORIZATION, key.clone());
         }
         Ok(Self {
-            client,
-            chat_completions: uri("/v1/chat/completions")?,
-            completions: uri("/v1/completions")?,
-            embeddings: uri("/v1/embeddings")?,
+            chat_completions: path("/v1/chat/completions")?,
+            completions: path("/v1/completions")?,
+            embeddings: path("/v1/embeddings")?,
             headers,
+            pool: Pool::new(Connector::new(Timeout::new(https, connect_timeout)), base, clock),
         })
     }
 
@@ -126,6 +119,6 @@ impl Transport {
             headers.insert(X_REQUEST_ID.clone(), id);
         }
         *request.headers_mut() = headers;
-        self.client.request(request).await.ok()
+        self.pool.send(request).await
     }
 }

@@ -5,12 +5,11 @@
 //! front can add HTTP/2 and TLS.
 
 use crate::config::ServerSettings;
-use axum::Router;
+use crate::http::front::Front;
 use axum::extract::ConnectInfo;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -25,7 +24,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Takes connections until `draining`; each is a task of its own among `tasks`.
 pub async fn listen(
     listener: TcpListener,
-    router: Router,
+    front: Front,
     settings: ServerSettings,
     tasks: TaskTracker,
     draining: CancellationToken,
@@ -34,7 +33,6 @@ pub async fn listen(
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout);
-    let service = TowerToHyperService::new(router);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -42,12 +40,12 @@ pub async fn listen(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (builder, service, draining) = (builder.clone(), service.clone(), draining.clone());
+                let (builder, front, draining) = (builder.clone(), front.clone(), draining.clone());
                 let write_timeout = settings.write_timeout;
                 tasks.spawn(async move {
                     // Without it a small event waits for the client's acknowledgement of the one before.
                     if stream.set_nodelay(true).is_ok() {
-                        connection((stream, peer), &builder, service, write_timeout, draining).await;
+                        connection((stream, peer), &builder, front, write_timeout, draining).await;
                     }
                 });
             }
@@ -62,7 +60,7 @@ pub async fn listen(
 async fn connection(
     (stream, peer): (TcpStream, SocketAddr),
     builder: &http1::Builder,
-    service: TowerToHyperService<Router>,
+    front: Front,
     write_timeout: Duration,
     draining: CancellationToken,
 ) {
@@ -70,7 +68,7 @@ async fn connection(
     stream.set_write_timeout(Some(write_timeout));
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        service.call(request)
+        front.serve(request)
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
     // How a connection ends is the client's affair; what a request came to is told elsewhere.

@@ -1,12 +1,13 @@
 //! HTTP in: the only code that knows axum and status codes.
 //!
-//! - [`listener`]: connections, with their timeouts; [`openai`]: the developer's routes; [`owner`]: those of who pays;
+//! - [`listener`]: connections, with their timeouts; [`front`]: what is asked first; [`openai`]: the developer's routes; [`owner`]: those of who pays;
 //!   [`admin`]: the operator's;
 //! - [`dashboard`]: the pages for both, and `session`, who is signed in to them;
 //! - [`peer`]: from where a request comes; `body`: a request's body, bounded and unpacked; [`error`]: every refusal's status, headers and JSON; `download`:
 //!   answers that are no JSON.
 
 pub mod listener;
+pub mod front;
 pub mod openai;
 pub mod owner;
 pub mod admin;

@@ -34,6 +34,29 @@ pub(in crate::pipeline) fn apply(text: &Bytes, mut edits: Vec<Edit<'_>>) -> Byte
     edited.freeze()
 }
 
+/// Below this a text is copied rather than sent in pieces.
+const COPIED_BYTES: usize = 16 << 10;
+/// The most edits of a text that is sent in pieces.
+const EDITS_IN_PIECES: usize = 4;
+
+/// The text with its edits, which do not overlap, in pieces: where it is long, those of it that stay are not copied.
+pub(in crate::pipeline) fn pieces(text: &Bytes, mut edits: Vec<Edit<'_>>) -> Vec<Bytes> {
+    if text.len() < COPIED_BYTES || edits.len() > EDITS_IN_PIECES {
+        return vec![apply(text, edits)];
+    }
+    edits.sort_by_key(|(range, _)| range.start);
+    let mut pieces = Vec::with_capacity(edits.len() * 2 + 1);
+    let mut from = 0;
+    for (range, with) in edits {
+        pieces.push(text.slice(from..range.start));
+        pieces.push(Bytes::from(with.into_owned()));
+        from = range.end;
+    }
+    pieces.push(text.slice(from..));
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+}
+
 /// The object without the field whose value stands there.
 pub(in crate::pipeline) fn without_field(object: &Bytes, value: &Range<usize>) -> Bytes {
     match event::with_key_and_comma(object, value) {

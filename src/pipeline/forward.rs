@@ -21,6 +21,7 @@ use farebox_domain::attempt::{AttemptFault, StatusVerdict, read_status};
 use farebox_domain::ejection::Ejected;
 use farebox_domain::refusal::Refusal;
 use http::HeaderMap;
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -305,7 +306,7 @@ async fn next_segment(body: &mut EngineBody) -> Result<Option<Bytes>, AttemptFau
     }
 }
 
-/// The whole body. Most come in one segment, which is not copied.
+/// The whole body. Most come in one segment, which is not copied; for others there is room for as much as is announced.
 async fn collect(body: &mut EngineBody, limit_bytes: usize) -> Result<Bytes, AttemptFault> {
     let Some(first) = next_segment(body).await? else {
         return Ok(Bytes::new());
@@ -313,9 +314,15 @@ async fn collect(body: &mut EngineBody, limit_bytes: usize) -> Result<Bytes, Att
     if first.len() > limit_bytes {
         return Err(AttemptFault::ErrorAnswer);
     }
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let room = first.len().saturating_add(announced).min(limit_bytes);
     let mut all: Option<BytesMut> = None;
     while let Some(segment) = next_segment(body).await? {
-        let all = all.get_or_insert_with(|| BytesMut::from(&first[..]));
+        let all = all.get_or_insert_with(|| {
+            let mut all = BytesMut::with_capacity(room);
+            all.extend_from_slice(&first);
+            all
+        });
         if all.len() + segment.len() > limit_bytes {
             return Err(AttemptFault::ErrorAnswer);
         }

@@ -7,7 +7,6 @@ use crate::pipeline::hold::{Bounds, Held};
 use crate::pipeline::meter::StreamMeter;
 use crate::pipeline::usage::read_usage;
 use atomic_waker::AtomicWaker;
-use bytes::Bytes;
 use farebox_domain::catalog::EngineKind;
 use farebox_domain::ids::{AccountId, EngineName, KeyId, RequestId};
 use farebox_domain::ledger::Endpoint;
@@ -72,7 +71,7 @@ pub struct Progress {
     /// When its first event came.
     pub first_event_at: Option<Instant>,
     /// The last usage that it sent: a JSON object's text.
-    pub usage: Option<Bytes>,
+    pub usage: Option<Vec<u8>>,
     /// Whether that is its final word.
     pub usage_is_final: bool,
     /// Whether the answer came in one piece, not as a stream.

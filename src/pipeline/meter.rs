@@ -124,8 +124,9 @@ pub struct StreamMeter {
     pub counted_choices: u64,
     /// How many those are together.
     pub counted_tokens: u64,
-    /// The last usage, a JSON object's text.
-    pub usage: Option<Bytes>,
+    /// The last usage, a JSON object's text. A copy, as is the last chunk: a slice would keep the buffer that the engine's bytes
+    /// are read into, and each read would need a new one.
+    pub usage: Option<Vec<u8>>,
     /// Whether it came on a chunk of its own, which is the engine's last word.
     pub usage_is_final: bool,
     /// Deltas with a token in them, among chunks without a usage.
@@ -133,7 +134,7 @@ pub struct StreamMeter {
     /// Tokens of completion that may be shown; `None` is without a ceiling.
     pub ceiling: Option<u64>,
     /// The last chunk that had choices: a usage chunk that must be made takes its id from it.
-    last_chunk: Bytes,
+    last_chunk: Vec<u8>,
     usage_chunk: Option<Bytes>,
 }
 
@@ -151,7 +152,7 @@ impl StreamMeter {
             usage_is_final: false,
             deltas: 0,
             ceiling: None,
-            last_chunk: Bytes::new(),
+            last_chunk: Vec::new(),
             usage_chunk: None,
         }
     }
@@ -226,7 +227,7 @@ impl StreamMeter {
         }
         match &usage {
             Some(field) if field.is_object => {
-                self.usage = Some(data.slice(field.value.clone()));
+                copy_into(self.usage.get_or_insert_default(), &data[field.value.clone()]);
                 if event::has_no_choices(&data) {
                     self.usage_is_final = true;
                     self.usage_chunk = Some(data);
@@ -244,7 +245,7 @@ impl StreamMeter {
             edits if edits.is_empty() => out.pass(raw),
             edits => out.push(edited_event(&raw, &data, edits)),
         }
-        self.last_chunk = data;
+        copy_into(&mut self.last_chunk, &data);
         Step::More
     }
 
@@ -345,6 +346,11 @@ impl StreamMeter {
         );
         apply(chunk, edits)
     }
+}
+
+fn copy_into(kept: &mut Vec<u8>, bytes: &[u8]) {
+    kept.clear();
+    kept.extend_from_slice(bytes);
 }
 
 /// A usage as a client is shown it.

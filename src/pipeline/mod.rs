@@ -9,7 +9,7 @@
 //!   sees it
 //! - [`mod@authenticate`], [`hold`], [`leases`], `shared`, [`mod@admit`], [`call`], [`mod@route`], [`mod@forward`],
 //!   `parts`, [`Retries`], `fallback`: until an engine answers
-//! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`]: an answer in one piece
+//! - `event`, [`meter`], [`body`]: a stream passes and is metered; [`whole`], `scan`: an answer in one piece
 //! - [`usage`], [`settle`], [`in_flight`], [`checkpoint`]: what it comes to
 //! - `engine_error`, `shown`: what a client is told; [`watch`], [`explain`]: what an operator sees of it
 
@@ -32,6 +32,7 @@ mod retries;
 mod fallback;
 mod engine_error;
 mod event;
+mod scan;
 pub mod meter;
 pub mod body;
 pub mod whole;
@@ -117,8 +118,8 @@ pub struct Arrival {
 pub enum Answer {
     /// Events, as they come.
     Stream(Box<MeteredBody>),
-    /// One JSON body, already in the ledger.
-    Whole(Bytes, Receipt),
+    /// One JSON body, in pieces, already in the ledger.
+    Whole(Vec<Bytes>, Receipt),
 }
 
 impl Answer {
@@ -178,7 +179,7 @@ async fn answer(admitted: Admitted, served: &ServedModel, upstream: Upstream) ->
 }
 
 fn stream(
-    admitted: Admitted,
+    mut admitted: Admitted,
     served: &ServedModel,
     serves: &str,
     begun: Bytes,
@@ -186,6 +187,8 @@ fn stream(
 ) -> Answer {
     let presentation = presentation(&admitted, served, serves);
     let mut meter = StreamMeter::new(admitted.request.choices, presentation);
+    // No engine is sent it again, and it would keep the buffer that it was read into for as long as the stream is open.
+    admitted.request.body = Bytes::new();
     let live = Arc::clone(admitted.live());
     meter.ceiling = live.progress.lock().affordable_tokens;
     Answer::Stream(Box::new(MeteredBody::new(admitted, live, meter, begun, upstream)))
@@ -202,7 +205,7 @@ async fn whole(
     let usage = answer.usage();
     {
         let mut progress = admitted.live().progress.lock();
-        progress.usage.clone_from(&usage);
+        progress.usage = usage.as_deref().map(<[u8]>::to_vec);
         progress.usage_is_final = true;
         progress.whole = true;
     }

@@ -2,13 +2,13 @@
 
 mod joined;
 
-use crate::pipeline::edits::{Edit, apply};
+use crate::pipeline::edits::{Edit, pieces};
 use crate::pipeline::event::Choice;
 use crate::pipeline::meter::{Presentation, UsageJson};
+use crate::pipeline::scan;
 use base64::Engine as _;
 use bytes::Bytes;
 use farebox_domain::ledger::Endpoint;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -22,12 +22,11 @@ pub struct WholeAnswer {
     service_tier: Option<Range<usize>>,
 }
 
-/// What farebox reads of an answer.
+/// What farebox reads of an answer that was generated.
 #[derive(Deserialize)]
 struct Shape<'a> {
     #[serde(borrow)]
     choices: Option<Vec<Choice<'a>>>,
-    data: Option<Vec<IgnoredAny>>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
     #[serde(default, borrow, deserialize_with = "null_too")]
@@ -42,20 +41,13 @@ fn null_too<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Ra
 impl WholeAnswer {
     /// Reads an engine's body; `None` if it is not an answer on this route.
     pub fn read(endpoint: Endpoint, bytes: Bytes) -> Option<Self> {
-        let shape: Shape<'_> = serde_json::from_slice(&bytes).ok()?;
-        let holds = match endpoint {
-            Endpoint::ChatCompletions | Endpoint::Completions => shape
-                .choices
-                .is_some_and(|choices| !choices.is_empty() && !choices.iter().any(Choice::is_given_up)),
-            Endpoint::Embeddings => shape.data.is_some_and(|data| !data.is_empty()),
+        // Looked through for UTF-8 at once, and not text by text.
+        let text = std::str::from_utf8(&bytes).ok()?;
+        let (usage, service_tier) = match endpoint {
+            Endpoint::ChatCompletions | Endpoint::Completions => generated(text)?,
+            Endpoint::Embeddings => embedded(text)?,
         };
-        holds.then_some(())?;
-        let range = |value: &RawValue| {
-            let start = value.get().as_ptr() as usize - bytes.as_ptr() as usize;
-            start..start + value.get().len()
-        };
-        let usage = shape.usage.filter(|usage| usage.get().starts_with('{'));
-        let (usage, service_tier) = (usage.map(range), shape.service_tier.map(range));
+        let usage = usage.filter(|range| bytes[range.clone()].starts_with(b"{"));
         Some(Self {
             bytes,
             usage,
@@ -70,7 +62,7 @@ impl WholeAnswer {
 
     /// The bytes for the client: the engine's, with the cost in their usage, the catalog's name for the model,
     /// and embeddings in base64 where the client asked for them and the engine did not.
-    pub fn present(&self, presentation: &Presentation, usage: &UsageJson, as_base64: bool) -> Bytes {
+    pub fn present(&self, presentation: &Presentation, usage: &UsageJson, as_base64: bool) -> Vec<Bytes> {
         let mut edits: Vec<Edit<'_>> = presentation.renamed(&self.bytes).into_iter().collect();
         match &self.usage {
             Some(range) => {
@@ -85,8 +77,36 @@ impl WholeAnswer {
         if as_base64 {
             edits.extend(embeddings_in_base64(&self.bytes));
         }
-        apply(&self.bytes, edits)
+        pieces(&self.bytes, edits)
     }
+}
+
+/// Where an answer's usage and service tier stand, if they are there.
+type Places = (Option<Range<usize>>, Option<Range<usize>>);
+
+/// Of an answer that has choices, none of which was given up.
+fn generated(text: &str) -> Option<Places> {
+    let shape: Shape<'_> = serde_json::from_str(text).ok()?;
+    let choices = shape.choices?;
+    let holds = !choices.is_empty() && !choices.iter().any(Choice::is_given_up);
+    let range = |value: &RawValue| {
+        let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
+        start..start + value.get().len()
+    };
+    holds.then(|| (shape.usage.map(range), shape.service_tier.map(range)))
+}
+
+/// The same of one that has data.
+fn embedded(text: &str) -> Option<Places> {
+    let members = scan::members(text.as_bytes())?;
+    let find = |name: &str| {
+        let mut each = members.iter();
+        each.find(|(named, _)| &text[named.clone()] == name)
+            .map(|(_, value)| value.clone())
+    };
+    let data = text[find("data")?].strip_prefix('[')?;
+    let is_empty = data.trim_ascii_start().starts_with(']');
+    (!is_empty).then(|| (find("usage"), find("service_tier")))
 }
 
 /// An answer without a usage gets the one that is in the ledger.
@@ -153,7 +173,7 @@ mod tests {
             service_tier: None,
             rename: Some((Bytes::from_static(b"served"), Bytes::from_static(b"sold"))),
         };
-        String::from_utf8(answer.present(&presentation, &usage(), as_base64).into()).unwrap()
+        String::from_utf8(answer.present(&presentation, &usage(), as_base64).concat()).unwrap()
     }
 
     #[test]
@@ -172,7 +192,7 @@ mod tests {
                 service_tier: Some(farebox_domain::units::ServiceTier::Flex),
                 rename: None,
             };
-            String::from_utf8(answer.present(&presentation, &usage(), false).into()).unwrap()
+            String::from_utf8(answer.present(&presentation, &usage(), false).concat()).unwrap()
         };
         for engines in ["null", "\"default\""] {
             let body = format!(r#"{{"service_tier": {engines},"choices":[{{}}],"usage":{{}}}}"#);
@@ -195,6 +215,44 @@ mod tests {
     fn floats_become_base64_where_the_engine_does_not_know_it() {
         let body = r#"{"data":[{"embedding":[1.0,-2.5]},{"embedding":"AACAPw=="}],"usage":{}}"#;
         insta::assert_snapshot!(shown(Endpoint::Embeddings, body, true), @r#"{"data":[{"embedding":"AACAPwAAIMA="},{"embedding":"AACAPw=="}],"usage":{"estimated_cost":0.0000001}}"#);
+    }
+
+    #[test]
+    fn an_answer_that_is_long_is_shown_in_pieces_and_is_the_same() {
+        let floats = vec!["-0.12345678"; 4000].join(",");
+        let body = format!(
+            r#"{{"model":"served","data":[{{"embedding":[{floats}]}}],"service_tier":null,"usage":{{"prompt_tokens":1}},"z":[]}}"#
+        );
+        let answer = WholeAnswer::read(Endpoint::Embeddings, body.clone().into()).unwrap();
+        let presentation = Presentation {
+            options: StreamOptions::default(),
+            service_tier: None,
+            rename: Some((Bytes::from_static(b"served"), Bytes::from_static(b"sold"))),
+        };
+        let pieces = answer.present(&presentation, &usage(), false);
+        assert_eq!(pieces.len(), 5);
+        let shown = String::from_utf8(pieces.concat()).unwrap();
+        let expected = body
+            .replace("served", "sold")
+            .replace("_tokens\":1", "_tokens\":1,\"estimated_cost\":0.0000001");
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn embeddings_are_no_answer_without_data() {
+        for body in [
+            r#"{"data":[]}"#,
+            r#"{"data":{}}"#,
+            r#"{"data":[ ]}"#,
+            "{}",
+            r#"{"data":[1}"#,
+            "[]",
+        ] {
+            assert!(
+                WholeAnswer::read(Endpoint::Embeddings, Bytes::from_static(body.as_bytes())).is_none(),
+                "{body}"
+            );
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub struct RequestLog {
 struct Waiting {
     lines: Vec<u8>,
     left_out: u64,
+    last_time: LastTime,
 }
 
 impl RequestLog {
@@ -117,11 +118,12 @@ impl RequestLog {
             return;
         }
         let was_empty = waiting.lines.is_empty();
-        // Writing into memory cannot fail.
-        let _ = match self.style {
-            Style::Json => put_json(&mut waiting.lines, now_ms, fields),
-            Style::Text | Style::Off => put_text(&mut waiting.lines, now_ms, fields),
-        };
+        let Waiting { lines, last_time, .. } = &mut *waiting;
+        let time = last_time.at(now_ms);
+        match self.style {
+            Style::Json => put_json(lines, time, fields),
+            Style::Text | Style::Off => put_text(lines, time, fields),
+        }
         drop(waiting);
         if was_empty {
             self.some.notify_one();
@@ -145,7 +147,13 @@ impl RequestLog {
     }
 
     async fn write_waiting(&self, out: &mut (impl AsyncWrite + Unpin)) {
-        let Waiting { mut lines, left_out } = std::mem::take(&mut *self.waiting.lock());
+        let (mut lines, left_out) = {
+            let mut waiting = self.waiting.lock();
+            // As much again is soon there.
+            let room = waiting.lines.len();
+            let lines = std::mem::replace(&mut waiting.lines, Vec::with_capacity(room));
+            (lines, std::mem::take(&mut waiting.left_out))
+        };
         if left_out > 0 {
             let _ = writeln!(
                 lines,
@@ -158,40 +166,80 @@ impl RequestLog {
     }
 }
 
-fn put_text(lines: &mut Vec<u8>, now_ms: u64, fields: &[(&str, Option<Value<'_>>)]) -> std::io::Result<()> {
-    write!(lines, "{}  INFO farebox::request:", Time(now_ms))?;
+fn put_text(lines: &mut Vec<u8>, time: &[u8], fields: &[(&str, Option<Value<'_>>)]) {
+    lines.extend_from_slice(time);
+    lines.extend_from_slice(b"  INFO farebox::request:");
     for (name, value) in fields {
-        match value {
-            None => {}
-            Some(Value::Number(number)) => write!(lines, " {name}={number}")?,
-            Some(Value::Text(text)) => {
-                write!(lines, " {name}=")?;
-                serde_json::to_writer(&mut *lines, text)?;
-            }
-        }
+        let Some(value) = value else { continue };
+        lines.push(b' ');
+        lines.extend_from_slice(name.as_bytes());
+        lines.push(b'=');
+        put_value(lines, value);
     }
     lines.push(b'\n');
-    Ok(())
 }
 
-fn put_json(lines: &mut Vec<u8>, now_ms: u64, fields: &[(&str, Option<Value<'_>>)]) -> std::io::Result<()> {
-    write!(
-        lines,
-        r#"{{"timestamp":"{}","level":"INFO","target":"farebox::request""#,
-        Time(now_ms)
-    )?;
+fn put_json(lines: &mut Vec<u8>, time: &[u8], fields: &[(&str, Option<Value<'_>>)]) {
+    lines.extend_from_slice(b"{\"timestamp\":\"");
+    lines.extend_from_slice(time);
+    lines.extend_from_slice(b"\",\"level\":\"INFO\",\"target\":\"farebox::request\"");
     for (name, value) in fields {
-        match value {
-            None => {}
-            Some(Value::Number(number)) => write!(lines, r#","{name}":{number}"#)?,
-            Some(Value::Text(text)) => {
-                write!(lines, r#","{name}":"#)?;
-                serde_json::to_writer(&mut *lines, text)?;
-            }
-        }
+        let Some(value) = value else { continue };
+        lines.extend_from_slice(b",\"");
+        lines.extend_from_slice(name.as_bytes());
+        lines.extend_from_slice(b"\":");
+        put_value(lines, value);
     }
     lines.extend_from_slice(b"}\n");
-    Ok(())
+}
+
+fn put_value(lines: &mut Vec<u8>, value: &Value<'_>) {
+    match value {
+        Value::Number(number) => lines.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
+        // Most texts are names.
+        Value::Text(text)
+            if text
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')) =>
+        {
+            lines.push(b'"');
+            lines.extend_from_slice(text.as_bytes());
+            lines.push(b'"');
+        }
+        Value::Text(text) => {
+            // Writing into memory cannot fail.
+            let _ = serde_json::to_writer(lines, text);
+        }
+    }
+}
+
+/// The time of the last line, as it is written: the next one is mostly of the same second.
+#[derive(Debug, Default)]
+struct LastTime {
+    ms: Option<u64>,
+    text: String,
+}
+
+impl LastTime {
+    fn at(&mut self, ms: u64) -> &[u8] {
+        let same_second = self.ms.is_some_and(|last| last / 1_000 == ms / 1_000);
+        let dot = self.text.len().checked_sub(4).filter(|_| same_second);
+        match dot.and_then(|dot| self.text.get(..dot)) {
+            Some(_) if self.ms == Some(ms) => {}
+            Some(second) => {
+                let second = second.len();
+                self.text.truncate(second);
+                for divisor in [100, 10, 1] {
+                    let digit = u8::try_from(ms / divisor % 10).unwrap_or(0);
+                    self.text.push(char::from(b'0' + digit));
+                }
+                self.text.push('Z');
+            }
+            None => self.text = Time(ms).to_string(),
+        }
+        self.ms = Some(ms);
+        self.text.as_bytes()
+    }
 }
 
 /// RFC 3339, in UTC, to the millisecond.
@@ -241,6 +289,27 @@ mod tests {
 {"timestamp":"2026-11-24T10:16:11.129Z","level":"INFO","target":"farebox::request","request_id":"req_07070707070707070707070707070707","route":"a \"b\"\n","outcome":"refused","status":401,"code":"invalid_api_key"}
 "#);
         assert_eq!(written(Style::Off).await, "");
+    }
+
+    #[test]
+    fn a_time_is_the_same_whatever_was_written_before() {
+        let mut last = LastTime::default();
+        for ms in [
+            0,
+            999,
+            1_000,
+            1_795_515_371_128,
+            1_795_515_371_128,
+            1_795_515_371_009,
+            1_795_515_371_999,
+            1_795_515_372_000,
+            5,
+            u64::MAX,
+            u64::MAX - 1,
+            7,
+        ] {
+            assert_eq!(String::from_utf8_lossy(last.at(ms)), Time(ms).to_string());
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use crate::gateway::{Booking, Gateway, refused};
 use crate::run::{Fault, Run, Staged, ensure};
 use crate::texts::{USAGE, chat_request};
-use bytes::Bytes;
 use farebox::ledger::{Journal, LedgerFault, sqlite};
 use farebox::pipeline::admit::Admitted;
 use farebox::pipeline::request::InferenceRequest;
@@ -76,7 +75,7 @@ impl Bill {
         progress.engine = Some(("engine-0".into(), EngineKind::Vllm));
         progress.called_at = Some(now);
         progress.first_event_at = Some(now);
-        progress.usage = Some(Bytes::from_static(USAGE.as_bytes()));
+        progress.usage = Some(USAGE.into());
         progress.usage_is_final = true;
         drop(progress);
         Ok(admitted)

@@ -127,15 +127,18 @@ async fn answer(
 fn response_of(answer: Answer) -> Response<Body> {
     let (content_type, body) = match answer {
         Answer::Stream(body) => ("text/event-stream; charset=utf-8", Body::new(body)),
-        Answer::Whole(bytes, receipt) => (
+        Answer::Whole(pieces, receipt) => (
             "application/json",
             Body::new(WholeBody {
-                bytes: Some(bytes),
+                left: pieces.iter().map(Bytes::len).sum(),
+                pieces: pieces.into_iter(),
                 _receipt: receipt,
             }),
         ),
     };
     let mut response = Response::new(body);
+    // Room for what nearly every answer has.
+    *response.headers_mut() = HeaderMap::with_capacity(6);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -166,7 +169,9 @@ fn milliseconds(duration: Duration) -> HeaderValue {
 
 /// An answer in one piece. The receipt holds the request's place until the last byte has been handed over.
 struct WholeBody {
-    bytes: Option<Bytes>,
+    pieces: std::vec::IntoIter<Bytes>,
+    /// Their bytes.
+    left: usize,
     _receipt: Receipt,
 }
 
@@ -178,15 +183,16 @@ impl http_body::Body for WholeBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+        let piece = self.pieces.next();
+        self.left -= piece.as_ref().map_or(0, Bytes::len);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_none()
+        self.pieces.len() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        let length = self.bytes.as_ref().map_or(0, Bytes::len);
-        SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+        SizeHint::with_exact(u64::try_from(self.left).unwrap_or(u64::MAX))
     }
 }

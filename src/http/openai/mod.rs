@@ -1,7 +1,7 @@
 //! The developer's routes: OpenAI's, under `/v1` and under `/v1/openai` (DeepInfra's base), and a few of DeepInfra's; the
 //! account owner's are put beside them.
 
-mod inference;
+pub(in crate::http) mod inference;
 mod models;
 mod me;
 pub(in crate::http) mod edge;
@@ -19,6 +19,20 @@ use std::sync::Arc;
 
 /// OpenAI's base, and DeepInfra's. Routes are written out under each: a nest would cost every request a new URI.
 const BASES: [&str; 2] = ["/v1", "/v1/openai"];
+
+/// What is served by POST under each base.
+const INFERENCE: [(&str, Endpoint); 3] = [
+    ("/chat/completions", Endpoint::ChatCompletions),
+    ("/completions", Endpoint::Completions),
+    ("/embeddings", Endpoint::Embeddings),
+];
+
+/// The endpoint whose route this path is.
+pub(in crate::http) fn inference_at(path: &str) -> Option<Endpoint> {
+    let under = BASES.iter().rev().find_map(|base| path.strip_prefix(base))?;
+    let (_, endpoint) = INFERENCE.iter().find(|(route, _)| *route == under)?;
+    Some(*endpoint)
+}
 
 /// Every route of the public listener.
 pub fn router() -> Router<Arc<App>> {
@@ -42,10 +56,11 @@ pub(in crate::http) fn with_base(router: Router<Arc<App>>, base: &str) -> Router
         .fold(router, |router, (method, path, handler)| {
             router.route(&at(path), only(method, handler))
         });
-    router
-        .route(&at("/chat/completions"), inference(Endpoint::ChatCompletions))
-        .route(&at("/completions"), inference(Endpoint::Completions))
-        .route(&at("/embeddings"), inference(Endpoint::Embeddings))
+    INFERENCE
+        .into_iter()
+        .fold(router, |router, (path, endpoint)| {
+            router.route(&at(path), inference(endpoint))
+        })
         .route(&at("/models"), only("GET", get(models::list)))
         .route(&at("/models/{*id}"), only("GET", get(models::retrieve)))
         .route(&at("/me/rate_limit"), only("GET", get(me::rate_limit)))

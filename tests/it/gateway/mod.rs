@@ -8,6 +8,7 @@ mod prefix;
 mod reload;
 mod kv_events;
 mod lora;
+mod connections;
 mod conservation;
 mod drain;
 mod edge;

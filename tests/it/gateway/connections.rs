@@ -1,0 +1,134 @@
+//! Connections to an engine: kept for the next request, and never a reason that one fails.
+
+use super::{Gateway, models};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+const WHOLE: &str = r#"{"choices":[{"index":0,"finish_reason":"stop","message":{}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
+const EVENTS: [&str; 3] = [
+    r#"{"id":"c","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
+    r#"{"id":"c","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#,
+    "[DONE]",
+];
+
+/// An engine of which each connection is seen. It answers whatever it is asked.
+struct Watched {
+    url: String,
+    /// On which connection each POST came.
+    posts: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Watched {
+    /// `closes`: after each answer to a POST, without a word.
+    async fn start(closes: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let posts = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&posts);
+        tokio::spawn(async move {
+            for number in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, number, closes, Arc::clone(&seen)));
+            }
+        });
+        Self { url, posts }
+    }
+}
+
+async fn serve(mut stream: TcpStream, number: usize, closes: bool, posts: Arc<Mutex<Vec<usize>>>) {
+    while let Some((head, body)) = request(&mut stream).await {
+        let is_post = head.starts_with("POST");
+        let answer = if body.contains("\"stream\":true") {
+            let events: String = EVENTS
+                .iter()
+                .map(|event| format!("data: {event}\n\n"))
+                .map(|event| format!("{:x}\r\n{event}\r\n", event.len()))
+                .collect();
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n{events}0\r\n\r\n"
+            )
+        } else {
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{WHOLE}",
+                WHOLE.len()
+            )
+        };
+        if is_post {
+            posts.lock().push(number);
+        }
+        if stream.write_all(answer.as_bytes()).await.is_err() || (is_post && closes) {
+            return;
+        }
+    }
+}
+
+/// A request's head and body; `None` where there is none any more.
+async fn request(stream: &mut TcpStream) -> Option<(String, String)> {
+    let mut read = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&read).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| {
+                line.to_ascii_lowercase()
+                    .strip_prefix("content-length: ")?
+                    .parse()
+                    .ok()
+            });
+            if body.len() >= length.unwrap_or(0) {
+                return Some((head.to_owned(), body.to_owned()));
+            }
+        }
+        if stream.read_buf(&mut read).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+fn ask(stream: bool) -> Value {
+    json!({ "model": "m", "stream": stream, "messages": [{ "role": "user", "content": "x" }] })
+}
+
+async fn answered(gateway: &Gateway, stream: bool) {
+    let answer = gateway.chat(&ask(stream)).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let text = answer.text().await.unwrap();
+    assert!(
+        text.ends_with(if stream { "data: [DONE]\n\n" } else { "}" }),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_kept_for_the_next_request() {
+    let engine = Watched::start(false).await;
+    let gateway = Gateway::start(&models(&[&engine.url], "")).await;
+    for stream in [false, true, true, false, false, true] {
+        answered(&gateway, stream).await;
+    }
+    let posts = engine.posts.lock().clone();
+    assert_eq!(posts, vec![posts[0]; 6], "all on one connection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_the_engine_has_closed_costs_no_try() {
+    let engine = Watched::start(true).await;
+    let gateway = Gateway::start(&models(&[&engine.url], "retries: { attempts: 1 }")).await;
+    for stream in [false, true, false, true, false, false] {
+        answered(&gateway, stream).await;
+    }
+    let posts = engine.posts.lock().clone();
+    assert_eq!(posts.len(), 6);
+    assert!(
+        posts.is_sorted_by(|one, next| one < next),
+        "each on another: {posts:?}"
+    );
+    assert!(
+        !gateway
+            .app
+            .render_metrics()
+            .contains("farebox_attempt_faults_total{")
+    );
+}
