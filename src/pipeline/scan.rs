@@ -6,6 +6,8 @@
 use crate::pipeline::request::string_end;
 use std::ops::Range;
 
+/// What is looked at at once of a list of numbers.
+const PIECE_BYTES: usize = 256;
 /// Lists and objects inside each other.
 const MAX_DEPTH: usize = 64;
 
@@ -113,14 +115,24 @@ impl Scan<'_> {
             return None;
         }
         let end = memchr::memchr(b']', inner)?;
-        let is_numbers =
-            |byte: &u8| is_of_numbers(*byte) || matches!(byte, b',' | b' ' | b'\n' | b'\r' | b'\t');
-        inner[..end].iter().all(is_numbers).then(|| self.at += end + 2)
+        // A piece is looked at to its end, so that many bytes are looked at at once.
+        let mut pieces = inner[..end].chunks(PIECE_BYTES);
+        let is_numbers = |piece: &[u8]| {
+            piece
+                .iter()
+                .fold(true, |all, byte| all & may_be_in_numbers(*byte))
+        };
+        pieces.all(is_numbers).then(|| self.at += end + 2)
     }
 }
 
 const fn is_of_numbers(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
+}
+
+/// The same, and what is between numbers: from `+` to `9`, white space, `e`. (So `/` too, which no engine writes.)
+const fn may_be_in_numbers(byte: u8) -> bool {
+    byte.wrapping_sub(b'+') <= b'9' - b'+' || byte <= b' ' || byte | 0x20 == b'e'
 }
 
 #[cfg(test)]

@@ -44,30 +44,63 @@ fn text(table: &str, columns: &[&str], rows: usize) -> String {
     )
 }
 
-/// The values of a batch, row by row.
-pub(in crate::ledger) struct BatchArguments(SqliteArguments);
+/// Texts that are looked for before another is made.
+const RECENT: usize = 16;
+
+/// The values of a batch, row by row. Most of its texts are those of the row before, and are one with them: each that is made here
+/// is dropped by SQLite's thread, which costs more than to look for it.
+pub(in crate::ledger) struct BatchArguments {
+    arguments: SqliteArguments,
+    recent: Vec<Arc<str>>,
+    /// Which of the recent ones gives way.
+    oldest: usize,
+}
 
 impl BatchArguments {
     /// With room for so many values.
     pub(in crate::ledger) fn with_capacity(values: usize) -> Self {
         let mut arguments = SqliteArguments::default();
         arguments.reserve(values, 0);
-        Self(arguments)
+        Self {
+            arguments,
+            recent: Vec::with_capacity(RECENT),
+            oldest: 0,
+        }
     }
 
     /// As an `Arc<str>`, which sqlx takes over; a `&str` it would copy into an `Arc<String>`, two allocations.
     pub(in crate::ledger) fn text(&mut self, text: &str) -> Result<(), LedgerFault> {
-        self.add(Arc::<str>::from(text))
+        let text = self.shared(text);
+        self.add(text)
+    }
+
+    /// The same of one that may be NULL.
+    pub(in crate::ledger) fn text_if_any(&mut self, text: Option<&str>) -> Result<(), LedgerFault> {
+        let text = text.map(|text| self.shared(text));
+        self.add(text)
+    }
+
+    fn shared(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.recent.iter().find(|known| &***known == text) {
+            return Arc::clone(known);
+        }
+        let new = Arc::<str>::from(text);
+        match self.recent.get_mut(self.oldest) {
+            Some(oldest) => *oldest = Arc::clone(&new),
+            None => self.recent.push(Arc::clone(&new)),
+        }
+        self.oldest = (self.oldest + 1) % RECENT;
+        new
     }
 
     pub(in crate::ledger) fn add<'t>(
         &mut self,
         value: impl Encode<'t, Sqlite> + Type<Sqlite>,
     ) -> Result<(), LedgerFault> {
-        self.0.add(value).map_err(LedgerFault::Database)
+        self.arguments.add(value).map_err(LedgerFault::Database)
     }
 
     pub(in crate::ledger) fn finish(self) -> SqliteArguments {
-        self.0
+        self.arguments
     }
 }

@@ -27,7 +27,7 @@ fn row(rows: &mut BatchArguments, entry: &Entry) -> Result<(), LedgerFault> {
     rows.text(entry.account.as_str())?;
     rows.text(entry.key.as_str())?;
     rows.text(entry.model.as_str())?;
-    rows.add(engine.map(Arc::<str>::from))?;
+    rows.text_if_any(engine)?;
     rows.text(entry.endpoint.as_str())?;
     rows.text(entry.state.as_str())?;
     rows.add(numbers.prompt_tokens)?;
