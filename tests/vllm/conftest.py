@@ -13,7 +13,7 @@ from engines import VllmServer
 from processes import Farebox, http, installed, until
 
 # What an engine that is silent has, between two tokens.
-BETWEEN_TOKENS_S = 5
+BETWEEN_TOKENS_S = 12
 MODELS_YAML = """
 models:
   - id: tiny
