@@ -35,7 +35,7 @@ impl Gateway {
     }
 }
 
-/// The pass-through, as a child of its own: `passthrough.rs`.
+/// The pass-through, as a child of its own.
 pub fn start_passthrough(core: u32, upstream: &str, folder: &Path) -> Outcome<Gateway> {
     let (process, address) = roles::start_passthrough(core, upstream.parse()?, folder)?;
     Ok(Gateway::that_bills_nothing(process, address))

@@ -39,8 +39,7 @@ pub fn svg(report: &Report) -> String {
         "What a request costs, by how much there is",
     );
     let what = format!(
-        "CPU of a request at C=32 as a multiple of the smallest size's of the same round: median over {} rounds, smallest and largest; \
-         below: the size, and us",
+        "CPU of a request at C=32, as a multiple of the smallest size's of the same round: median of {} rounds (whisker: min to max)",
         report.rounds
     );
     text(&mut out, LEFT, 52.0, "quiet", &what);
@@ -75,9 +74,9 @@ fn panel(out: &mut String, [x, y]: [f64; 2], grown: &Grown) {
     line(out, "aim", [left, height(FLAT)], [right, height(FLAT)]);
     text(
         out,
-        right,
+        left + 4.0,
         height(FLAT) - 5.0,
-        "said small end",
+        "said small",
         &format!("flat: at most {FLAT}x"),
     );
     let place = Axis::of(&grown.sizes);
@@ -124,8 +123,8 @@ impl Axis {
             .filter(|sized| sized.size > 0)
             .map(|sized| log(sized.size));
         let smallest = logarithms.next().unwrap_or_default();
-        let last = logarithms.next_back().unwrap_or(smallest + 1.0);
-        let nothing = smallest - (last - smallest) / 3.0;
+        let last = logarithms.next_back().unwrap_or(smallest);
+        let nothing = smallest - ((last - smallest) / 3.0).max(1.0);
         let has_nothing = sizes.iter().any(|sized| sized.size == 0);
         Self {
             nothing,
@@ -136,7 +135,7 @@ impl Axis {
 
     fn of_size(&self, size: u64) -> f64 {
         let at = if size == 0 { self.nothing } else { log(size) };
-        MARGIN + (at - self.first) / (self.last - self.first) * (1.0 - 2.0 * MARGIN)
+        MARGIN + (at - self.first) / (self.last - self.first).max(1.0) * (1.0 - 2.0 * MARGIN)
     }
 }
 

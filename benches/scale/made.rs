@@ -92,7 +92,13 @@ impl Size {
         sqlx::query("PRAGMA journal_mode = WAL")
             .execute(&mut connection)
             .await?;
-        Ok(connection.close().await?)
+        connection.close().await?;
+        // The file alone is kept: nothing of it may be left beside it.
+        let beside = std::fs::metadata(folder.join(format!("{FILE}-wal")));
+        if beside.is_ok_and(|wal| wal.len() > 0) {
+            return Err("the data was not all written into its file".into());
+        }
+        Ok(())
     }
 
     async fn add_keys(self, connection: &mut SqliteConnection) -> Outcome<()> {

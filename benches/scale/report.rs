@@ -24,6 +24,8 @@ pub struct Report {
     pub cost: Vec<Grown>,
     /// By number of streams.
     pub streams: Vec<Streamed>,
+    /// What gave no figures, and why.
+    pub faults: Vec<String>,
 }
 
 impl Report {
@@ -36,7 +38,15 @@ impl Report {
             settlements: Vec::new(),
             cost: Vec::new(),
             streams: Vec::new(),
+            faults: Vec::new(),
         }
+    }
+
+    /// `what` gave no figures. What comes after it is measured all the same.
+    pub fn fault(&mut self, what: &str, why: &dyn std::fmt::Display) {
+        let fault = format!("{what}: {why}");
+        eprintln!("{fault}");
+        self.faults.push(fault);
     }
 
     /// Where and how it was measured, in a line.
@@ -56,6 +66,9 @@ impl Report {
         }
         if !self.settlements.is_empty() {
             text.push_str(&self.settlements_table());
+        }
+        for fault in &self.faults {
+            let _infallible = writeln!(text, "\nno figures: {fault}");
         }
         text
     }
