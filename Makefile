@@ -10,7 +10,7 @@ TOOLS := $(shell scripts/setup paths | sed -n 's/^TOOLS=//p')
 export PATH := $(PATH):$(TOOLS)
 
 .NOTPARALLEL:
-.PHONY: help run check test stages stages-accept sdk browser test-vllm bench performance sim routers fmt clean setup
+.PHONY: help run check test stages stages-accept sdk browser test-vllm bench performance scale sim routers fmt clean setup
 
 help: ## What each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
@@ -65,6 +65,14 @@ bench: ## Cost and latency beside a pass-through, nginx, HAProxy, smg, vllm-rout
 
 performance: ## The same, into docs/PERFORMANCE.md
 	$(MAKE) bench BENCH_SVG=docs/performance.svg BENCH_MARKDOWN=docs/PERFORMANCE.md
+
+# Where `make scale` puts its drawing and its tables.
+SCALE_SVG ?= target/bench/scale.svg
+SCALE_MARKDOWN ?= target/bench/scale.md
+
+scale: ## What being large costs: keys, models, engines, entries, 10,000 streams, settlements; SCALE="--quick" or "--only keys"
+	@mkdir -p target/bench
+	cargo bench --locked --bench scale -- --svg $(SCALE_SVG) --markdown $(SCALE_MARKDOWN) $(SCALE)
 
 # The trace to replay: an hour of real traffic where it lies beside this folder, else one that is made up.
 TRACE ?= $(wildcard ../shared/traces/mooncake_conversation.jsonl)

@@ -2,10 +2,11 @@
 
 use crate::metric::{Bound, Metric, aims_of};
 use crate::options::Subject;
-use crate::report::{Report, machine};
-use crate::table::short;
+use crate::report::Report;
+use farebox_bench_support::machine::machine;
 use farebox_bench_support::spread::Spread;
 use farebox_bench_support::svg::{line, page, rect, text};
+use farebox_bench_support::table::short;
 use std::fmt::Write as _;
 
 const COLUMNS: usize = 2;

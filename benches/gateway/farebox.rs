@@ -1,9 +1,9 @@
 //! farebox with everything on: keys, the cap, metering, the durable ledger; and rates too where they are asked for.
 
 use crate::Outcome;
-use crate::asks::{CHAT_MODEL, EMBEDDING_MODEL, Target};
 use crate::options::Options;
 use crate::proxies::Gateway;
+use farebox_bench_support::asks::{CHAT_MODEL, EMBEDDING_MODEL, Target};
 use farebox_bench_support::farebox::{Farebox, program};
 use std::path::Path;
 
@@ -40,6 +40,7 @@ pub fn start(options: &Options, upstream: &str, folder: &Path, rates: Rates) -> 
         target: Target {
             address: farebox.address.parse()?,
             key: farebox.key.secret,
+            chat_model: CHAT_MODEL,
             embedding_model: EMBEDDING_MODEL,
         },
         metrics: Some(farebox.admin.parse()?),

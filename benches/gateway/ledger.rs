@@ -2,9 +2,9 @@
 
 use crate::Outcome;
 use crate::metric::Metric;
-use crate::wire::{BodyReader, parse_response, read_head};
 use bytes::BytesMut;
 use farebox_bench_support::farebox::ADMIN_TOKEN;
+use farebox_bench_support::wire::{BodyReader, parse_response, read_head};
 use std::net::SocketAddr;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

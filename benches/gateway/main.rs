@@ -31,14 +31,8 @@
 )]
 
 mod options;
-mod wire;
-mod sse;
-mod asks;
-mod upstream;
-mod passthrough;
 mod proxies;
 mod farebox;
-mod load;
 mod ledger;
 mod calls;
 mod metric;
@@ -49,14 +43,10 @@ mod table;
 mod draw;
 
 use clap::Parser as _;
-use farebox_bench_support::Outcome;
+use farebox_bench_support::{Outcome, roles};
 
 fn main() -> std::process::ExitCode {
-    let outcome = match options::Role::of_this_process() {
-        options::Role::Upstream => upstream::run(),
-        options::Role::Passthrough(upstream) => passthrough::run(&upstream),
-        options::Role::Bench => rounds::run(&options::Options::parse()),
-    };
+    let outcome = roles::play().unwrap_or_else(|| rounds::run(&options::Options::parse()));
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {

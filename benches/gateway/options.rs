@@ -1,35 +1,8 @@
-//! What the command line says, and which of its three roles this executable plays.
+//! What the command line says.
 
 use farebox_bench_support::peers::Peer;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// The first argument of a child that is to be the upstream.
-pub const UPSTREAM_ROLE: &str = "role:upstream";
-/// The first argument of a child that is to be the pass-through; the second is the upstream's address.
-pub const PASSTHROUGH_ROLE: &str = "role:passthrough";
-
-/// One executable, three processes: each has its CPU time to itself.
-pub enum Role {
-    /// Measures.
-    Bench,
-    /// Is the engine.
-    Upstream,
-    /// Is the plain proxy in front of the engine at this address.
-    Passthrough(String),
-}
-
-impl Role {
-    /// Reads the hidden first argument.
-    pub fn of_this_process() -> Self {
-        let mut arguments = std::env::args().skip(1);
-        match arguments.next().as_deref() {
-            Some(UPSTREAM_ROLE) => Self::Upstream,
-            Some(PASSTHROUGH_ROLE) => Self::Passthrough(arguments.next().unwrap_or_default()),
-            _ => Self::Bench,
-        }
-    }
-}
 
 /// What answers the load: `direct` is the upstream itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum)]

@@ -1,18 +1,19 @@
 //! The phases: what each asks for, and what is read from it.
 
 use crate::Outcome;
-use crate::asks::{Ask, Kind, Target};
 use crate::calls::CallCount;
 use crate::ledger::LedgerReading;
-use crate::load::Load;
 use crate::metric::Metric;
 use crate::options::{Options, Phase};
 use crate::proxies::Gateway;
-use farebox_bench_support::cpu::{CpuReading, resident_bytes};
+use farebox_bench_support::asks::{Ask, Kind, Target};
+use farebox_bench_support::cpu::resident_bytes;
+use farebox_bench_support::load::Load;
+use farebox_bench_support::reading::{Reading, quantile};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A closed loop runs this long before it is measured.
 const SETTLING: Duration = Duration::from_millis(400);
@@ -153,58 +154,15 @@ async fn calls(
 }
 
 async fn settle(load: &Load, ask: Ask) -> Outcome<()> {
-    let started = Instant::now();
-    while load.seen.begun.load(Ordering::Relaxed) < u64::from(ask.clients) {
-        if let Some(fault) = load.seen.fault.lock().clone() {
-            return Err(fault.into());
-        }
-        if started.elapsed() > BEGUN_WITHIN {
-            return Err(format!("not every client had an event within {BEGUN_WITHIN:?}").into());
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    load.all_begun(ask.clients, BEGUN_WITHIN).await?;
     tokio::time::sleep(SETTLING).await;
     Ok(())
 }
 
-struct Reading {
-    at: Instant,
-    cpu: Option<CpuReading>,
-    answers: u64,
-    events: u64,
-}
-
-impl Reading {
-    fn take(load: &Load, process: Option<u32>) -> Outcome<Self> {
-        let cpu = process.map(CpuReading::of).transpose()?;
-        let (answers, events) = (&load.seen.answers, &load.seen.events);
-        Ok(Self {
-            at: Instant::now(),
-            cpu,
-            answers: answers.load(Ordering::Relaxed),
-            events: events.load(Ordering::Relaxed),
-        })
-    }
-}
-
-impl Reading {
-    fn answers_since(&self, earlier: &Self) -> f64 {
-        (self.answers - earlier.answers) as f64
-    }
-
-    fn events_since(&self, earlier: &Self) -> f64 {
-        (self.events - earlier.events) as f64
-    }
-}
-
 fn figures(phase: Phase, before: &Reading, after: &Reading, waits: &mut [Duration]) -> Figures {
-    let cpu_us = after
-        .cpu
-        .as_ref()
-        .zip(before.cpu.as_ref())
-        .map(|(now, then)| now.microseconds_since(then));
+    let cpu_us = after.cpu_us_since(before);
     let (answers, events) = (after.answers_since(before), after.events_since(before));
-    let elapsed = after.at.duration_since(before.at).as_secs_f64();
+    let elapsed = after.seconds_since(before);
     waits.sort_unstable();
     let waited = |[p50, p99]: [Metric; 2]| {
         let of = |metric, percent| quantile(waits, percent).map(|wait| (metric, wait));
@@ -229,10 +187,4 @@ fn figures(phase: Phase, before: &Reading, after: &Reading, waits: &mut [Duratio
         Phase::Open | Phase::RequestCalls | Phase::ChunkCalls => {}
     }
     figures
-}
-
-/// Of sorted waits, in microseconds.
-fn quantile(waits: &[Duration], percent: usize) -> Option<f64> {
-    let at = (waits.len() * percent / 100).min(waits.len().checked_sub(1)?);
-    waits.get(at).map(|wait| wait.as_secs_f64() * 1e6)
 }

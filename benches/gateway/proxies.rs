@@ -1,11 +1,11 @@
 //! The gateways that bill nothing: nginx, HAProxy, the routers of the same trade, and the bench's own pass-through.
 
 use crate::Outcome;
-use crate::asks::{CHAT_MODEL, EMBEDDING_MODEL, Target};
-use crate::options::PASSTHROUGH_ROLE;
-use crate::passthrough::KEY;
+use farebox_bench_support::asks::{CHAT_MODEL, EMBEDDING_MODEL, Target};
 use farebox_bench_support::children::{Process, free_port, installed};
+use farebox_bench_support::passthrough::KEY;
 use farebox_bench_support::peers::Peer;
+use farebox_bench_support::roles;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -24,6 +24,7 @@ impl Gateway {
         let target = Target {
             address,
             key: KEY.to_owned(),
+            chat_model: CHAT_MODEL,
             embedding_model: EMBEDDING_MODEL,
         };
         Self {
@@ -34,12 +35,9 @@ impl Gateway {
     }
 }
 
-/// The pass-through, as a child of its own: `passthrough.rs`.
+/// The pass-through, as a child of its own.
 pub fn start_passthrough(core: u32, upstream: &str, folder: &Path) -> Outcome<Gateway> {
-    let this = std::env::current_exe()?;
-    let log = folder.join("passthrough.log");
-    let mut process = Process::start(core, &this, [PASSTHROUGH_ROLE, upstream], &[], &log)?;
-    let address = process.first_line()?.parse()?;
+    let (process, address) = roles::start_passthrough(core, upstream.parse()?, folder)?;
     Ok(Gateway::that_bills_nothing(process, address))
 }
 

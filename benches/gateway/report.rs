@@ -2,6 +2,7 @@
 
 use crate::metric::{AIMS, Bound, Metric, aims_of};
 use crate::options::{Options, Phase, Subject};
+use farebox_bench_support::machine::{load_average, machine};
 use farebox_bench_support::spread::Spread;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -189,24 +190,4 @@ impl<'a> Report<'a> {
             "faults": self.faults,
         })
     }
-}
-
-/// Processor, cores and kernel: enough to know whether two runs compare.
-pub fn machine() -> String {
-    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let models: Vec<_> = processors
-        .lines()
-        .filter_map(|line| line.strip_prefix("model name"))
-        .collect();
-    let model = models.first().map_or("unknown processor", |line| {
-        line.trim_start_matches(['\t', ' ', ':'])
-    });
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{} x {model}, Linux {}", models.len().max(1), kernel.trim())
-}
-
-/// Over the last minute: above zero, somebody else is using the cores that are being measured.
-fn load_average() -> String {
-    let averages = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    averages.split_whitespace().next().unwrap_or("unknown").to_owned()
 }

@@ -1,17 +1,19 @@
 //! Rounds: every gateway afresh, every phase over all of them in turn.
 
-use crate::asks::{EMBEDDING_MODEL, Target};
 use crate::calls::CallCount;
 use crate::farebox::Rates;
-use crate::load::one_answer;
-use crate::options::{Options, Phase, Subject, UPSTREAM_ROLE};
+use crate::options::{Options, Phase, Subject};
 use crate::phases::{Figures, Place, measure};
 use crate::proxies::{Gateway, start_haproxy, start_nginx, start_passthrough, start_peer};
 use crate::report::{Report, Round};
 use crate::{Outcome, draw, farebox, table};
-use farebox_bench_support::children::{Process, pin_this_process};
+use farebox_bench_support::asks::{CHAT_MODEL, EMBEDDING_MODEL, Target};
+use farebox_bench_support::children::pin_this_process;
+use farebox_bench_support::load::wait_until_it_answers;
+use farebox_bench_support::machine::output_folder;
 use farebox_bench_support::peers::Peer;
-use std::path::{Path, PathBuf};
+use farebox_bench_support::roles;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -26,14 +28,14 @@ pub fn run(options: &Options) -> Outcome<()> {
     let output = output_folder()?;
     std::fs::create_dir_all(&output)?;
     let folder = tempfile::Builder::new().prefix("run-").tempdir_in(&output)?;
-    let mut upstream = start_upstream(options, folder.path())?;
+    let (_upstream, address) = roles::start_upstream(options.load_core, folder.path())?;
     let bench = Bench {
         options,
         runtime: tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?,
         folder: folder.path(),
-        upstream: upstream.first_line()?,
+        upstream: address.to_string(),
     };
     if let Some(subject) = options.profile {
         return bench.profile(subject);
@@ -75,28 +77,6 @@ pub fn run(options: &Options) -> Outcome<()> {
     } else {
         Ok(())
     }
-}
-
-/// `target/bench`, beside the profile's folder that this executable is in: on the disk that builds are on, so that
-/// a ledger's fsync is a real one.
-fn output_folder() -> Outcome<PathBuf> {
-    let this = std::env::current_exe()?;
-    Ok(this
-        .ancestors()
-        .nth(3)
-        .ok_or("an executable that is in no target folder")?
-        .join("bench"))
-}
-
-fn start_upstream(options: &Options, folder: &Path) -> Outcome<Process> {
-    let this = std::env::current_exe()?;
-    Process::start(
-        options.load_core,
-        &this,
-        [UPSTREAM_ROLE],
-        &[],
-        &folder.join("upstream.log"),
-    )
 }
 
 struct Bench<'a> {
@@ -172,6 +152,7 @@ impl Bench<'_> {
             Ok(Target {
                 address: upstream.parse()?,
                 key: String::new(),
+                chat_model: CHAT_MODEL,
                 embedding_model: EMBEDDING_MODEL,
             })
         };
@@ -179,7 +160,7 @@ impl Bench<'_> {
             .as_ref()
             .map_or_else(direct, |gateway| Outcome::Ok(gateway.target.clone()))?;
         self.runtime
-            .block_on(wait_until_it_answers(&target))
+            .block_on(wait_until_it_answers(&target, ANSWERS_WITHIN))
             .map_err(|error| match &gateway {
                 Some(gateway) => gateway.process.complaint(&error.to_string()).into(),
                 None => error,
@@ -222,15 +203,4 @@ impl Contender {
     fn takes_part_in(&self, phase: Phase) -> bool {
         self.gateway.is_some() || matches!(phase, Phase::Request | Phase::Ttft)
     }
-}
-
-async fn wait_until_it_answers(target: &Target) -> Outcome<()> {
-    let started = Instant::now();
-    while let Err(error) = one_answer(target).await {
-        if started.elapsed() > ANSWERS_WITHIN {
-            return Err(format!("no answer: {error}").into());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
 }

@@ -3,13 +3,12 @@
 use crate::Outcome;
 use crate::metric::{Bound, Metric};
 use crate::options::Subject;
-use crate::report::{Report, Verdict, machine};
+use crate::report::{Report, Verdict};
+use farebox_bench_support::machine::machine;
 use farebox_bench_support::spread::Spread;
+use farebox_bench_support::table::{short, write_between_marks};
 use std::fmt::Write as _;
 use std::path::Path;
-
-/// Between these, a file's text is the last run's.
-const MARKS: [&str; 2] = ["<!-- figures: begin -->\n", "<!-- figures: end -->\n"];
 
 /// As text, for a terminal.
 pub fn text(report: &Report<'_>) -> String {
@@ -52,19 +51,7 @@ pub fn text(report: &Report<'_>) -> String {
 
 /// Into `path`, as Markdown: between the marks of a file that is there, or a new one with them.
 pub fn write_markdown(report: &Report<'_>, path: &Path) -> Outcome<()> {
-    let before = std::fs::read_to_string(path).unwrap_or_else(|_| MARKS.concat());
-    let [begin, end] = MARKS;
-    let (start, rest) = before
-        .split_once(begin)
-        .ok_or_else(|| format!("{}: no line {begin}", path.display()))?;
-    let (_last_run, after) = rest
-        .split_once(end)
-        .ok_or_else(|| format!("{}: no line {end}", path.display()))?;
-    let figures = markdown(report);
-    Ok(std::fs::write(
-        path,
-        format!("{start}{begin}\n{figures}\n{end}{after}"),
-    )?)
+    write_between_marks(path, "figures", &markdown(report))
 }
 
 fn markdown(report: &Report<'_>) -> String {
@@ -139,14 +126,5 @@ impl Verdict {
             Bound::Times(_) => format!("{median:.2}x ({min:.2} to {max:.2})"),
             Bound::AtMost(..) => format!("{} ({} to {})", short(median), short(min), short(max)),
         }
-    }
-}
-
-/// Three digits, or all that are before the point.
-pub fn short(figure: f64) -> String {
-    match figure.abs() {
-        size if size < 9.995 => format!("{figure:.2}"),
-        size if size < 99.95 => format!("{figure:.1}"),
-        _ => format!("{figure:.0}"),
     }
 }

@@ -58,6 +58,19 @@ impl CpuReading {
     }
 }
 
+/// CPU microseconds so far of those threads of the process `id` whose name begins so.
+pub fn microseconds_of_threads(id: u32, name: &str) -> Outcome<f64> {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task"))?.flatten();
+    let named = threads.filter(|thread| {
+        let comm = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        comm.starts_with(name)
+    });
+    let nanoseconds: u64 = named
+        .filter_map(|thread| nanoseconds_on_core(&thread.path()))
+        .sum();
+    Ok(nanoseconds as f64 / 1_000.0)
+}
+
 /// The first field of `schedstat`. `None`: the thread has just ended, or the kernel does not keep it.
 fn nanoseconds_on_core(thread: &Path) -> Option<u64> {
     let schedstat = std::fs::read_to_string(thread.join("schedstat")).ok()?;

@@ -19,7 +19,9 @@ pub struct Target {
     pub address: SocketAddr,
     /// Sent as a bearer token.
     pub key: String,
-    /// What is named for embeddings; the upstream takes any.
+    /// What is named for chats; the upstream takes any.
+    pub chat_model: &'static str,
+    /// Likewise for embeddings.
     pub embedding_model: &'static str,
 }
 
@@ -38,7 +40,10 @@ pub struct Ask {
 #[derive(Clone, Copy)]
 pub enum Kind {
     /// A chat that is answered at once, with so many completion tokens.
-    Chat { tokens: u32 },
+    Chat {
+        /// Of the answer.
+        tokens: u32,
+    },
     /// A chat that is answered in a stream.
     Stream {
         /// Content events.
@@ -68,7 +73,7 @@ impl Kind {
     /// What a client sends, head and body, as openai-python words it. A chat is about 1 KB, embeddings are 14.
     pub fn request(self, target: &Target) -> Vec<u8> {
         let (path, body) = match self {
-            Self::Chat { tokens } => ("chat/completions", chat(tokens, "")),
+            Self::Chat { tokens } => ("chat/completions", chat(target.chat_model, tokens, "")),
             Self::Stream {
                 events,
                 pace,
@@ -80,7 +85,7 @@ impl Kind {
                     ""
                 };
                 let streamed = format!(r#","stream":true{usage},"seed":{}"#, pace.as_millis());
-                ("chat/completions", chat(events, &streamed))
+                ("chat/completions", chat(target.chat_model, events, &streamed))
             }
             Self::Embeddings => ("embeddings", embeddings(target.embedding_model)),
         };
@@ -94,10 +99,10 @@ impl Kind {
     }
 }
 
-fn chat(max_tokens: u32, more: &str) -> String {
+fn chat(model: &str, max_tokens: u32, more: &str) -> String {
     let prompt = "Tell me how a fare box knows what each passenger owes. ".repeat(13);
     format!(
-        r#"{{"messages":[{{"role":"system","content":"You are a patient conductor who explains things in plain words, with an example each time, and never makes up a number."}},{{"role":"user","content":"{prompt}"}}],"model":"{CHAT_MODEL}","max_tokens":{max_tokens},"temperature":0.7,"top_p":0.95{more}}}"#
+        r#"{{"messages":[{{"role":"system","content":"You are a patient conductor who explains things in plain words, with an example each time, and never makes up a number."}},{{"role":"user","content":"{prompt}"}}],"model":"{model}","max_tokens":{max_tokens},"temperature":0.7,"top_p":0.95{more}}}"#
     )
 }
 

@@ -5,8 +5,10 @@ use crate::asks::{Ask, INPUTS, Kind, Target};
 use crate::sse::EventCount;
 use crate::wire::{BodyReader, parse_response, read_head};
 use bytes::BytesMut;
+use memchr::memmem;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -30,9 +32,52 @@ pub struct Seen {
     pub timing: AtomicBool,
     /// Of requests that began while `timing`: to the first event of a stream, or to the end of an answer that is none.
     pub waits: Mutex<Vec<Duration>>,
+    /// While set, gaps are kept.
+    pub spacing: AtomicBool,
+    /// Between a stream's events, as they were read; of those that one read brings, none but the first waited.
+    pub gaps: Mutex<Vec<Duration>>,
     /// The first thing that went wrong; its client stops.
     pub fault: Mutex<Option<String>>,
+    /// Requests begun.
+    begun_requests: AtomicU64,
     stopping: AtomicBool,
+}
+
+impl Seen {
+    /// A client that has finished its answer begins no other.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Digits that are another number in each request.
+#[derive(Clone)]
+pub struct Numbered {
+    digits: Range<usize>,
+    below: u64,
+}
+
+impl Numbered {
+    /// The digits that `mark` ends with, where it stands in `request`: numbers from 0 up to `below`, in no order.
+    pub fn at(request: &[u8], mark: &str, below: u64) -> Outcome<Self> {
+        let begin =
+            memmem::find(request, mark.as_bytes()).ok_or_else(|| format!("no {mark} in a request"))?;
+        let digits = mark.bytes().rev().take_while(u8::is_ascii_digit).count();
+        let end = begin + mark.len();
+        Ok(Self {
+            digits: end - digits..end,
+            below: below.max(1),
+        })
+    }
+
+    fn write(&self, request: &mut [u8], nth: u64) {
+        // Fibonacci hashing: neighbours are far apart, and every number has its turn.
+        let mut number = (nth.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16) % self.below;
+        for digit in request[self.digits.clone()].iter_mut().rev() {
+            *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+            number /= 10;
+        }
+    }
 }
 
 /// A load under way. Dropping it cuts every connection.
@@ -43,17 +88,25 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts the clients.
+    /// Starts the clients, who ask the same again and again.
     pub fn start(target: &Target, ask: Ask) -> Self {
+        Self::start_numbered(target, ask, Vec::new())
+    }
+
+    /// Starts the clients, whose requests differ in these.
+    pub fn start_numbered(target: &Target, ask: Ask, numbered: Vec<Numbered>) -> Self {
         let seen = Arc::new(Seen::default());
         let mut clients = JoinSet::new();
-        let request: Arc<[u8]> = ask.of.request(target).into();
+        let text = Text {
+            bytes: ask.of.request(target),
+            numbered,
+        };
         for client in 0..ask.clients {
-            let (seen, request, address) = (Arc::clone(&seen), Arc::clone(&request), target.address);
+            let (seen, mut text, address) = (Arc::clone(&seen), text.clone(), target.address);
             let start_after = ask.spread * client / ask.clients;
             clients.spawn(async move {
                 tokio::time::sleep(start_after).await;
-                if let Err(error) = client_loop(address, &request, ask.of, &seen).await {
+                if let Err(error) = client_loop(address, &mut text, ask.of, &seen).await {
                     seen.fault.lock().get_or_insert(error.to_string());
                 }
             });
@@ -61,12 +114,32 @@ impl Load {
         Self { seen, clients }
     }
 
+    /// Waits until each client has had a first answer or event. An error: one had none, or not within this time.
+    pub async fn all_begun(&self, clients: u32, within: Duration) -> Outcome<()> {
+        let started = Instant::now();
+        while self.seen.begun.load(Ordering::Relaxed) < u64::from(clients) {
+            if let Some(fault) = self.seen.fault.lock().clone() {
+                return Err(fault.into());
+            }
+            if started.elapsed() > within {
+                return Err(format!("not every client had an event within {within:?}").into());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
     /// Lets each client finish the answer that it is reading, within a bound.
-    pub async fn drain(mut self) {
-        self.seen.stopping.store(true, Ordering::Relaxed);
+    pub async fn drain(self) {
+        self.drain_within(DRAIN_WITHIN).await;
+    }
+
+    /// Likewise, within this bound.
+    pub async fn drain_within(mut self, bound: Duration) {
+        self.seen.stop();
         let all_done = async { while self.clients.join_next().await.is_some() {} };
         // Those that are not done are cut off by the drop, and the phase was counted before.
-        let _cut_off = tokio::time::timeout(DRAIN_WITHIN, all_done).await;
+        let _cut_off = tokio::time::timeout(bound, all_done).await;
     }
 }
 
@@ -77,10 +150,33 @@ pub async fn one_answer(target: &Target) -> Outcome<()> {
         stopping: AtomicBool::new(true),
         ..Seen::default()
     };
-    client_loop(target.address, &kind.request(target), kind, &seen).await
+    let mut text = Text {
+        bytes: kind.request(target),
+        numbered: Vec::new(),
+    };
+    client_loop(target.address, &mut text, kind, &seen).await
 }
 
-async fn client_loop(address: SocketAddr, request: &[u8], kind: Kind, seen: &Seen) -> Outcome<()> {
+/// Asks until there is one. An error: there is none within this time.
+pub async fn wait_until_it_answers(target: &Target, within: Duration) -> Outcome<()> {
+    let started = Instant::now();
+    while let Err(error) = one_answer(target).await {
+        if started.elapsed() > within {
+            return Err(format!("no answer: {error}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// What a client sends.
+#[derive(Clone)]
+struct Text {
+    bytes: Vec<u8>,
+    numbered: Vec<Numbered>,
+}
+
+async fn client_loop(address: SocketAddr, text: &mut Text, kind: Kind, seen: &Seen) -> Outcome<()> {
     let mut client = Client {
         stream: TcpStream::connect(address).await?,
         buffer: BytesMut::with_capacity(match kind {
@@ -91,7 +187,13 @@ async fn client_loop(address: SocketAddr, request: &[u8], kind: Kind, seen: &See
     };
     client.stream.set_nodelay(true)?;
     loop {
-        client.exchange(request, kind, seen).await?;
+        if !text.numbered.is_empty() {
+            let nth = seen.begun_requests.fetch_add(1, Ordering::Relaxed);
+            for numbered in &text.numbered {
+                numbered.write(&mut text.bytes, nth);
+            }
+        }
+        client.exchange(&text.bytes, kind, seen).await?;
         seen.answers.fetch_add(1, Ordering::Relaxed);
         if seen.stopping.load(Ordering::Relaxed) {
             return Ok(());
@@ -115,6 +217,7 @@ impl Client {
         let head = head.ok_or("closed instead of an answer")?;
         let mut reader = BodyReader::new(head.framing);
         let mut answer = Answer::to(kind, head.status);
+        let mut last_event_at = None;
         loop {
             let before = answer.events;
             let used = reader.feed(&self.buffer, |piece| answer.feed(piece))?;
@@ -122,6 +225,9 @@ impl Client {
             if answer.events > before {
                 seen.events.fetch_add(answer.events - before, Ordering::Relaxed);
                 self.note(before == 0 && timed, begun_at, seen);
+                if seen.spacing.load(Ordering::Relaxed) {
+                    space(&mut last_event_at, answer.events - before, seen);
+                }
             }
             if reader.ended() {
                 break;
@@ -142,6 +248,16 @@ impl Client {
             self.begun = true;
             seen.begun.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// Keeps how long `events` waited since the last one that was looked at.
+fn space(last_event_at: &mut Option<Instant>, events: u64, seen: &Seen) {
+    let now = Instant::now();
+    if let Some(last) = last_event_at.replace(now) {
+        let mut gaps = seen.gaps.lock();
+        gaps.push(now - last);
+        gaps.extend((1..events).map(|_| Duration::ZERO));
     }
 }
 
