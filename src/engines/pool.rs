@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -25,7 +25,9 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service as _};
 
 /// Engines behind uvicorn close a connection that was idle for 5 s; a request must not meet that moment.
-const IDLE_AT_MOST: Duration = Duration::from_secs(4);
+const IDLE_AT_MOST: Duration = Duration::from_millis(3500);
+/// How often it is looked whether one is idle for so long.
+const LOOKED_AT_EVERY: Duration = Duration::from_millis(500);
 
 /// Makes a connection.
 pub(super) type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
@@ -38,21 +40,29 @@ pub(super) struct Pool {
     idle: Arc<Idle>,
 }
 
-/// Those that nobody uses, with since when; the latest last.
+/// Those that nobody uses.
 #[derive(Debug)]
 struct Idle {
     clock: Clock,
-    connections: Mutex<VecDeque<(Instant, SendRequest<Full<Bytes>>)>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// With since when nobody uses them; the latest last.
+    connections: VecDeque<(Instant, SendRequest<Full<Bytes>>)>,
+    /// Whether a task is there that closes those that are idle for too long: an engine may have a thread for each.
+    is_watched: bool,
 }
 
 impl Pool {
     /// To this scheme and authority.
     pub(super) fn new(connector: Connector, address: Uri, clock: Clock) -> Self {
-        let connections = Mutex::default();
+        let kept = Mutex::default();
         Self {
             connector,
             address,
-            idle: Arc::new(Idle { clock, connections }),
+            idle: Arc::new(Idle { clock, kept }),
         }
     }
 
@@ -99,19 +109,42 @@ impl Pool {
 
 impl Idle {
     fn take(&self) -> Option<SendRequest<Full<Bytes>>> {
-        let now = self.clock.now();
-        let mut connections = self.connections.lock();
-        let is_old = |since: Instant| now.saturating_duration_since(since) > IDLE_AT_MOST;
-        while connections.front().is_some_and(|(since, _)| is_old(*since)) {
-            connections.pop_front();
-        }
-        Some(connections.pop_back()?.1)
+        let mut kept = self.kept.lock();
+        kept.close_old(self.clock.now());
+        Some(kept.connections.pop_back()?.1)
     }
 
-    fn put(&self, connection: SendRequest<Full<Bytes>>) {
-        if !connection.is_closed() {
-            let now = self.clock.now();
-            self.connections.lock().push_back((now, connection));
+    fn put(self: &Arc<Self>, connection: SendRequest<Full<Bytes>>) {
+        if connection.is_closed() {
+            return;
+        }
+        let mut kept = self.kept.lock();
+        kept.connections.push_back((self.clock.now(), connection));
+        if !std::mem::replace(&mut kept.is_watched, true) {
+            TokioExecutor::new().execute(watch(Arc::downgrade(self)));
+        }
+    }
+}
+
+impl Kept {
+    fn close_old(&mut self, now: Instant) {
+        let is_old = |since: Instant| now.saturating_duration_since(since) > IDLE_AT_MOST;
+        while self.connections.front().is_some_and(|(since, _)| is_old(*since)) {
+            self.connections.pop_front();
+        }
+    }
+}
+
+/// Closes connections that are idle for too long, until there is none.
+async fn watch(idle: Weak<Idle>) {
+    loop {
+        tokio::time::sleep(LOOKED_AT_EVERY).await;
+        let Some(idle) = idle.upgrade() else { return };
+        let mut kept = idle.kept.lock();
+        kept.close_old(idle.clock.now());
+        if kept.connections.is_empty() {
+            kept.is_watched = false;
+            return;
         }
     }
 }

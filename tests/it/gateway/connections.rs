@@ -1,6 +1,6 @@
 //! Connections to an engine: kept for the next request, and never a reason that one fails.
 
-use super::{Gateway, models};
+use super::{Gateway, eventually, models};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -19,6 +19,8 @@ struct Watched {
     url: String,
     /// On which connection each POST came.
     posts: Arc<Mutex<Vec<usize>>>,
+    /// Which of those the gateway has closed.
+    left: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Watched {
@@ -27,18 +29,21 @@ impl Watched {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let posts = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&posts);
+        let left = Arc::default();
+        let seen = (Arc::clone(&posts), Arc::clone(&left));
         tokio::spawn(async move {
             for number in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, number, closes, Arc::clone(&seen)));
+                tokio::spawn(serve(stream, number, closes, seen.clone()));
             }
         });
-        Self { url, posts }
+        Self { url, posts, left }
     }
 }
 
-async fn serve(mut stream: TcpStream, number: usize, closes: bool, posts: Arc<Mutex<Vec<usize>>>) {
+type Seen = (Arc<Mutex<Vec<usize>>>, Arc<Mutex<Vec<usize>>>);
+
+async fn serve(mut stream: TcpStream, number: usize, closes: bool, (posts, left): Seen) {
     while let Some((head, body)) = request(&mut stream).await {
         let is_post = head.starts_with("POST");
         let answer = if body.contains("\"stream\":true") {
@@ -62,6 +67,9 @@ async fn serve(mut stream: TcpStream, number: usize, closes: bool, posts: Arc<Mu
         if stream.write_all(answer.as_bytes()).await.is_err() || (is_post && closes) {
             return;
         }
+    }
+    if posts.lock().contains(&number) {
+        left.lock().push(number);
     }
 }
 
@@ -131,4 +139,18 @@ async fn a_connection_that_the_engine_has_closed_costs_no_try() {
             .render_metrics()
             .contains("farebox_attempt_faults_total{")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_nobody_needs_is_closed() {
+    // An engine may have a thread for each, and none for the next client while they are open.
+    let engine = Watched::start(false).await;
+    let gateway = Gateway::start(&models(&[&engine.url], "")).await;
+    for _ in 0..2 {
+        answered(&gateway, true).await;
+        let last = *engine.posts.lock().last().unwrap();
+        eventually("it is closed", || engine.left.lock().contains(&last)).await;
+    }
+    let posts = engine.posts.lock().clone();
+    assert_ne!(posts[0], posts[1]);
 }
