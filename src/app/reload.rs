@@ -72,8 +72,9 @@ impl App {
         )
         .await?;
         let registry = Arc::new(registry.after(&before));
-        self.pipeline.registry.store(Arc::clone(&registry));
+        // First: an engine that was gone and comes again is there for whoever finds it named in the new reading.
         registry.take_over();
+        self.pipeline.registry.store(Arc::clone(&registry));
         before.give_way(&registry);
         for events in registry
             .engines()

@@ -246,10 +246,15 @@ async fn a_request_that_failed_keeps_its_last_try_for_an_engine_that_another_tri
         .engine
         .set_trouble(Some("once/a:headers-then-silence"))
         .unwrap();
+    let answered = both[0].engine.counts().len();
     let trials: Vec<_> = (0..2)
         .map(|_| tokio::spawn(gateway.chat(&ask(true, 1)).send()))
         .collect();
     eventually("it is tried", || both[1].engine.in_flight() == 1).await;
+    eventually("the other request is answered", || {
+        both[0].engine.counts().len() > answered && both[0].engine.in_flight() == 0
+    })
+    .await;
     both[0].engine.set_trouble(Some("status:502")).unwrap();
     let errors = known(&gateway, "e0").errors();
     let failed = tokio::spawn(gateway.chat(&ask(false, 1)).send());
