@@ -235,8 +235,8 @@ fn missing_prompt(endpoint: Endpoint) -> Refusal {
 }
 
 /// Where a value that was borrowed from `text` stands in it.
-fn range_in(text: &str, value: &RawValue) -> Range<usize> {
-    let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
+pub(in crate::pipeline) fn range_in(text: impl AsRef<[u8]>, value: &RawValue) -> Range<usize> {
+    let start = value.get().as_ptr() as usize - text.as_ref().as_ptr() as usize;
     start..start + value.get().len()
 }
 

@@ -5,6 +5,7 @@ mod joined;
 use crate::pipeline::edits::{Edit, pieces};
 use crate::pipeline::event::Choice;
 use crate::pipeline::meter::{Presentation, UsageJson};
+use crate::pipeline::request::range_in;
 use crate::pipeline::scan;
 use base64::Engine as _;
 use bytes::Bytes;
@@ -89,11 +90,8 @@ fn generated(text: &str) -> Option<Places> {
     let shape: Shape<'_> = serde_json::from_str(text).ok()?;
     let choices = shape.choices?;
     let holds = !choices.is_empty() && !choices.iter().any(Choice::is_given_up);
-    let range = |value: &RawValue| {
-        let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
-        start..start + value.get().len()
-    };
-    holds.then(|| (shape.usage.map(range), shape.service_tier.map(range)))
+    let place = |value| range_in(text, value);
+    holds.then(|| (shape.usage.map(place), shape.service_tier.map(place)))
 }
 
 /// The same of one that has data.

@@ -3,6 +3,7 @@
 use super::{WholeAnswer, null_too};
 use crate::pipeline::edits::{Edit, apply};
 use crate::pipeline::event;
+use crate::pipeline::request::range_in;
 use crate::pipeline::usage::read_usage;
 use farebox_domain::ledger::Endpoint;
 use serde::Deserialize;
@@ -72,7 +73,7 @@ impl WholeAnswer {
             };
             let item = Item {
                 text,
-                index: index.map(|index| range_in(text.as_bytes(), index)),
+                index: index.map(|index| range_in(text, index)),
             };
             if items.get_mut(number)?.replace(item).is_some() {
                 return None;
@@ -80,11 +81,6 @@ impl WholeAnswer {
         }
         items.into_iter().collect()
     }
-}
-
-fn range_in(text: &[u8], value: &RawValue) -> Range<usize> {
-    let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
-    start..start + value.get().len()
 }
 
 fn all_items(answers: &[WholeAnswer]) -> Option<Vec<u8>> {

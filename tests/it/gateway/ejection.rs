@@ -161,12 +161,8 @@ async fn a_half_open_engine_is_given_one_request_at_a_time() {
     assert_eq!(tried.health.standing(), Standing::Up);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_finds_the_only_engine_being_tried_waits_for_what_comes_of_it() {
-    let only = at_rates(0, 0).await;
-    let gateway = Gateway::start(&models(&[&only.url], ONE_TRY)).await;
-    eject(&gateway, &only, "e0").await;
-    begin_anew(&gateway, &only, "e0").await;
+/// A request tries the only engine, and others come: they wait, and are served when it has left.
+async fn others_wait_for_the_trial(gateway: &Gateway, only: &Listening, standing: Standing) {
     only.engine
         .set_trouble(Some("once/a:headers-then-silence"))
         .unwrap();
@@ -178,10 +174,28 @@ async fn whoever_finds_the_only_engine_being_tried_waits_for_what_comes_of_it() 
     let registry = gateway.app.registry();
     let room = &registry.find("m").unwrap().room;
     eventually("they wait", || room.waiting() == 3).await;
+    assert_eq!(known(gateway, "e0").health.standing(), standing);
     trial.abort();
     for other in others {
         assert_eq!(other.await.unwrap().unwrap().status(), 200);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_finds_the_only_engine_being_tried_waits_for_what_comes_of_it() {
+    let only = at_rates(0, 0).await;
+    let gateway = Gateway::start(&models(&[&only.url], ONE_TRY)).await;
+    eject(&gateway, &only, "e0").await;
+    begin_anew(&gateway, &only, "e0").await;
+    others_wait_for_the_trial(&gateway, &only, Standing::HalfOpen).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_finds_all_left_out_and_being_tried_waits_for_what_comes_of_it() {
+    let only = at_rates(0, 0).await;
+    let gateway = Gateway::start(&models(&[&only.url], ONE_TRY)).await;
+    eject(&gateway, &only, "e0").await;
+    others_wait_for_the_trial(&gateway, &only, Standing::Ejected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,29 +224,6 @@ async fn where_all_are_left_out_one_request_finds_out_that_an_engine_is_well_aga
     }
     assert!(answers.contains(&200), "{answers:?}");
     assert_eq!(engines[0].health.standing(), Standing::Up);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_finds_all_left_out_and_being_tried_waits_for_what_comes_of_it() {
-    let only = at_rates(0, 0).await;
-    let gateway = Gateway::start(&models(&[&only.url], ONE_TRY)).await;
-    eject(&gateway, &only, "e0").await;
-    only.engine
-        .set_trouble(Some("once/a:headers-then-silence"))
-        .unwrap();
-    let trial = tokio::spawn(gateway.chat(&ask(true, 1)).send());
-    eventually("it is tried early", || only.engine.in_flight() == 1).await;
-    let others: Vec<_> = (0..3)
-        .map(|_| tokio::spawn(gateway.chat(&ask(false, 1)).send()))
-        .collect();
-    let registry = gateway.app.registry();
-    let room = &registry.find("m").unwrap().room;
-    eventually("they wait", || room.waiting() == 3).await;
-    assert_eq!(known(&gateway, "e0").health.standing(), Standing::Ejected);
-    trial.abort();
-    for other in others {
-        assert_eq!(other.await.unwrap().unwrap().status(), 200);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
