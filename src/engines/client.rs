@@ -132,7 +132,8 @@ impl Engine {
             .http1_only()
             .tcp_nodelay(true)
             .connect_timeout(connect_timeout)
-            .pool_max_idle_per_host(1)
+            // Many engines close a connection that was idle for 5 s: a probe must not meet that moment and find nobody.
+            .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .build()

@@ -18,9 +18,11 @@ const EVENTS: [&str; 3] = [
 struct Watched {
     url: String,
     /// On which connection each POST came.
-    posts: Arc<Mutex<Vec<usize>>>,
+    posts: Numbers,
+    /// The same of each question whether it is up.
+    probes: Numbers,
     /// Which of those the gateway has closed.
-    left: Arc<Mutex<Vec<usize>>>,
+    left: Numbers,
 }
 
 impl Watched {
@@ -28,22 +30,27 @@ impl Watched {
     async fn start(closes: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let posts = Arc::new(Mutex::new(Vec::new()));
-        let left = Arc::default();
-        let seen = (Arc::clone(&posts), Arc::clone(&left));
+        let (posts, probes, left) = Seen::default();
+        let seen = (Arc::clone(&posts), Arc::clone(&probes), Arc::clone(&left));
         tokio::spawn(async move {
             for number in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
                 tokio::spawn(serve(stream, number, closes, seen.clone()));
             }
         });
-        Self { url, posts, left }
+        Self {
+            url,
+            posts,
+            probes,
+            left,
+        }
     }
 }
 
-type Seen = (Arc<Mutex<Vec<usize>>>, Arc<Mutex<Vec<usize>>>);
+type Numbers = Arc<Mutex<Vec<usize>>>;
+type Seen = (Numbers, Numbers, Numbers);
 
-async fn serve(mut stream: TcpStream, number: usize, closes: bool, (posts, left): Seen) {
+async fn serve(mut stream: TcpStream, number: usize, closes: bool, (posts, probes, left): Seen) {
     while let Some((head, body)) = request(&mut stream).await {
         let is_post = head.starts_with("POST");
         let answer = if body.contains("\"stream\":true") {
@@ -63,6 +70,8 @@ async fn serve(mut stream: TcpStream, number: usize, closes: bool, (posts, left)
         };
         if is_post {
             posts.lock().push(number);
+        } else if head.contains("/health ") {
+            probes.lock().push(number);
         }
         if stream.write_all(answer.as_bytes()).await.is_err() || (is_post && closes) {
             return;
@@ -153,4 +162,14 @@ async fn a_connection_that_nobody_needs_is_closed() {
     }
     let posts = engine.posts.lock().clone();
     assert_ne!(posts[0], posts[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_never_meets_the_moment_in_which_a_kept_connection_is_closed() {
+    // Many engines close a connection that was idle for 5 s, which is how often they are probed: it would say "down" of one that is up.
+    let engine = Watched::start(false).await;
+    let _gateway = Gateway::start(&models(&[&engine.url], "")).await;
+    eventually("it is probed twice", || engine.probes.lock().len() >= 2).await;
+    let probes = engine.probes.lock().clone();
+    assert_ne!(probes[0], probes[1], "on the same connection");
 }
