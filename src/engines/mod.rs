@@ -10,7 +10,7 @@
 //! - [`gauges`]: what it says of itself at the moment: what runs, what waits, how full its cache is;
 //! - [`health`]: whether it is up, by probe and by what it does to requests;
 //! - [`outlier`]: which of a model's engines are left out for being slow, and what is left where all are left out;
-//! - `transport`, `pool`: how requests go to it, and the connections that are kept;
+//! - `transport`, `pool`, `driven`: how requests go to it, the connections that are kept, and one of them;
 //! - [`sse`]: its streams, cut into events without copying them.
 
 pub mod registry;
@@ -27,3 +27,4 @@ pub mod outlier;
 pub mod sse;
 mod transport;
 mod pool;
+mod driven;

@@ -4,22 +4,20 @@
 //! started to wait until a connection is free again.
 
 use crate::clock::Clock;
+use crate::engines::driven::{Driven, Stream};
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::rt::Executor as _;
-use hyper_rustls::MaybeHttpsStream;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service as _};
@@ -28,9 +26,11 @@ use tower::{BoxError, Service as _};
 const IDLE_AT_MOST: Duration = Duration::from_millis(3500);
 /// How often it is looked whether one is idle for so long.
 const LOOKED_AT_EVERY: Duration = Duration::from_millis(500);
+/// Pieces of an answer that nobody wants that are read for the sake of its connection.
+const LEFT_UNREAD: usize = 4;
 
 /// Makes a connection.
-pub(super) type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
+pub(super) type Connector = BoxCloneSyncService<Uri, Stream, BoxError>;
 
 /// The connections to one engine.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ struct Idle {
 #[derive(Debug, Default)]
 struct Kept {
     /// With since when nobody uses them; the latest last.
-    connections: VecDeque<(Instant, SendRequest<Full<Bytes>>)>,
+    connections: VecDeque<(Instant, Box<Driven>)>,
     /// Whether a task is there that closes those that are idle for too long: an engine may have a thread for each.
     is_watched: bool,
 }
@@ -69,38 +69,25 @@ impl Pool {
     /// Sends a request whose URI is a path. `None` where no answer begins.
     pub(super) async fn send(&self, mut request: Request<Full<Bytes>>) -> Option<Response<EngineBody>> {
         while let Some(mut kept) = self.idle.take() {
-            // Whoever had it last may not have read to the end; then it closes.
-            if kept.ready().await.is_err() {
+            if !kept.is_ready().await {
                 continue;
             }
-            match kept.try_send_request(request).await {
+            match kept.send(request).await {
                 Ok(response) => return Some(self.answer(response, kept)),
                 // The engine closed it just now, and nothing was sent.
                 Err(mut fault) => request = fault.take_message()?,
             }
         }
-        let mut new = self.connect().await?;
-        let response = new.send_request(request).await.ok()?;
+        let stream = self.connector.clone().call(self.address.clone()).await.ok()?;
+        let mut new = Driven::new(stream).await?;
+        let response = new.send(request).await.ok()?;
         Some(self.answer(response, new))
     }
 
-    async fn connect(&self) -> Option<SendRequest<Full<Bytes>>> {
-        let stream = self.connector.clone().call(self.address.clone()).await.ok()?;
-        let (sender, connection) = http1::handshake(stream).await.ok()?;
-        // It ends when its sender is dropped, or the engine closes it.
-        TokioExecutor::new().execute(async {
-            let _ = connection.await;
-        });
-        Some(sender)
-    }
-
-    fn answer(
-        &self,
-        response: Response<Incoming>,
-        connection: SendRequest<Full<Bytes>>,
-    ) -> Response<EngineBody> {
+    fn answer(&self, response: Response<Incoming>, connection: Box<Driven>) -> Response<EngineBody> {
         response.map(|incoming| EngineBody {
-            incoming: Some(incoming),
+            is_read: incoming.is_end_stream(),
+            incoming,
             connection: Some(connection),
             idle: Arc::clone(&self.idle),
         })
@@ -108,16 +95,17 @@ impl Pool {
 }
 
 impl Idle {
-    fn take(&self) -> Option<SendRequest<Full<Bytes>>> {
+    fn take(&self) -> Option<Box<Driven>> {
         let mut kept = self.kept.lock();
         kept.close_old(self.clock.now());
         Some(kept.connections.pop_back()?.1)
     }
 
-    fn put(self: &Arc<Self>, connection: SendRequest<Full<Bytes>>) {
+    fn put(self: &Arc<Self>, connection: Box<Driven>) {
         if connection.is_closed() {
             return;
         }
+        connection.rest();
         let mut kept = self.kept.lock();
         kept.connections.push_back((self.clock.now(), connection));
         if !std::mem::replace(&mut kept.is_watched, true) {
@@ -153,8 +141,11 @@ async fn watch(idle: Weak<Idle>) {
 /// closes, so that the engine sees that the client is gone.
 #[derive(Debug)]
 pub struct EngineBody {
-    incoming: Option<Incoming>,
-    connection: Option<SendRequest<Full<Bytes>>>,
+    incoming: Incoming,
+    /// Whether it was read to its end.
+    is_read: bool,
+    /// There until it is dropped.
+    connection: Option<Box<Driven>>,
     idle: Arc<Idle>,
 }
 
@@ -166,28 +157,34 @@ impl Body for EngineBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.incoming {
-            Some(incoming) => Pin::new(incoming).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
+        let this = &mut *self;
+        let Some(connection) = &mut this.connection else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(connection.poll_frame(&mut this.incoming, cx));
+        this.is_read = frame.is_none() || this.incoming.is_end_stream();
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.incoming.size_hint()
     }
 }
 
 impl Drop for EngineBody {
     fn drop(&mut self) {
-        // First: a connection is not free while somebody could read from it.
-        drop(self.incoming.take());
-        if let Some(connection) = self.connection.take() {
+        // What an engine says with an error is seldom read, and is there already.
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..LEFT_UNREAD {
+            if self.is_read || !matches!(Pin::new(&mut *self).poll_frame(&mut cx), Poll::Ready(Some(Ok(_)))) {
+                break;
+            }
+        }
+        if let Some(connection) = self.connection.take().filter(|_| self.is_read) {
             self.idle.put(connection);
         }
     }
