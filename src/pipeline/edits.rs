@@ -6,7 +6,7 @@
 
 use crate::pipeline::event;
 use crate::pipeline::request::InferenceRequest;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use farebox_domain::catalog::EngineKind;
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::units::ServiceTier;
@@ -21,17 +21,28 @@ pub(in crate::pipeline) fn apply(text: &Bytes, mut edits: Vec<Edit<'_>>) -> Byte
     if edits.is_empty() {
         return text.clone();
     }
+    let mut edited = Vec::with_capacity(edited_bytes(text, &edits));
+    write(&mut edited, text, &mut edits);
+    edited.into()
+}
+
+/// How long the text is with its edits.
+pub(in crate::pipeline) fn edited_bytes(text: &[u8], edits: &[Edit<'_>]) -> usize {
+    let put_in: usize = edits.iter().map(|(_, with)| with.len()).sum();
+    let taken_out: usize = edits.iter().map(|(range, _)| range.len()).sum();
+    (text.len() + put_in).saturating_sub(taken_out)
+}
+
+/// Appends the text with its edits, which do not overlap.
+pub(in crate::pipeline) fn write(out: &mut Vec<u8>, text: &[u8], edits: &mut [Edit<'_>]) {
     edits.sort_by_key(|(range, _)| range.start);
-    let grown: usize = edits.iter().map(|(_, with)| with.len()).sum();
-    let mut edited = BytesMut::with_capacity(text.len() + grown);
     let mut from = 0;
     for (range, with) in edits {
-        edited.extend_from_slice(&text[from..range.start]);
-        edited.extend_from_slice(&with);
+        out.extend_from_slice(&text[from..range.start]);
+        out.extend_from_slice(with);
         from = range.end;
     }
-    edited.extend_from_slice(&text[from..]);
-    edited.freeze()
+    out.extend_from_slice(&text[from..]);
 }
 
 /// Below this a text is copied rather than sent in pieces.

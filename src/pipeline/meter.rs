@@ -4,7 +4,7 @@
 //! an event that has not ended is not shown. docs/API.md lists every byte that differs from the engine's.
 
 use crate::engines::sse::{Event, SseReader};
-use crate::pipeline::edits::{Edit, apply};
+use crate::pipeline::edits::{self, Edit, apply, edited_bytes};
 use crate::pipeline::event::{self, DataKind, Finishes};
 use crate::pipeline::request::StreamOptions;
 use crate::pipeline::usage::read_usage;
@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::tokens::Usage;
 use farebox_domain::units::ServiceTier;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -196,7 +197,7 @@ impl StreamMeter {
 
     fn take(&mut self, event: Event, out: &mut Output) -> Step {
         let Some(data) = event.data else {
-            out.pass(event.raw);
+            out.pass(&event.raw);
             return Step::More;
         };
         match event::kind_of(&data) {
@@ -242,8 +243,8 @@ impl StreamMeter {
             self.deltas += u64::from(event::brings_token(&data));
         }
         match self.edits(&data, usage.as_ref()) {
-            edits if edits.is_empty() => out.pass(raw),
-            edits => out.push(edited_event(&raw, &data, edits)),
+            edits if edits.is_empty() => out.pass(&raw),
+            mut edits => out.write_edited(&raw, &data, &mut edits),
         }
         copy_into(&mut self.last_chunk, &data);
         Step::More
@@ -302,8 +303,8 @@ impl StreamMeter {
     }
 
     /// What must differ from the engine's chunk.
-    fn edits<'a>(&'a self, data: &[u8], usage: Option<&event::UsageField>) -> Vec<Edit<'a>> {
-        let mut edits: Vec<Edit<'a>> = self.presentation.renamed(data).into_iter().collect();
+    fn edits<'a>(&'a self, data: &[u8], usage: Option<&event::UsageField>) -> SmallVec<[Edit<'a>; 3]> {
+        let mut edits: SmallVec<[Edit<'a>; 3]> = self.presentation.renamed(data).into_iter().collect();
         edits.extend(self.presentation.tier_shown(data));
         let options = self.presentation.options;
         if let Some(field) = usage.filter(|_| !(options.include_usage && options.continuous_usage)) {
@@ -423,77 +424,86 @@ fn made_chunk(last: &[u8], fields: &str, presentation: &Presentation) -> Bytes {
     apply(&made, edits)
 }
 
-/// The event with edits in its data.
-fn edited_event(raw: &Bytes, data: &Bytes, mut edits: Vec<Edit<'_>>) -> Bytes {
-    let offset = (data.as_ptr() as usize).wrapping_sub(raw.as_ptr() as usize);
-    if offset <= raw.len() && offset + data.len() <= raw.len() {
-        for (range, _) in &mut edits {
-            *range = range.start + offset..range.end + offset;
-        }
-        return apply(raw, edits);
-    }
-    // Its data came in several lines, which were joined elsewhere: it is written again as one.
-    let mut line = apply(data, edits).to_vec();
-    line.iter_mut()
-        .filter(|byte| **byte == b'\n')
-        .for_each(|byte| *byte = b' ');
-    Bytes::from([b"data: ", &line[..], b"\n\n"].concat())
-}
-
-/// What may be shown of a segment: runs of the engine's own bytes, and pieces that were edited.
+/// What may be shown of a segment: the engine's own bytes, uncopied until the first of its events is edited.
 #[derive(Debug, Default)]
 pub struct Output {
     segment: Bytes,
-    /// The run of the segment that has not become a piece yet.
+    /// The run of the segment that is to be shown and stands nowhere else yet.
     run: Range<usize>,
-    pieces: Vec<Bytes>,
+    /// What comes before that run.
+    written: Vec<u8>,
 }
 
 impl Output {
     fn begin(&mut self, segment: &Bytes) {
-        self.end_run();
+        if !self.run.is_empty() {
+            self.write_run(0);
+        }
         self.segment = segment.clone();
     }
 
-    /// Puts the engine's own bytes in. Neighbours in the segment come out as one slice of it, uncopied.
-    fn pass(&mut self, raw: Bytes) {
-        let offset = (raw.as_ptr() as usize).wrapping_sub(self.segment.as_ptr() as usize);
-        if offset >= self.segment.len() {
-            return self.push(raw);
-        }
+    /// Puts the engine's own bytes in.
+    fn pass(&mut self, raw: &[u8]) {
+        let Some(offset) = offset_in(&self.segment, raw) else {
+            self.write_run(raw.len());
+            return self.written.extend_from_slice(raw);
+        };
         if self.run.end != offset {
-            self.end_run();
+            self.write_run(0);
             self.run.start = offset;
         }
         self.run.end = offset + raw.len();
     }
 
-    fn push(&mut self, piece: Bytes) {
-        self.end_run();
-        self.pieces.push(piece);
+    /// Puts an event in, with these edits in its data.
+    fn write_edited(&mut self, raw: &[u8], data: &Bytes, edits: &mut [Edit<'_>]) {
+        let Some(offset) = offset_in(raw, data) else {
+            // Its data came in several lines, which were joined elsewhere: it is written again as one.
+            let mut line = Vec::with_capacity(edited_bytes(data, edits));
+            edits::write(&mut line, data, edits);
+            line.iter_mut()
+                .filter(|byte| **byte == b'\n')
+                .for_each(|byte| *byte = b' ');
+            self.write_run(line.len() + 8);
+            for part in [b"data: ", &line[..], b"\n\n"] {
+                self.written.extend_from_slice(part);
+            }
+            return;
+        };
+        for (range, _) in &mut *edits {
+            *range = range.start + offset..range.end + offset;
+        }
+        self.write_run(edited_bytes(raw, edits));
+        edits::write(&mut self.written, raw, edits);
     }
 
-    fn end_run(&mut self) {
-        if !self.run.is_empty() {
-            self.pieces.push(self.segment.slice(self.run.clone()));
+    /// Writes the run down, as what comes next, `room` bytes of it, does not stand where it ends.
+    fn write_run(&mut self, room: usize) {
+        let needed = self.run.len() + room;
+        if self.written.capacity() == 0 {
+            // Most reads bring one event: then there is nothing to give back.
+            self.written.reserve_exact(needed);
         }
+        self.written.extend_from_slice(&self.segment[self.run.clone()]);
         self.run = 0..0;
     }
 
     /// All of it as one piece; `None` if there is nothing.
     pub fn take(&mut self) -> Option<Bytes> {
-        self.end_run();
-        self.segment = Bytes::new();
-        match self.pieces.len() {
-            0 => None,
-            1 => self.pieces.pop(),
-            _ => {
-                let joined = self.pieces.concat();
-                self.pieces.clear();
-                Some(joined.into())
-            }
+        let segment = std::mem::take(&mut self.segment);
+        let run = std::mem::take(&mut self.run);
+        if self.written.is_empty() {
+            return (!run.is_empty()).then(|| segment.slice(run));
         }
+        self.written.extend_from_slice(&segment[run]);
+        Some(std::mem::take(&mut self.written).into())
     }
+}
+
+/// Where `part` stands in `whole`, if it is a part of it.
+fn offset_in(whole: &[u8], part: &[u8]) -> Option<usize> {
+    let offset = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+    (offset <= whole.len() && offset + part.len() <= whole.len()).then_some(offset)
 }
 
 #[cfg(test)]

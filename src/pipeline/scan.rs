@@ -1,7 +1,8 @@
 //! JSON that is long, looked through for its outline: where the members of an object stand.
 //!
 //! An answer of embeddings is half a megabyte of numbers, of which farebox needs none. Lists of numbers and texts are jumped over: it is
-//! seen that they end, and that nothing but numbers is in a list that begins with one, but not what each of them is.
+//! seen that they end, and that nothing but numbers is in a list that begins with one, but not what each of them is. What is looked
+//! through is UTF-8: texts are, and nothing else has room for what is not ASCII.
 
 use crate::pipeline::request::string_end;
 use std::ops::Range;
@@ -105,7 +106,8 @@ impl Scan<'_> {
         // It ends with the text where it does not end.
         let is_closed = end > from && self.text.get(end - 1) == Some(&b'"');
         self.at = end;
-        is_closed.then(|| from..end - 1)
+        let text = self.text.get(from..end.checked_sub(1)?)?;
+        (is_closed && std::str::from_utf8(text).is_ok()).then(|| from..end - 1)
     }
 
     /// All of a list of numbers; `None`, and nothing is passed, where it is a list of anything else.
@@ -221,6 +223,14 @@ mod tests {
                 prop_assert_eq!(value.get(), found[name]);
             }
             prop_assert_eq!(super::members(&text.as_bytes()[..cut.index(text.len())]), None);
+        }
+
+        #[test]
+        fn what_it_takes_is_utf_8(value in value(), at: prop::sample::Index, byte in 0x80_u8..) {
+            let mut text = serde_json::to_vec(&serde_json::json!({ "a": value, "é": 1 })).unwrap();
+            let at = at.index(text.len());
+            text[at] = byte;
+            prop_assert!(super::members(&text).is_none() || std::str::from_utf8(&text).is_ok());
         }
 
         #[test]

@@ -42,11 +42,12 @@ fn null_too<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Ra
 impl WholeAnswer {
     /// Reads an engine's body; `None` if it is not an answer on this route.
     pub fn read(endpoint: Endpoint, bytes: Bytes) -> Option<Self> {
-        // Looked through for UTF-8 at once, and not text by text.
-        let text = std::str::from_utf8(&bytes).ok()?;
         let (usage, service_tier) = match endpoint {
-            Endpoint::ChatCompletions | Endpoint::Completions => generated(text)?,
-            Endpoint::Embeddings => embedded(text)?,
+            // Looked through for UTF-8 at once, and not text by text.
+            Endpoint::ChatCompletions | Endpoint::Completions => {
+                generated(std::str::from_utf8(&bytes).ok()?)?
+            }
+            Endpoint::Embeddings => embedded(&bytes)?,
         };
         let usage = usage.filter(|range| bytes[range.clone()].starts_with(b"{"));
         Some(Self {
@@ -95,15 +96,15 @@ fn generated(text: &str) -> Option<Places> {
 }
 
 /// The same of one that has data.
-fn embedded(text: &str) -> Option<Places> {
-    let members = scan::members(text.as_bytes())?;
+fn embedded(text: &[u8]) -> Option<Places> {
+    let members = scan::members(text)?;
     let find = |name: &str| {
         let mut each = members.iter();
-        each.find(|(named, _)| &text[named.clone()] == name)
+        each.find(|(named, _)| &text[named.clone()] == name.as_bytes())
             .map(|(_, value)| value.clone())
     };
-    let data = text[find("data")?].strip_prefix('[')?;
-    let is_empty = data.trim_ascii_start().starts_with(']');
+    let data = text[find("data")?].strip_prefix(b"[")?;
+    let is_empty = data.trim_ascii_start().starts_with(b"]");
     (!is_empty).then(|| (find("usage"), find("service_tier")))
 }
 
