@@ -230,12 +230,7 @@ impl App {
             Books::Embedded(_) => Directory::default(),
             Books::Shared(_) => Directory::leased(),
         });
-        directory.refresh(
-            store.accounts().await?,
-            store.keys().await?,
-            store.limits().await?,
-        );
-        directory.refresh_rates(&store.rates().await?);
+        refresh::read_directory(&store, &directory).await?;
         let (export_queue, engine_counters) = books.beside();
         let (journal, ledger, replica): (Arc<dyn Journal>, Arc<dyn Ledger>, _) = match books {
             Books::Embedded(both) => {

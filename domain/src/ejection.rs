@@ -80,6 +80,9 @@ pub enum Stand {
 pub struct Pass(Option<u64>);
 
 impl Pass {
+    /// That of a request to an engine that is in.
+    pub const ORDINARY: Self = Self(None);
+
     /// Whether it is the one by which the engine is tried.
     pub const fn is_trial(self) -> bool {
         self.0.is_some()
@@ -115,9 +118,9 @@ impl Ejection {
         self.ejected
     }
 
-    /// Whether nothing depends on the time: it is in, and has been for a while.
-    pub const fn is_settled(&self) -> bool {
-        self.ejected.is_none() && self.came_back_at_ms.is_none()
+    /// Whether it is in and not warming: so it stays, whatever the time, until something happens to it.
+    pub fn is_settled(&self, now_ms: u64) -> bool {
+        self.ejected.is_none() && self.warmth(now_ms).is_none()
     }
 
     /// Whether it is being tried.
@@ -135,7 +138,7 @@ impl Ejection {
     /// Lets a request in. `early`: there is no other engine, so this one may be tried before its pause is over.
     pub fn enter(&mut self, now_ms: u64, early: bool) -> Option<Pass> {
         match self.stand(now_ms) {
-            Stand::In => return Some(Pass(None)),
+            Stand::In => return Some(Pass::ORDINARY),
             Stand::Out if !early => return None,
             Stand::Out | Stand::HalfOpen => {}
         }

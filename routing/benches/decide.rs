@@ -125,13 +125,16 @@ impl Gateway {
         let begun = Instant::now();
         let seats = self.seats.iter().map(|seat| &**seat);
         let scores = self.router.scores(prompt, seats, now_us);
-        let candidates = self.seats.iter().zip(&scores).map(|(seat, score)| Candidate {
-            in_flight: u32::try_from(seat.load.waiting() + seat.load.streams()).unwrap_or(u32::MAX),
-            usable: true,
-            estimated_us: score.estimate.total_us(),
-            ..Candidate::default()
-        });
-        let Choice::Engine(chosen) = choose(Routing::Prefix, candidates, self.turn) else {
+        let candidate = |index: usize| {
+            let load = &self.seats[index].load;
+            Candidate {
+                in_flight: u32::try_from(load.waiting() + load.streams()).unwrap_or(u32::MAX),
+                usable: true,
+                estimated_us: scores[index].estimate.total_us(),
+                ..Candidate::default()
+            }
+        };
+        let Choice::Engine(chosen) = choose(Routing::Prefix, self.seats.len(), candidate, self.turn) else {
             unreachable!("every engine is usable");
         };
         let decided = begun.elapsed();

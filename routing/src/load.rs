@@ -38,6 +38,7 @@ impl EngineLoad {
     }
 
     /// Requests that others sent there and that wait, as it said when it was last asked.
+    #[inline]
     pub fn others_waiting(&self) -> u64 {
         self.others_waiting.load(Ordering::Relaxed)
     }

@@ -4,7 +4,8 @@
 use crate::admission::concurrency::Gate;
 use crate::admission::jwt::{ScopedToken, Unverified};
 pub use crate::admission::keys::ApiKey;
-use crate::admission::keys::{ByAge, Keys, Signer, newest};
+use crate::admission::keys::{Keys, Signer};
+use crate::admission::listing::{ByAge, Listed};
 use crate::admission::purse::Purses;
 use crate::admission::rate::RateGate;
 use crate::admission::wallet::Wallet;
@@ -125,39 +126,28 @@ impl Account {
     }
 }
 
+impl Listed for Account {
+    type Id = AccountId;
+
+    fn place(&self) -> (u64, &AccountId) {
+        (self.created_at_ms, &self.id)
+    }
+}
+
 /// The accounts and keys that there are.
 #[derive(Debug, Default)]
 pub struct Directory {
     /// Whether wallets allow only what was granted: this process is one of several.
     leased: bool,
     accounts: RwLock<BTreeMap<AccountId, Arc<Account>>>,
-    accounts_by_age: RwLock<ByAge<AccountId, Account>>,
+    accounts_by_age: RwLock<ByAge<Account>>,
     keys: RwLock<Keys>,
     /// What is spent with signed tokens.
     pub purses: Purses,
 }
 
 impl Directory {
-    /// Everything that the store holds.
-    pub fn load(accounts: Vec<AccountRow>, keys: Vec<KeyRow>, limits: Vec<LimitRow>) -> Self {
-        let directory = Self::default();
-        for account in accounts {
-            directory.add_account(account);
-        }
-        for key in keys {
-            directory.add_key(key);
-        }
-        for limit in limits {
-            if let Some(account) = directory.account(&limit.account) {
-                account
-                    .gate
-                    .set_limit(limit.model.as_ref(), Some(limit.concurrent_requests));
-            }
-        }
-        directory
-    }
-
-    /// The same for one of several replicas: its wallets allow only what was granted.
+    /// That of one of several replicas: its wallets allow only what was granted.
     pub fn leased() -> Self {
         Self {
             leased: true,
@@ -165,20 +155,33 @@ impl Directory {
         }
     }
 
-    /// Takes over what the store holds now: what is new, and what was changed of the rest. What is in flight goes on.
-    pub fn refresh(&self, accounts: Vec<AccountRow>, keys: Vec<KeyRow>, limits: Vec<LimitRow>) {
-        for row in accounts {
+    /// Takes over the accounts that the store holds now: what is new, and what was changed of the rest. What is in flight goes on.
+    pub fn refresh_accounts(&self, rows: Vec<AccountRow>) {
+        for row in rows {
             match self.account(&row.id) {
                 Some(account) => account.refresh(&row),
                 None => drop(self.add_account(row)),
             }
         }
-        for row in keys {
-            if !self.keys.read().is_as(&row) {
-                self.add_key(row);
-            }
+    }
+
+    /// The same of a key, after its account.
+    pub fn refresh_key(&self, row: KeyRow) {
+        if !self.keys.read().is_as(&row) {
+            self.add_key(row);
+        } else if let Some(account) = self.account(&row.account) {
+            account.wallet.set_key_monthly_limit(&row.id, row.monthly_limit);
         }
-        let mut by_account = grouped(&limits, |limit| &limit.account);
+    }
+
+    /// All keys were taken over.
+    pub fn sort_keys(&self) {
+        self.keys.write().sort();
+    }
+
+    /// Takes over the limits that the store holds now: what is not among them has none of its own.
+    pub fn refresh_limits(&self, limits: &[LimitRow]) {
+        let mut by_account = grouped(limits, |limit| &limit.account);
         for account in self.accounts() {
             let own = by_account.remove(&account.id).unwrap_or_default();
             let whole = own.iter().find(|limit| limit.model.is_none());
@@ -221,7 +224,7 @@ impl Directory {
         account.wallet.set_credit_limit(row.credit_limit);
         account.wallet.set_monthly_limit(row.monthly_limit);
         let mut by_age = self.accounts_by_age.write();
-        by_age.insert(account.age(), Arc::clone(&account));
+        by_age.add(Arc::clone(&account));
         self.accounts.write().insert(row.id, Arc::clone(&account));
         account
     }
@@ -279,14 +282,14 @@ impl Directory {
         after: Option<&(u64, KeyId)>,
         most: usize,
     ) -> Vec<Arc<ApiKey>> {
-        let keys = self.keys.read();
+        let mut keys = self.keys.write();
         keys.list(account)
-            .map_or_else(Vec::new, |list| newest(list, after, most))
+            .map_or_else(Vec::new, |list| list.newest(after, most))
     }
 
     /// At most `most` accounts that come behind `after`, the newest first.
     pub fn newest_accounts(&self, after: Option<&(u64, AccountId)>, most: usize) -> Vec<Arc<Account>> {
-        newest(&self.accounts_by_age.read(), after, most)
+        self.accounts_by_age.write().newest(after, most)
     }
 
     /// The account with this id.
@@ -357,13 +360,14 @@ mod tests {
             limit("a", Some("m"), 2),
             limit("c", Some("m"), 3),
         ];
-        directory.refresh(accounts(), vec![], limits);
+        directory.refresh_accounts(accounts());
+        directory.refresh_limits(&limits);
         let of_model = |limit| vec![("m".to_owned(), Some(limit))];
         assert_eq!(
             limits_now(),
             [(1, of_model(2)), (200, vec![]), (200, of_model(3))]
         );
-        directory.refresh(accounts(), vec![], vec![limit("b", None, 4)]);
+        directory.refresh_limits(&[limit("b", None, 4)]);
         assert_eq!(limits_now(), [(200, vec![]), (4, vec![]), (200, vec![])]);
     }
 

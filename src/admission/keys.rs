@@ -1,18 +1,23 @@
 //! API keys in memory: found by the hash of a secret, by id, and in the order in which they were made.
+//!
+//! There may be a million, so what is known of a key is held once, in its [`ApiKey`], and whatever finds it holds no more than
+//! a pointer to it.
 
 use super::directory::{Account, KeyHash};
 use super::jwt::Unverified;
+use super::listing::{ByAge, Listed};
 use super::revocation::Revocation;
-use crate::store::{JwtVerifier, KeyRow};
+use crate::store::{JwtVerifier, KeyRow, PreviousSecret};
 use farebox_domain::ids::{AccountId, KeyId};
 use farebox_domain::key::KeyRights;
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// An API key, without its secret. What is changed of it is a new one in its place: a request goes on with the one that
 /// it came with.
-#[derive(Debug, Clone)]
 pub struct ApiKey {
     /// Its id.
     pub id: KeyId,
@@ -26,10 +31,10 @@ pub struct ApiKey {
     pub expires_at_ms: Option<u64>,
     /// What it may do.
     pub rights: KeyRights,
-    /// Until when the secret before this one holds, in milliseconds since 1970; `None` where there is none.
-    pub overlap_until_ms: Option<u64>,
-    /// Whether its owner may sign tokens with it.
-    pub signs_tokens: bool,
+    hash: KeyHash,
+    /// The secret before this one, while that holds too.
+    previous: Option<Box<PreviousSecret>>,
+    jwt_verifier: Option<Box<JwtVerifier>>,
     revocation: Arc<Revocation>,
 }
 
@@ -37,30 +42,69 @@ pub struct ApiKey {
 const SIGNERS_AT_MOST: usize = 16;
 
 impl ApiKey {
-    fn new(row: &KeyRow, account: Arc<Account>) -> Self {
+    /// The key of this row. What does not come from there is `before`'s, where there was one with this id.
+    fn new(row: KeyRow, account: Arc<Account>, before: Option<&Self>) -> Self {
+        let revocation = before.map(|before| Arc::clone(&before.revocation));
+        let revocation = revocation.unwrap_or_default();
+        if let Some(at_ms) = row.revoked_at_ms {
+            revocation.revoke(at_ms);
+        }
         Self {
-            id: row.id.clone(),
+            id: before.map_or(row.id, |before| before.id.clone()),
             account,
-            name: row.name.clone(),
-            created_at_ms: row.created_at_ms,
+            name: row.name,
+            created_at_ms: before.map_or(row.created_at_ms, |before| before.created_at_ms),
             expires_at_ms: row.expires_at_ms,
-            rights: row.rights.clone(),
-            overlap_until_ms: row.previous.as_ref().map(|previous| previous.until_ms),
-            signs_tokens: row.jwt_verifier.is_some(),
-            revocation: Arc::new(Revocation::new(row.revoked_at_ms)),
+            rights: row.rights,
+            hash: row.hash,
+            previous: row.previous.map(Box::new),
+            jwt_verifier: row.jwt_verifier.map(Box::new),
+            revocation,
         }
     }
 
-    /// The same key as the store has it now. What does not come from there is shared.
-    fn changed(&self, row: &KeyRow) -> Self {
-        Self {
-            name: row.name.clone(),
-            expires_at_ms: row.expires_at_ms,
-            rights: row.rights.clone(),
-            overlap_until_ms: row.previous.as_ref().map(|previous| previous.until_ms),
-            signs_tokens: row.jwt_verifier.is_some(),
-            ..self.clone()
-        }
+    /// Whether it is as in this row, but for what is the wallet's.
+    fn is_as(&self, row: &KeyRow) -> bool {
+        let KeyRow {
+            id,
+            account,
+            name,
+            hash,
+            created_at_ms,
+            expires_at_ms,
+            revoked_at_ms,
+            monthly_limit: _,
+            rights,
+            previous,
+            jwt_verifier,
+        } = row;
+        (id, account, name, hash) == (&self.id, &self.account.id, &self.name, &self.hash)
+            && (*created_at_ms, *expires_at_ms) == (self.created_at_ms, self.expires_at_ms)
+            && *revoked_at_ms == self.revoked_at_ms()
+            && *rights == self.rights
+            && previous.as_ref() == self.previous.as_deref()
+            && jwt_verifier.as_ref() == self.jwt_verifier.as_deref()
+    }
+
+    /// Until when the secret before this one holds, in milliseconds since 1970; `None` where there is none.
+    pub fn overlap_until_ms(&self) -> Option<u64> {
+        self.previous.as_ref().map(|previous| previous.until_ms)
+    }
+
+    /// Whether its owner may sign tokens with it.
+    pub fn signs_tokens(&self) -> bool {
+        self.jwt_verifier.is_some()
+    }
+
+    /// What tells tokens that were signed with its secret, and with the one before while that holds.
+    fn verifiers(&self, now_ms: u64) -> impl Iterator<Item = JwtVerifier> {
+        let before = self.previous.as_ref();
+        let before = before.filter(|before| now_ms < before.until_ms);
+        let both = [
+            self.jwt_verifier.as_deref().copied(),
+            before.and_then(|before| before.jwt_verifier),
+        ];
+        both.into_iter().flatten()
     }
 
     /// Where it stands in a list.
@@ -86,6 +130,21 @@ impl ApiKey {
     }
 }
 
+/// Its id alone: what tells its secrets is of no use in a log.
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ApiKey").field(&self.id).finish()
+    }
+}
+
+impl Listed for ApiKey {
+    type Id = KeyId;
+
+    fn place(&self) -> (u64, &KeyId) {
+        (self.created_at_ms, &self.id)
+    }
+}
+
 /// Who may have signed a token.
 #[derive(Debug, Clone)]
 pub struct Signer {
@@ -98,131 +157,125 @@ pub struct Signer {
 /// All keys.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    by_hash: HashMap<KeyHash, Held>,
-    by_id: HashMap<KeyId, Known>,
-    by_age: ByAge<KeyId, ApiKey>,
-    by_account: HashMap<AccountId, ByAge<KeyId, ApiKey>>,
+    by_hash: HashSet<ByHash>,
+    /// By the hash of the secret that each had before.
+    by_previous: HashMap<KeyHash, Arc<ApiKey>>,
+    by_id: HashSet<ById>,
+    by_age: ByAge<ApiKey>,
+    by_account: HashMap<AccountId, ByAge<ApiKey>>,
 }
 
-/// What is listed, by when it was made, in milliseconds since 1970, and by its id.
-pub(super) type ByAge<Id, T> = BTreeMap<(u64, Id), Arc<T>>;
+/// A key that stands in a set for one part of it, by which it is found there.
+macro_rules! found_by {
+    ($name:ident, $part:ident: $type:ty) => {
+        #[derive(Debug)]
+        struct $name(Arc<ApiKey>);
 
-/// At most `most` of a list that come behind `after`, the newest first.
-pub(super) fn newest<Id: Ord, T>(list: &ByAge<Id, T>, after: Option<&(u64, Id)>, most: usize) -> Vec<Arc<T>> {
-    let end = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let older = list.range((Bound::Unbounded, end)).rev();
-    older.take(most).map(|(_, one)| Arc::clone(one)).collect()
+        impl Borrow<$type> for $name {
+            fn borrow(&self) -> &$type {
+                &self.0.$part
+            }
+        }
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.0.$part.hash(state);
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.0.$part == other.0.$part
+            }
+        }
+
+        impl Eq for $name {}
+    };
 }
 
-/// What a secret opens.
-#[derive(Debug)]
-struct Held {
-    key: Arc<ApiKey>,
-    /// Until when; `None` is as long as the key holds.
-    until_ms: Option<u64>,
-}
-
-#[derive(Debug)]
-struct Known {
-    key: Arc<ApiKey>,
-    row: KeyRow,
-}
+found_by!(ByHash, hash: KeyHash);
+found_by!(ById, id: KeyId);
 
 impl Keys {
     /// Puts a key in, or what was changed of it.
     pub(super) fn put(&mut self, row: KeyRow, account: Arc<Account>) -> Arc<ApiKey> {
-        let key = match self.by_id.get(&row.id) {
-            Some(known) => {
-                let changed = known.key.changed(&row);
-                let hashes = [Some(known.row.hash), known.row.previous.as_ref().map(|p| p.hash)];
-                for hash in hashes.into_iter().flatten() {
-                    self.by_hash.remove(&hash);
-                }
-                Arc::new(changed)
+        let before = self.by_id.take(&row.id).map(|ById(before)| before);
+        if let Some(before) = &before {
+            self.by_hash.remove(&before.hash);
+            if let Some(previous) = &before.previous {
+                self.by_previous.remove(&previous.hash);
             }
-            None => Arc::new(ApiKey::new(&row, account)),
-        };
-        if let Some(at_ms) = row.revoked_at_ms {
-            key.revoke(at_ms);
         }
-        let held = |until_ms| Held {
-            key: Arc::clone(&key),
-            until_ms,
-        };
-        if let Some(previous) = &row.previous {
-            self.by_hash.insert(previous.hash, held(Some(previous.until_ms)));
+        let key = Arc::new(ApiKey::new(row, account, before.as_deref()));
+        if let Some(previous) = &key.previous {
+            self.by_previous.insert(previous.hash, Arc::clone(&key));
         }
-        self.by_hash.insert(row.hash, held(None));
-        let of_account = self.by_account.entry(row.account.clone()).or_default();
-        of_account.insert(key.age(), Arc::clone(&key));
-        self.by_age.insert(key.age(), Arc::clone(&key));
-        let known = Known {
-            key: Arc::clone(&key),
-            row,
+        self.by_hash.insert(ByHash(Arc::clone(&key)));
+        self.by_id.insert(ById(Arc::clone(&key)));
+        let of_account = match self.by_account.get_mut(&key.account.id) {
+            Some(of_account) => of_account,
+            None => self.by_account.entry(key.account.id.clone()).or_default(),
         };
-        self.by_id.insert(key.id.clone(), known);
+        for list in [of_account, &mut self.by_age] {
+            match &before {
+                Some(_) => list.replace(&key),
+                None => list.add(Arc::clone(&key)),
+            }
+        }
         key
     }
 
-    /// Whether the key is as in this row.
+    /// Whether the key is as in this row, but for what is the wallet's.
     pub(super) fn is_as(&self, row: &KeyRow) -> bool {
-        self.by_id.get(&row.id).is_some_and(|known| known.row == *row)
+        self.get(&row.id).is_some_and(|key| key.is_as(row))
     }
 
     /// What a secret with this hash opens.
     pub(super) fn opened(&self, hash: &KeyHash, now_ms: u64) -> Option<Arc<ApiKey>> {
-        let held = self.by_hash.get(hash)?;
-        let in_time = held.until_ms.is_none_or(|until| now_ms < until);
-        (in_time && held.key.holds(now_ms)).then(|| Arc::clone(&held.key))
+        let before = || {
+            let key = self.by_previous.get(hash)?;
+            key.overlap_until_ms().filter(|&until| now_ms < until)?;
+            Some(key)
+        };
+        let key = self.by_hash.get(hash).map(|ByHash(key)| key).or_else(before)?;
+        key.holds(now_ms).then(|| Arc::clone(key))
     }
 
     /// The key with this id.
     pub(super) fn get(&self, id: &KeyId) -> Option<&Arc<ApiKey>> {
-        Some(&self.by_id.get(id)?.key)
+        self.by_id.get(id).map(|ById(key)| key)
     }
 
     /// Those of an account, or all.
-    pub(super) fn list(&self, account: Option<&AccountId>) -> Option<&ByAge<KeyId, ApiKey>> {
+    pub(super) fn list(&mut self, account: Option<&AccountId>) -> Option<&mut ByAge<ApiKey>> {
         match account {
-            Some(account) => self.by_account.get(account),
-            None => Some(&self.by_age),
+            Some(account) => self.by_account.get_mut(account),
+            None => Some(&mut self.by_age),
         }
+    }
+
+    /// Sorts what was put in, so that nobody waits for that later.
+    pub(super) fn sort(&mut self) {
+        self.by_age.sort();
     }
 
     /// Who may have signed a token: the key that it names, or those of the account with the name that it says.
     pub(super) fn signers_of(&self, token: &Unverified<'_>, now_ms: u64) -> Vec<Signer> {
-        let id = KeyId::from(token.owner.as_str());
-        let named = |known: &&Known| token.key_name.as_ref().is_none_or(|name| known.row.name == *name);
-        let by_id = self.by_id.get(&id).filter(named);
+        let named = |key: &&Arc<ApiKey>| token.key_name.as_ref().is_none_or(|name| key.name == *name);
+        let by_id = self.get(&KeyId::from(token.owner.as_str()));
         let account = AccountId::from(token.owner.as_str());
         // Without a name, an account's id names no key.
         let keys = self.by_account.get(&account).filter(|_| token.key_name.is_some());
-        let by_name = keys
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .filter_map(|key| self.by_id.get(&key.id));
-        let candidates = by_id.into_iter().chain(by_name.filter(named));
-        let holding = candidates.filter(|known| known.key.holds(now_ms));
-        let signing = holding.flat_map(|known| {
-            let verifiers = known.verifiers(now_ms);
+        let by_name = keys.into_iter().flat_map(ByAge::each);
+        let candidates = by_id.into_iter().chain(by_name).filter(named);
+        let holding = candidates.filter(|key| key.holds(now_ms));
+        let signing = holding.flat_map(|key| {
+            let verifiers = key.verifiers(now_ms);
             verifiers.map(|verifier| Signer {
-                key: Arc::clone(&known.key),
+                key: Arc::clone(key),
                 verifier,
             })
         });
         signing.take(SIGNERS_AT_MOST).collect()
-    }
-}
-
-impl Known {
-    /// What tells tokens that were signed with its secret, and with the one before while that holds.
-    fn verifiers(&self, now_ms: u64) -> impl Iterator<Item = JwtVerifier> {
-        let before = self.row.previous.as_ref();
-        let before = before.filter(|before| now_ms < before.until_ms);
-        let both = [
-            self.row.jwt_verifier,
-            before.and_then(|before| before.jwt_verifier),
-        ];
-        both.into_iter().flatten()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`hmac`]: signatures of keys whose secret is not kept.
 //! - [`keys`], [`directory`]: every account and key, in memory: a request is authenticated without a disk or a database.
+//!   `listing` has them in the order in which they are shown.
 //! - [`jwt`], [`purse`]: tokens that are signed with a key, and what is spent with them.
 //! - [`concurrency`]: the cap on requests in flight, and the permit that ends with the last byte.
 //! - [`rate`]: requests and tokens a minute.
@@ -16,6 +17,7 @@ pub mod shared;
 pub mod wallet;
 mod revocation;
 pub mod hmac;
+mod listing;
 pub mod keys;
 pub mod jwt;
 pub mod purse;

@@ -8,6 +8,12 @@ const NEVER: u64 = u64::MAX;
 #[derive(Debug)]
 pub(super) struct Revocation(AtomicU64);
 
+impl Default for Revocation {
+    fn default() -> Self {
+        Self::new(None)
+    }
+}
+
 impl Revocation {
     /// As the store has it.
     pub(super) fn new(at_ms: Option<u64>) -> Self {

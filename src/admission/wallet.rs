@@ -355,7 +355,12 @@ impl Wallet {
     /// What a key may spend in a month from now on.
     pub fn set_key_monthly_limit(&self, key: &KeyId, limit: Option<Picodollars>) {
         let mut state = self.state.lock();
-        state.keys.entry(key.clone()).or_default().limit = limit;
+        match state.keys.get_mut(key) {
+            Some(known) => known.limit = limit,
+            // Most keys have no limit: of those that are not used nothing is kept.
+            None if limit.is_none() => {}
+            None => state.keys.entry(key.clone()).or_default().limit = limit,
+        }
     }
 
     /// Money that no request moved: it adds to the balance, or takes away.

@@ -229,10 +229,13 @@ impl ServedModel {
                 && engine.load_url().is_some()
                 && !engine.adapters().failed_lately(&adapter.name, clock)
         };
-        let mut loading = self.each_candidate(&self.scores(prompt));
-        for (index, candidate) in loading.iter_mut().enumerate() {
-            candidate.usable &= may_load(index);
-        }
+        let scores = self.scores(prompt);
+        let candidate = |index: usize| {
+            let mut candidate = self.candidate_with_adapter(index, &scores);
+            candidate.usable = candidate.usable && may_load(index);
+            candidate
+        };
+        let loading: Vec<_> = (0..self.deployments.len()).map(candidate).collect();
         match self.chosen_of(&loading) {
             Choice::Engine(index) => Some(index),
             Choice::NoneUsable => None,

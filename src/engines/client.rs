@@ -21,7 +21,7 @@ use farebox_domain::route::Candidate;
 use farebox_routing::{EngineLoad, Hearing, Prompt, Seat};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -105,6 +105,8 @@ struct Counts {
     /// No longer in models.yaml: what is there goes on, and nothing new comes.
     removed: AtomicBool,
     adapters: Adapters,
+    /// Rooms in which somebody waits for a place here, of whatever reading of models.yaml; one that has the engine twice counts twice.
+    rooms: AtomicUsize,
     /// The models that it serves: who may wait for a place here.
     models: ArcSwap<Vec<Weak<ServedModel>>>,
 }
@@ -213,12 +215,13 @@ impl Engine {
     }
 
     /// What routing needs to know of it.
+    #[inline]
     pub fn as_candidate(&self) -> Candidate {
         let fitness = self.health.fitness();
         Candidate {
             in_flight: self.in_flight(),
             max_concurrent: self.max_concurrent,
-            usable: fitness.standing.is_usable() && !self.is_drained() && !self.is_removed(),
+            usable: fitness.usable && !self.is_drained() && !self.is_removed(),
             has_trial: fitness.has_trial,
             warmth: fitness.warmth,
             others_waiting: u32::try_from(self.load.others_waiting()).unwrap_or(u32::MAX),
@@ -235,6 +238,20 @@ impl Engine {
     pub fn models(&self) -> impl Iterator<Item = Arc<ServedModel>> {
         let models = self.counts.models.load_full();
         (0..models.len()).filter_map(move |index| models[index].upgrade())
+    }
+
+    /// A room of one of its models is empty no more, or is empty again.
+    pub(super) fn somebody_waits(&self, waits: bool) {
+        if waits {
+            self.counts.rooms.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.counts.rooms.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Rooms in which somebody may wait for a place here.
+    pub(super) fn rooms(&self) -> usize {
+        self.counts.rooms.load(Ordering::Relaxed)
     }
 
     /// Whether it is to get no new request.

@@ -6,6 +6,7 @@
 use crate::clock::Clock;
 use farebox_domain::ejection::{Ejected, Ejection, Pass, Stand};
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -15,6 +16,9 @@ pub struct Health {
     clock: Clock,
     since: Instant,
     state: Mutex<State>,
+    /// Whether the state need not be looked at: requests may go there, as they may until something happens to it. Nearly always.
+    /// It is written with the state in hand.
+    is_settled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -22,6 +26,18 @@ struct State {
     /// What the last probe said; `None` before the first.
     probe: Option<bool>,
     ejection: Ejection,
+}
+
+impl State {
+    fn standing(&self, now_ms: u64) -> Standing {
+        match (self.ejection.stand(now_ms), self.probe) {
+            (Stand::Out, _) => Standing::Ejected,
+            (_, Some(false)) => Standing::Down,
+            (Stand::HalfOpen, _) => Standing::HalfOpen,
+            (Stand::In, None) => Standing::Unknown,
+            (Stand::In, Some(true)) => Standing::Up,
+        }
+    }
 }
 
 /// What an operator is shown.
@@ -63,8 +79,8 @@ impl Standing {
 /// What a choice among engines needs to know.
 #[derive(Debug, Clone, Copy)]
 pub struct Fitness {
-    /// How it stands now.
-    pub standing: Standing,
+    /// Whether requests may go there.
+    pub usable: bool,
     /// Whether it is half open and being tried.
     pub has_trial: bool,
     /// How warm it is, where it has come back within the last seconds.
@@ -78,40 +94,50 @@ impl Health {
             since: clock.now(),
             clock,
             state: Mutex::default(),
+            is_settled: AtomicBool::new(true),
         }
     }
 
     /// Whether requests may go there now.
     pub fn is_usable(&self) -> bool {
-        self.standing().is_usable()
+        self.fitness().usable
     }
 
     /// How it stands now.
     pub fn standing(&self) -> Standing {
-        self.fitness().standing
+        self.with_state(|state, now_ms| state.standing(now_ms))
     }
 
     /// What a choice needs to know of it now.
+    #[inline]
     pub fn fitness(&self) -> Fitness {
-        let state = self.state.lock();
-        // The clock is asked only where something depends on it.
-        let now_ms = if state.ejection.is_settled() {
-            0
-        } else {
-            self.now_ms()
-        };
-        let standing = match (state.ejection.stand(now_ms), state.probe) {
-            (Stand::Out, _) => Standing::Ejected,
-            (_, Some(false)) => Standing::Down,
-            (Stand::HalfOpen, _) => Standing::HalfOpen,
-            (Stand::In, None) => Standing::Unknown,
-            (Stand::In, Some(true)) => Standing::Up,
-        };
-        Fitness {
-            standing,
+        if self.is_settled.load(Ordering::Acquire) {
+            return Fitness {
+                usable: true,
+                has_trial: false,
+                warmth: None,
+            };
+        }
+        self.fitness_now()
+    }
+
+    #[cold]
+    fn fitness_now(&self) -> Fitness {
+        self.with_state(|state, now_ms| Fitness {
+            usable: state.standing(now_ms).is_usable(),
             has_trial: state.ejection.has_trial(),
             warmth: state.ejection.warmth(now_ms),
-        }
+        })
+    }
+
+    /// Looks at the state or changes it, with the time in milliseconds, and notes whether it is settled then.
+    fn with_state<T>(&self, act: impl FnOnce(&mut State, u64) -> T) -> T {
+        let now_ms = self.now_ms();
+        let mut state = self.state.lock();
+        let done = act(&mut state, now_ms);
+        let is_settled = state.probe != Some(false) && state.ejection.is_settled(now_ms);
+        self.is_settled.store(is_settled, Ordering::Release);
+        done
     }
 
     /// For what it is left out or half open, where it is.
@@ -133,48 +159,48 @@ impl Health {
 
     /// What a probe found. Returns whether that is news.
     pub fn probed(&self, up: bool) -> bool {
-        let now_ms = self.now_ms();
-        let mut state = self.state.lock();
-        let before = state.probe.replace(up);
-        if up && before == Some(false) {
-            state.ejection.came_up(now_ms);
-        }
-        before != Some(up)
+        self.with_state(|state, now_ms| {
+            let before = state.probe.replace(up);
+            if up && before == Some(false) {
+                state.ejection.came_up(now_ms);
+            }
+            before != Some(up)
+        })
     }
 
     /// Lets a request in, if it may come in. `early`: there is no other engine, so an ejected one may be tried now.
     pub fn enter(&self, early: bool) -> Option<Pass> {
-        let mut state = self.state.lock();
-        if early && state.probe == Some(false) {
-            return None;
+        if self.is_settled.load(Ordering::Acquire) {
+            return Some(Pass::ORDINARY);
         }
-        let now_ms = self.now_ms();
-        state.ejection.enter(now_ms, early)
+        self.with_state(|state, now_ms| {
+            if early && state.probe == Some(false) {
+                return None;
+            }
+            state.ejection.enter(now_ms, early)
+        })
     }
 
     /// A request that was let in is gone.
     pub fn left(&self, pass: Pass) {
         if pass.is_trial() {
-            self.state.lock().ejection.left(pass);
+            self.with_state(|state, _| state.ejection.left(pass));
         }
     }
 
     /// A request got its first event from it. Returns whether it came back by that.
     pub fn succeeded(&self, pass: Pass) -> bool {
-        let now_ms = self.now_ms();
-        self.state.lock().ejection.succeeded(pass, now_ms)
+        self.with_state(|state, now_ms| state.ejection.succeeded(pass, now_ms))
     }
 
     /// A request failed by the engine's fault. Returns the ejection that it led to.
     pub fn failed(&self, pass: Pass) -> Option<Ejected> {
-        let now_ms = self.now_ms();
-        self.state.lock().ejection.failed(pass, now_ms)
+        self.with_state(|state, now_ms| state.ejection.failed(pass, now_ms))
     }
 
     /// A request got its first event much later than it would have at another engine: it is left out.
     pub fn was_slow(&self, pass: Pass) -> Option<Ejected> {
-        let now_ms = self.now_ms();
-        self.state.lock().ejection.was_slow(pass, now_ms)
+        self.with_state(|state, now_ms| state.ejection.was_slow(pass, now_ms))
     }
 
     /// Milliseconds since it was made.

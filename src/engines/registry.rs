@@ -173,45 +173,47 @@ impl ServedModel {
     }
 
     /// Chooses a deployment for which `may_use` holds.
-    fn choose(&self, scores: &[Score], may_use: impl Fn(usize) -> bool + Clone) -> Choice {
+    fn choose(&self, scores: &[Score], may_use: impl Fn(usize) -> bool) -> Choice {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut candidates = self.candidates(scores);
-        for (index, candidate) in candidates.iter_mut().enumerate() {
-            candidate.usable &= may_use(index);
-        }
-        choose(self.model.routing, candidates.iter().copied(), turn)
+        let candidate = |index: usize| {
+            let mut candidate = self.candidate(index, scores);
+            candidate.usable = candidate.usable && may_use(index);
+            candidate
+        };
+        choose(self.model.routing, self.deployments.len(), candidate, turn)
     }
 
     /// What is known of each deployment, with what the prompt would cost there. One that lacks the adapter is not usable.
     pub fn candidates(&self, scores: &[Score]) -> Vec<Candidate> {
-        let mut candidates = self.each_candidate(scores);
-        if self.model.adapter.is_some() {
-            for (index, candidate) in candidates.iter_mut().enumerate() {
-                candidate.usable &= self.may_have(index);
-            }
-        }
-        candidates
+        let indexes = 0..self.deployments.len();
+        indexes.map(|index| self.candidate(index, scores)).collect()
     }
 
-    /// The same, whether it has the adapter or not.
-    pub(super) fn each_candidate(&self, scores: &[Score]) -> Vec<Candidate> {
-        let deployments = self.deployments.iter().enumerate();
-        deployments
-            .map(|(index, deployment)| candidate(deployment, scores.get(index)))
-            .collect()
+    #[inline]
+    fn candidate(&self, index: usize, scores: &[Score]) -> Candidate {
+        let mut candidate = self.candidate_with_adapter(index, scores);
+        candidate.usable = candidate.usable && self.may_have(index);
+        candidate
+    }
+
+    /// The same as if it had the adapter.
+    #[inline]
+    pub(super) fn candidate_with_adapter(&self, index: usize, scores: &[Score]) -> Candidate {
+        Candidate {
+            estimated_us: scores.get(index).map_or(0, |score| score.estimate.total_us()),
+            ..self.deployments[index].engine.as_candidate()
+        }
     }
 
     /// Which of these candidates would be chosen now; nobody's turn passes.
     pub fn chosen_of(&self, candidates: &[Candidate]) -> Choice {
         let turn = self.turn.load(Ordering::Relaxed);
-        choose(self.model.routing, candidates.iter().copied(), turn)
-    }
-}
-
-fn candidate(deployment: &ServedDeployment, score: Option<&Score>) -> Candidate {
-    Candidate {
-        estimated_us: score.map_or(0, |score| score.estimate.total_us()),
-        ..deployment.engine.as_candidate()
+        choose(
+            self.model.routing,
+            candidates.len(),
+            |index| candidates[index],
+            turn,
+        )
     }
 }
 
@@ -270,7 +272,7 @@ impl Registry {
     /// those that are called otherwise now stops. First the rooms: whoever finds an engine gone then finds its room closed.
     pub fn give_way(&self, to: &Self) {
         for served in &self.models {
-            served.room.close();
+            served.close_room();
         }
         for engine in &self.engines {
             if !to.engines.iter().any(|new| new.is_same_server(engine)) {

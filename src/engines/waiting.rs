@@ -3,7 +3,8 @@
 //! A place that comes free is handed to the one whose turn it is, by whoever gives it back: nobody polls, and nobody who comes
 //! later takes it. Invariant: while someone waits and an engine of the model has a place, somebody is handing it over. Whoever
 //! gives a place back counts down first and then looks who waits; whoever waits is counted first and then looks for a place;
-//! a fence between the two steps of each means that one of them sees the other.
+//! a fence between the two steps of each means that one of them sees the other. An engine counts the rooms in which somebody
+//! waits for it, so that whoever gives a place back need not look into each room to find that nobody does.
 //!
 //! When models.yaml is read again the room is closed: who waits in it is sent on, and waits in the new one as one who was there
 //! before.
@@ -113,16 +114,6 @@ impl WaitingRoom {
         }
         self.line.lock().queue.peek().map(|waiter| waiter.rank)
     }
-
-    /// Nobody waits here any more.
-    pub fn close(&self) {
-        let mut line = self.line.lock();
-        line.is_closed = true;
-        let sent_on = std::mem::take(&mut line.queue);
-        self.waiting.store(0, Ordering::Relaxed);
-        drop(line);
-        drop(sent_on);
-    }
 }
 
 /// A request that waits. It leaves when this is dropped.
@@ -146,7 +137,7 @@ impl Drop for Waits {
         let mut line = room.line.lock();
         // After a room was closed there is nobody in it.
         let left = (!line.is_closed).then(|| line.queue.remove(&self.ticket));
-        room.waiting.store(line.queue.len(), Ordering::Relaxed);
+        self.model.count_waiting(&line.queue);
         drop(line);
         drop(left);
     }
@@ -207,6 +198,27 @@ impl ServedModel {
         self.room.line.lock().is_closed
     }
 
+    /// Nobody waits for it any more.
+    pub fn close_room(&self) {
+        let mut line = self.room.line.lock();
+        line.is_closed = true;
+        let sent_on = std::mem::take(&mut line.queue);
+        self.count_waiting(&line.queue);
+        drop(line);
+        drop(sent_on);
+    }
+
+    /// Says how many wait, to whoever asks and to the engines. The line is in hand, so nobody else says so meanwhile.
+    fn count_waiting(&self, line: &FairQueue<Waiter>) {
+        let before = self.room.waiting.swap(line.len(), Ordering::Relaxed);
+        if (before > 0) != line.is_empty() {
+            return;
+        }
+        for deployment in &self.deployments {
+            deployment.engine.somebody_waits(!line.is_empty());
+        }
+    }
+
     /// Gives those that wait the places that there are.
     fn serve_waiting(&self) {
         let mut line = self.room.line.lock();
@@ -218,7 +230,7 @@ impl ServedModel {
 
     /// The same, with the line in hand. A place that nobody would have is returned.
     fn hand_over(&self, line: &mut FairQueue<Waiter>) -> Option<Place> {
-        self.room.waiting.store(line.len(), Ordering::Relaxed);
+        self.count_waiting(line);
         fence(Ordering::SeqCst);
         let mut spare = None;
         while !line.is_empty() {
@@ -237,7 +249,7 @@ impl ServedModel {
                 spare = waiter.give.send(place).err();
             }
         }
-        self.room.waiting.store(line.len(), Ordering::Relaxed);
+        self.count_waiting(line);
         spare
     }
 }
@@ -246,6 +258,9 @@ impl Engine {
     /// Something may have come free here: hands it to whoever waits for it.
     pub fn offer_places(&self) {
         fence(Ordering::SeqCst);
+        if self.rooms() == 0 {
+            return;
+        }
         let mut waited_for: Vec<(Rank, Arc<ServedModel>)> = self
             .models()
             .filter(|model| model.room.waiting() > 0)

@@ -1,13 +1,14 @@
 //! API keys: who made them for whom, what they may do, and the hashes of their secrets.
 
 use super::accounts::{amount, no_such_account, time};
-use super::database::on;
+use super::database::{Database, on};
+use super::packed::Packed;
 use super::row::Columns;
 use super::{Store, StoreFault, column};
 use farebox_domain::ids::{AccountId, KeyId};
 use farebox_domain::key::{KeyRights, ModelGlob, Scopes, parse_net, show_net};
 use farebox_domain::money::Picodollars;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 
 /// What tells whether an HMAC-SHA-256 was made with a secret: SHA-256's states after the secret's inner and outer block.
 /// It makes such HMACs as well, and it is not the secret.
@@ -75,6 +76,28 @@ const CHANGE: &str = "UPDATE api_keys SET name = $1, hash = $2, expires_at_ms = 
            allowed_ips = $6, concurrent_requests = $7, previous_hash = $8, overlap_until_ms = $9, jwt_verifier = $10,
            previous_jwt_verifier = $11
      WHERE id = $12";
+/// What is read of all of them.
+const PACKED: Packed = Packed {
+    table: "api_keys",
+    columns: &[
+        ("id", false),
+        ("account", false),
+        ("name", false),
+        ("hash", true),
+        ("created_at_ms", false),
+        ("expires_at_ms", false),
+        ("revoked_at_ms", false),
+        ("monthly_limit_picodollars", false),
+        ("scopes", false),
+        ("allowed_models", false),
+        ("allowed_ips", false),
+        ("concurrent_requests", false),
+        ("previous_hash", true),
+        ("overlap_until_ms", false),
+        ("jwt_verifier", true),
+        ("previous_jwt_verifier", true),
+    ],
+};
 /// No other change of the key comes between.
 const BEGIN: &str = "UPDATE api_keys SET id = id WHERE id = $1";
 
@@ -133,13 +156,34 @@ impl Store {
         Ok(())
     }
 
-    /// Every key, revoked and expired ones among them, the oldest first.
+    /// Hands over every key, revoked and expired ones among them, in the order of their ids.
+    ///
+    /// One after the other: a million rows at once are a gigabyte.
+    pub async fn each_key(&self, mut take: impl FnMut(KeyRow) + Send) -> Result<(), StoreFault> {
+        match self.database() {
+            Database::Sqlite(opened) => {
+                let each = PACKED.each(&opened.pool, |row| {
+                    take(read(row)?);
+                    Ok(())
+                });
+                each.await
+            }
+            Database::Postgres(opened) => {
+                let mut rows = sqlx::query("SELECT * FROM api_keys ORDER BY id").fetch(&opened.pool);
+                while let Some(row) = rows.try_next().await? {
+                    take(read(&row)?);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The same, for who wants them all at once, the oldest first.
     pub async fn keys(&self) -> Result<Vec<KeyRow>, StoreFault> {
-        on!(self.database(), pool => {
-            // One after the other: a hundred thousand rows of the database's at once are hundreds of megabytes.
-            let rows = sqlx::query("SELECT * FROM api_keys ORDER BY created_at_ms, id").fetch(pool);
-            rows.map(|row| read(&row?)).try_collect().await
-        })
+        let mut keys = Vec::new();
+        self.each_key(|row| keys.push(row)).await?;
+        keys.sort_by(|a, b| (a.created_at_ms, &a.id).cmp(&(b.created_at_ms, &b.id)));
+        Ok(keys)
     }
 
     /// Changes a key as `change` says, of what the store has of it and of nothing older, and returns what it is then.

@@ -13,6 +13,7 @@ mod directory;
 mod url;
 pub(crate) mod database;
 pub(crate) mod row;
+mod packed;
 mod migrations;
 pub(crate) mod file;
 mod accounts;

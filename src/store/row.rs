@@ -54,7 +54,7 @@ pub(crate) trait Columns {
     }
 }
 
-fn fault_of<E: Into<BoxDynError>>(column: &'static str) -> impl Fn(E) -> ColumnFault {
+pub(super) fn fault_of<E: Into<BoxDynError>>(column: &'static str) -> impl Fn(E) -> ColumnFault {
     move |cause| ColumnFault {
         column,
         cause: cause.into(),

@@ -5,11 +5,14 @@ use crate::run::{Fault, Run, Staged, ensure};
 use crate::texts::{CHAT, CHAT_SERVED, chat_request, embeddings_request};
 use bytes::Bytes;
 use farebox::clock::Clock;
+use farebox::engines::registry::ServedModel;
+use farebox::engines::waiting::Place;
 use farebox::pipeline::authenticate::authenticate as authenticate_caller;
 use farebox::pipeline::request::InferenceRequest;
 use farebox_domain::catalog::EngineKind;
 use farebox_domain::ledger::Endpoint;
 use std::hint::black_box;
+use std::sync::Arc;
 
 /// Bearer token to `Caller`, among so many keys of as many accounts.
 pub fn authenticate(keys: u32) -> Result<Box<dyn Run>, Fault> {
@@ -65,21 +68,43 @@ pub fn admit() -> Result<Box<dyn Run>, Fault> {
     ))
 }
 
-/// A place at one of so many engines, by the least load: taken and given back.
+/// A place at one of so many engines, by the least load: taken and given back, where every engine is idle.
 pub fn route(engines: usize) -> Result<Box<dyn Run>, Fault> {
-    let (gateway, _) = Gateway::new(engines)?;
-    let served = gateway
-        .pipeline
-        .registry()
-        .find(CHAT)
-        .cloned()
-        .ok_or("no such model")?;
-    let run = |(_, served): &mut (Gateway, std::sync::Arc<farebox::engines::registry::ServedModel>), ()| {
-        let place = served.try_place(None, |_| true).map_err(|_| "no place")?;
-        ensure(
-            black_box(place).deployment < served.deployments.len(),
-            "no such engine",
-        )
-    };
+    let gateway = Gateway::new(engines)?.0;
+    let served = served(&gateway)?;
+    let run = |(_, served): &mut (Gateway, Arc<ServedModel>), ()| take_and_give_back(served);
     Ok(Staged::boxed((gateway, served), |_| Ok(()), run))
+}
+
+/// The same where each has a request already: all are looked at.
+pub fn route_busy(engines: usize) -> Result<Box<dyn Run>, Fault> {
+    let gateway = Gateway::new(engines)?.0;
+    let served = served(&gateway)?;
+    // One engine stands for all.
+    let held = served.try_place(None, |_| true).map_err(|_| "no place")?;
+    let run = |(_, served, _): &mut (Gateway, Arc<ServedModel>, Place), ()| take_and_give_back(served);
+    Ok(Staged::boxed((gateway, served, held), |_| Ok(()), run))
+}
+
+/// The same at one engine that serves so many models: nobody waits for any of them.
+pub fn route_models(models: usize) -> Result<Box<dyn Run>, Fault> {
+    let gateway = Gateway::new(1)?.0;
+    let served = served(&gateway)?;
+    let engine = &served.deployments[0].engine;
+    engine.set_models((0..models).map(|_| Arc::downgrade(&served)).collect());
+    let run = |(_, served): &mut (Gateway, Arc<ServedModel>), ()| take_and_give_back(served);
+    Ok(Staged::boxed((gateway, served), |_| Ok(()), run))
+}
+
+fn served(gateway: &Gateway) -> Result<Arc<ServedModel>, Fault> {
+    let registry = gateway.pipeline.registry();
+    Ok(registry.find(CHAT).cloned().ok_or("no such model")?)
+}
+
+fn take_and_give_back(served: &ServedModel) -> Result<(), Fault> {
+    let place = served.try_place(None, |_| true).map_err(|_| "no place")?;
+    ensure(
+        black_box(place).deployment < served.deployments.len(),
+        "no such engine",
+    )
 }

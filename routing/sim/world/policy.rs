@@ -70,13 +70,16 @@ impl Gateway {
                 .scores(prompt, self.seats.iter().map(|seat| &**seat), now_us),
             _ => Vec::new(),
         };
-        let candidates = self.seats.iter().enumerate().map(|(index, seat)| Candidate {
-            in_flight: u32::try_from(seat.load.waiting() + seat.load.streams()).unwrap_or(u32::MAX),
-            usable: true,
-            estimated_us: scores.get(index).map_or(0, |score| score.estimate.total_us()),
-            ..Candidate::default()
-        });
-        let chosen = match choose(self.routing, candidates, self.turn) {
+        let candidate = |index: usize| {
+            let load = &self.seats[index].load;
+            Candidate {
+                in_flight: u32::try_from(load.waiting() + load.streams()).unwrap_or(u32::MAX),
+                usable: true,
+                estimated_us: scores.get(index).map_or(0, |score| score.estimate.total_us()),
+                ..Candidate::default()
+            }
+        };
+        let chosen = match choose(self.routing, self.seats.len(), candidate, self.turn) {
             Choice::Engine(index) => index,
             Choice::AllFull | Choice::NoneUsable => 0,
         };

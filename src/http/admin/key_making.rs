@@ -252,7 +252,7 @@ pub fn status_of(key: &ApiKey, now_ms: u64) -> KeyStatus {
 /// A key as it is shown.
 pub fn view(key: &ApiKey, now_ms: u64) -> KeyView {
     let rights = &key.rights;
-    let overlap_until_ms = key.overlap_until_ms.filter(|&until| now_ms < until);
+    let overlap_until_ms = key.overlap_until_ms().filter(|&until| now_ms < until);
     KeyView {
         id: key.id.clone(),
         account: key.account.id.clone(),
@@ -267,6 +267,6 @@ pub fn view(key: &ApiKey, now_ms: u64) -> KeyView {
         allowed_ips: rights.allowed_ips.iter().map(show_net).collect(),
         concurrent_requests: rights.concurrent_requests,
         overlap_until: overlap_until_ms.map(when::show),
-        jwt: key.signs_tokens,
+        jwt: key.signs_tokens(),
     }
 }

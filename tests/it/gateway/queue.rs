@@ -1,11 +1,19 @@
 //! Waiting for a place where every engine of the model is full: in turn, for a while, and by nobody who will not.
 
 use super::money::entries;
-use super::{ADMIN_TOKEN, Gateway, Listening, OTHER_SECRET, SECRET, engine, eventually, models};
+use super::reload::reload;
+use super::{
+    ACCOUNT, ADMIN_TOKEN, Gateway, Listening, OTHER_SECRET, SECRET, engine, eventually, limited_models,
+    models,
+};
+use farebox::engines::waiting::{Asks, Entered};
 use farebox::simulate::Settings;
+use farebox_domain::ids::AccountId;
+use farebox_domain::units::ServiceTier;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio::sync::{Barrier, mpsc};
 use tokio::task::JoinHandle;
 
 /// A gateway in front of one engine that takes one request at a time, and that request lasts until its client leaves.
@@ -205,6 +213,60 @@ async fn an_engine_that_comes_back_serves_those_that_wait_for_it() {
     waits.await.unwrap();
     drop(stalled);
     eventually("nothing in flight", || gateway.in_flight() == (0, 0, 0)).await;
+}
+
+/// Takes a place of the model's and gives it back, once in each round. Who finds a room closed goes on to that of the next reading.
+async fn take_turns(gateway: Arc<Gateway>, model: &'static str, rounds: Arc<Barrier>) {
+    let account = AccountId::from(ACCOUNT);
+    let asks = Asks {
+        account: &account,
+        tier: ServiceTier::Default,
+        may_wait: true,
+        since: gateway.app.clock.now(),
+        prompt: None,
+        waited: true,
+    };
+    for _ in 0..20_000 {
+        rounds.wait().await;
+        let place = loop {
+            let served = gateway.app.registry().find(model).cloned().unwrap();
+            let place = match served.enter(asks).unwrap() {
+                Entered::Place(place) => Some(place),
+                Entered::Waits(waits) => waits.place().await,
+                Entered::Closed => None,
+            };
+            if let Some(place) = place {
+                break place;
+            }
+        };
+        // Meanwhile the other comes.
+        tokio::task::yield_now().await;
+        drop(place);
+    }
+}
+
+/// One of two comes when the other leaves, again and again, and nobody comes later who would wake it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_waits_for_ever_whose_place_came_free_as_it_came_or_while_models_yaml_was_read_again() {
+    let only = engine(Settings::default()).await;
+    let listed = limited_models(&only.url, "requests_per_minute: null", "");
+    let listed = listed.replace("kind: vllm", "kind: vllm, max_concurrent: 1");
+    let gateway = Arc::new(Gateway::start(&listed).await);
+    let rounds = Arc::new(Barrier::new(2));
+    let both = ["m", "n"].map(|model| {
+        let turns = take_turns(Arc::clone(&gateway), model, Arc::clone(&rounds));
+        tokio::spawn(turns)
+    });
+    for size in 1..=20 {
+        reload(&gateway, &format!("{listed}queue: {{ size: {size} }}\n")).await;
+    }
+    for turns in both {
+        let ended = tokio::time::timeout(Duration::from_secs(60), turns).await;
+        ended
+            .expect("it waits, and nobody hands over the place that there is")
+            .unwrap();
+    }
+    assert_eq!(gateway.in_flight(), (0, 0, 0));
 }
 
 /// The sum of the samples whose name and first labels are these.

@@ -62,3 +62,26 @@ async fn nobody_else_changes_it() {
     assert_eq!(bench.store.revision().await.unwrap(), None);
     assert!(bench.store.changes().await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn every_key_is_read_once_however_many_there_are() {
+    let bench = SqliteBench::open().await;
+    let mut raw = raw(bench.directory.path()).await;
+    for sql in [
+        "INSERT INTO accounts (id, name, created_at_ms) VALUES ('a', 'a', 1)",
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
+         INSERT INTO api_keys (id, account, name, hash, created_at_ms)
+         SELECT 'key_' || (i * 7919 % 2503), 'a', '\"' || i || char(10) || 'é', unhex(printf('%064x', i)), i FROM n",
+    ] {
+        raw.execute(sql).await.unwrap();
+    }
+    let keys = bench.store.keys().await.unwrap();
+    assert_eq!(keys.len(), 2_500);
+    for (key, number) in keys.iter().zip(1_u64..) {
+        assert_eq!(
+            (key.created_at_ms, &key.name),
+            (number, &format!("\"{number}\né"))
+        );
+        assert_eq!(key.hash[24..], number.to_be_bytes());
+    }
+}
