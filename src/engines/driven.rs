@@ -107,7 +107,8 @@ impl Driven {
                 }
             }
             let stepped = step(&mut self.sender, &mut Context::from_waker(Waker::noop()));
-            if self.relay.end() == Again::No || stepped.is_ready() {
+            let again = self.relay.end();
+            if !again || stepped.is_ready() {
                 return stepped;
             }
         }
@@ -140,23 +141,14 @@ const POLLED: u8 = 1;
 /// And was woken meanwhile.
 const WOKEN: u8 = 2;
 
-/// Whether the connection was woken while it was polled.
-#[derive(PartialEq, Eq)]
-enum Again {
-    Yes,
-    No,
-}
-
 impl Relay {
     fn begin(&self) {
         self.state.store(POLLED, Ordering::Release);
     }
 
-    fn end(&self) -> Again {
-        match self.state.swap(AT_REST, Ordering::AcqRel) {
-            WOKEN => Again::Yes,
-            _ => Again::No,
-        }
+    /// Returns whether the connection was woken meanwhile.
+    fn end(&self) -> bool {
+        self.state.swap(AT_REST, Ordering::AcqRel) == WOKEN
     }
 }
 
@@ -197,9 +189,9 @@ mod tests {
         relay.begin();
         waker.wake_by_ref();
         waker.wake_by_ref();
-        assert!(relay.end() == Again::Yes && woken() == 0, "it is to look again");
+        assert!(relay.end() && woken() == 0, "it is to look again");
         relay.begin();
-        assert!(relay.end() == Again::No);
+        assert!(!relay.end());
         waker.wake_by_ref();
         assert_eq!(woken(), 1, "it came after the last look");
         drop(relay.user.take());
