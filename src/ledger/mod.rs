@@ -68,6 +68,11 @@ pub trait Journal: Send + Sync + 'static {
     /// Records every checkpoint that a process which died has left, as it stands, and returns how many requests that
     /// was. To be called before the first record of a new process.
     async fn recover(&self) -> Result<u64, LedgerFault>;
+
+    /// What is to be done beside the records, as long as there are any: it does not end.
+    async fn upkeep(&self) {
+        std::future::pending().await
+    }
 }
 
 /// Where entries are booked. Its conformance suite is `tests/it/ledger`, which every implementation passes.

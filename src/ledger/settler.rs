@@ -197,7 +197,17 @@ struct Settling {
 }
 
 impl Settling {
-    async fn run(mut self) {
+    /// The loop, with the journal's upkeep beside it.
+    async fn run(self) {
+        let journal = Arc::clone(&self.journal);
+        tokio::select! {
+            biased;
+            () = self.book() => {}
+            () = journal.upkeep() => {}
+        }
+    }
+
+    async fn book(mut self) {
         loop {
             if self.entries.is_empty() {
                 // Zero is the only sure end: closed, and nothing left inside.

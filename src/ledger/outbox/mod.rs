@@ -17,6 +17,7 @@ use super::sql::batch;
 use super::sql::writer::Writer;
 use super::sqlite::batch::{BatchArguments, BatchSql};
 use super::sqlite::checkpoints;
+use super::sqlite::log::{Log, left_to_log};
 use super::{Journal, LedgerFault, Numbers};
 use crate::clock::Clock;
 use crate::store::file::{self, Check};
@@ -83,6 +84,7 @@ pub struct Outbox {
     /// Records and removes.
     writer: Writer<SqliteConnectOptions>,
     readers: SqlitePool,
+    log: Log,
     mark: Mutex<Mark>,
     /// Something was recorded.
     arrived: Notify,
@@ -108,7 +110,8 @@ impl Outbox {
         let outbox = Self {
             clock,
             sql: BatchSql::new("outbox", &COLUMNS),
-            writer: Writer::new(options.statement_cache_capacity(STATEMENTS)),
+            writer: Writer::new(left_to_log(options).statement_cache_capacity(STATEMENTS)),
+            log: Log::new(readers.clone()),
             readers,
             mark: Mutex::new(mark),
             arrived: Notify::new(),
@@ -180,6 +183,7 @@ impl Outbox {
                 self.end_write(connection, in_doubt, change).await
             })
             .await?;
+        self.log.grew(settlements.len());
         self.arrived.notify_one();
         Ok(())
     }
@@ -269,6 +273,10 @@ impl Journal for Outbox {
     async fn recover(&self) -> Result<u64, LedgerFault> {
         let record = |left: Vec<Settlement>| async move { self.add(&left).await };
         checkpoints::recover(&self.writer, record).await
+    }
+
+    async fn upkeep(&self) {
+        self.log.keep_short(&self.writer).await;
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub(super) mod batch;
 pub(super) mod checkpoints;
+pub(super) mod log;
 pub mod insert;
 mod write;
 mod export;
@@ -20,6 +21,7 @@ use crate::store::Store;
 use crate::store::database::Database;
 use batch::BatchSql;
 use farebox_domain::ledger::{Adjustment, Entry, Settlement};
+use log::Log;
 use sqlx::sqlite::SqliteConnectOptions;
 
 /// The ledger of the embedded store.
@@ -29,6 +31,7 @@ pub type SqliteLedger = SqlLedger<SqliteWriter>;
 pub struct SqliteWriter {
     sql: BatchSql,
     writer: Writer<SqliteConnectOptions>,
+    log: Log,
 }
 
 impl SqliteLedger {
@@ -37,10 +40,11 @@ impl SqliteLedger {
         let Database::Sqlite(opened) = store.database() else {
             return Err(LedgerFault::OtherDatabase("sqlite"));
         };
-        let options = opened.options.clone();
+        let options = log::left_to_log(opened.options.clone());
         let writer = SqliteWriter {
             sql: BatchSql::new("entries", &COLUMNS),
             writer: Writer::new(options.statement_cache_capacity(BatchSql::STATEMENTS)),
+            log: Log::new(opened.pool.clone()),
         };
         Ok(Self {
             store: store.clone(),
@@ -52,13 +56,16 @@ impl SqliteLedger {
 impl SqliteWriter {
     async fn insert<'e>(&self, entries: impl ExactSizeIterator<Item = &'e Entry>) -> Result<(), LedgerFault> {
         let sql = self.sql.for_batch(entries.len());
+        let rows = entries.len();
         let arguments = insert::arguments(entries)?;
         self.writer
             .write(async |writer| {
                 sqlx::query_with(sql, arguments).execute(writer).await?;
                 Ok(())
             })
-            .await
+            .await?;
+        self.log.grew(rows);
+        Ok(())
     }
 }
 
@@ -97,5 +104,9 @@ impl Journal for SqliteLedger {
     async fn recover(&self) -> Result<u64, LedgerFault> {
         let book = |left: Vec<Entry>| async move { self.commit(&left).await };
         checkpoints::recover(&self.writer.writer, book).await
+    }
+
+    async fn upkeep(&self) {
+        self.writer.log.keep_short(&self.writer.writer).await;
     }
 }

@@ -2,13 +2,17 @@
 
 use super::conformance::{Bench, balances_are_the_fold, conformance, sold};
 use super::samples::{balance, cost_sum, entries, entry, id};
-use farebox::ledger::{Discrepancy, Ledger, SqliteLedger};
+use farebox::clock::Clock;
+use farebox::ledger::{Discrepancy, Ledger, Settler, SqliteLedger};
 use farebox::store::{PriceSource, Store};
 use farebox_domain::ids::RequestId;
+use farebox_domain::ledger::Settlement;
 use farebox_domain::price::PriceVersion;
 use sqlx::Executor;
 use sqlx::sqlite::SqliteConnection;
 use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use tempfile::TempDir;
 
@@ -190,4 +194,45 @@ async fn verify_reports_a_row_that_is_no_entry_and_still_folds_its_cost() {
         expected: "state",
     };
     assert_eq!(verified.discrepancies, [expected]);
+}
+
+/// How often the log has begun anew, and how many pages its file has room for. https://www.sqlite.org/fileformat2.html#walformat
+fn log_of(directory: &Path) -> (u32, u64) {
+    let log = std::fs::read(directory.join("farebox.sqlite-wal")).unwrap();
+    let begun = u32::from_be_bytes(log[12..16].try_into().unwrap());
+    (begun, u64::try_from(log.len()).unwrap() / 4096)
+}
+
+#[tokio::test]
+async fn the_log_begins_anew_while_commits_go_on() {
+    let SqliteBench {
+        ledger,
+        version,
+        directory,
+    } = SqliteBench::open().await;
+    let (settler, settling) = Settler::new(Arc::new(ledger), Clock::system(), Arc::new(()));
+    let requests = async {
+        let mut numbers = 0..;
+        let mut settle = || {
+            let number = numbers.next().unwrap();
+            let entry = entry(number, &format!("acct_{}", number % 500), version);
+            settler.settle(Settlement::unleased(entry))
+        };
+        // Always more than a commit takes.
+        let mut waiting: std::collections::VecDeque<_> = (0..2000).map(|_| settle()).collect();
+        let (begun, _) = log_of(directory.path());
+        loop {
+            for _ in 0..500 {
+                waiting.pop_front().unwrap().await.unwrap().unwrap();
+                waiting.push_back(settle());
+            }
+            let (begun_since, pages) = log_of(directory.path());
+            if begun_since > begun {
+                break;
+            }
+            assert!(pages < 12_000, "the log grows for ever");
+        }
+        settler.close().await;
+    };
+    tokio::join!(settling, requests);
 }
