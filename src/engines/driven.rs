@@ -83,6 +83,12 @@ impl Driven {
         drop(self.relay.user.take());
     }
 
+    /// The stream, and what was read from it that is in nobody's hands yet; `None` where it has ended.
+    pub(super) fn into_stream(self) -> Option<(Stream, Bytes)> {
+        let parts = self.connection?.into_parts();
+        Some((parts.io, parts.read_buf))
+    }
+
     /// Whether it has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.connection.is_none()

@@ -5,19 +5,21 @@
 
 use crate::clock::Clock;
 use crate::engines::driven::{Driven, Stream};
-use bytes::Bytes;
-use http::{Request, Response, Uri};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, Uri, Version};
 use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::rt::Executor as _;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service as _};
@@ -85,13 +87,24 @@ impl Pool {
     }
 
     fn answer(&self, response: Response<Incoming>, connection: Box<Driven>) -> Response<EngineBody> {
+        let is_kept = is_kept(&response);
         response.map(|incoming| EngineBody {
+            is_kept,
             is_read: incoming.is_end_stream(),
             incoming,
             connection: Some(connection),
             idle: Arc::clone(&self.idle),
         })
     }
+}
+
+/// Whether the engine says that another request may come after this one. https://www.rfc-editor.org/rfc/rfc9112#section-9.3
+fn is_kept(response: &Response<Incoming>) -> bool {
+    let says_close = |value: &HeaderValue| {
+        let mut options = value.as_bytes().split(|byte| *byte == b',');
+        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    };
+    response.version() == Version::HTTP_11 && !response.headers().get_all(CONNECTION).iter().any(says_close)
 }
 
 impl Idle {
@@ -142,11 +155,47 @@ async fn watch(idle: Weak<Idle>) {
 #[derive(Debug)]
 pub struct EngineBody {
     incoming: Incoming,
+    /// Whether its engine lets another request come after it.
+    is_kept: bool,
     /// Whether it was read to its end.
     is_read: bool,
     /// There until it is dropped.
     connection: Option<Box<Driven>>,
     idle: Arc<Idle>,
+}
+
+impl EngineBody {
+    /// All of an answer, `length` bytes as the engine announced, into the buffer that has what was read of it: straight from the
+    /// socket. hyper would read it into buffers of its own, for each of them to be copied. `None` where it breaks off.
+    pub async fn read_straight(&mut self, all: &mut BytesMut, length: usize) -> Option<()> {
+        let mut stream = TokioIo::new(self.take_stream(all)?);
+        while all.len() < length {
+            let left = length - all.len();
+            if stream.read_buf(&mut (&mut *all).limit(left)).await.ok()? == 0 {
+                return None;
+            }
+        }
+        let is_exact = all.len() == length;
+        all.truncate(length);
+        if self.is_kept
+            && is_exact
+            && let Some(next) = Driven::new(stream.into_inner()).await
+        {
+            self.idle.put(next);
+        }
+        Some(())
+    }
+
+    /// The stream, and what hyper has read of it and nobody has taken: first what it gave out, then what it kept.
+    fn take_stream(&mut self, all: &mut BytesMut) -> Option<Stream> {
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut self.incoming).poll_frame(&mut cx) {
+            all.extend_from_slice(frame.data_ref()?);
+        }
+        let (stream, read) = self.connection.take()?.into_stream()?;
+        all.extend_from_slice(&read);
+        Some(stream)
+    }
 }
 
 impl Body for EngineBody {

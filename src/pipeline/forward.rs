@@ -23,6 +23,7 @@ use farebox_domain::refusal::Refusal;
 use http::HeaderMap;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ use std::time::Duration;
 const PREAMBLE_LIMIT_BYTES: usize = 1 << 20;
 /// Bytes of an answer in one piece.
 const WHOLE_LIMIT_BYTES: usize = 256 << 20;
+/// Of an answer's rest, from which on it is read straight from the socket: below it, hyper's buffers cost less than doing without.
+const LONG_BYTES: usize = 32 << 10;
 /// When a client may come back where no engine could load the adapter.
 const NOT_LOADED_RETRY_AFTER: Duration = Duration::from_secs(30);
 /// When a client may come back where a busy engine does not say.
@@ -166,14 +169,15 @@ async fn attempt(call: Call<'_>, served: &ServedModel, route: &Route) -> Result<
     }
     let body = request.body_for(&deployment.serves, engine.kind);
     let patience = patience(served.settings.timeouts, request.stream);
-    let answered = tokio::time::timeout(patience, async {
+    // Pinned here: it is kilobytes long, and would be moved into the timeout and with it.
+    let answering = pin!(async {
         let reply = engine
             .call(request.endpoint, body, (call.admitted.id(), call.part))
             .await
             .map_err(Failed::Fault)?;
         read_reply(call, served, reply).await
     });
-    let begun = answered
+    let begun = tokio::time::timeout(patience, answering)
         .await
         .unwrap_or(Err(Failed::Fault(AttemptFault::Silent)))?;
     let now = pipeline.clock.now();
@@ -306,7 +310,8 @@ async fn next_segment(body: &mut EngineBody) -> Result<Option<Bytes>, AttemptFau
     }
 }
 
-/// The whole body. Most come in one segment, which is not copied; for others there is room for as much as is announced.
+/// The whole body. Most come in one segment, which is not copied; for others there is room for as much as is announced, and what is
+/// long is read into it straight away.
 async fn collect(body: &mut EngineBody, limit_bytes: usize) -> Result<Bytes, AttemptFault> {
     let Some(first) = next_segment(body).await? else {
         return Ok(Bytes::new());
@@ -316,6 +321,13 @@ async fn collect(body: &mut EngineBody, limit_bytes: usize) -> Result<Bytes, Att
     }
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let room = first.len().saturating_add(announced).min(limit_bytes);
+    if announced >= LONG_BYTES && room < limit_bytes {
+        let mut all = BytesMut::with_capacity(room);
+        all.extend_from_slice(&first);
+        drop(first);
+        let read = body.read_straight(&mut all, room).await;
+        return read.map(|()| all.freeze()).ok_or(AttemptFault::BrokenBody);
+    }
     let mut all: Option<BytesMut> = None;
     while let Some(segment) = next_segment(body).await? {
         let all = all.get_or_insert_with(|| {

@@ -71,6 +71,7 @@ use bytes::Bytes;
 use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::ledger::EntryState;
 use farebox_domain::refusal::Refusal;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -151,14 +152,15 @@ pub async fn serve(
 
 /// The first engine that answers.
 async fn upstream(admitted: &Admitted, served: &mut Arc<ServedModel>) -> Result<Upstream, Unanswered> {
-    let answered = async {
+    // Pinned here: it is kilobytes long, and would be moved into the choice.
+    let answered = pin!(async {
         if let Some(most) = parts::limit(admitted, served) {
             return parts::in_parts(admitted, served, most).await;
         }
         let call = Call::whole(admitted);
         let route = route(call, served).await.map_err(Unanswered::before_a_call)?;
         forward(call, served, route).await.map_err(Unanswered::by_engines)
-    };
+    });
     tokio::select! {
         biased;
         upstream = answered => upstream,

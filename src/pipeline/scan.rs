@@ -116,15 +116,16 @@ impl Scan<'_> {
         if !matches!(inner.first(), Some(b'-' | b'0'..=b'9')) {
             return None;
         }
-        let end = memchr::memchr(b']', inner)?;
         // A piece is looked at to its end, so that many bytes are looked at at once.
-        let mut pieces = inner[..end].chunks(PIECE_BYTES);
-        let is_numbers = |piece: &[u8]| {
+        let is_numbers = |piece: &&[u8]| {
             piece
                 .iter()
                 .fold(true, |all, byte| all & may_be_in_numbers(*byte))
         };
-        pieces.all(is_numbers).then(|| self.at += end + 2)
+        let whole = inner.chunks(PIECE_BYTES).take_while(is_numbers).count() * PIECE_BYTES;
+        let last = inner.get(whole..)?;
+        let end = last.iter().position(|byte| !may_be_in_numbers(*byte))?;
+        (last[end] == b']').then(|| self.at += whole + end + 2)
     }
 }
 

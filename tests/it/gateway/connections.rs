@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-const WHOLE: &str = r#"{"choices":[{"index":0,"finish_reason":"stop","message":{}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
+/// Bytes of an answer to who asks for a long one.
+const LONG_BYTES: usize = 1 << 20;
 const EVENTS: [&str; 3] = [
     r#"{"id":"c","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
     r#"{"id":"c","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#,
@@ -63,23 +64,36 @@ async fn serve(mut stream: TcpStream, number: usize, closes: bool, (posts, probe
                 "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n{events}0\r\n\r\n"
             )
         } else {
-            format!(
-                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{WHOLE}",
-                WHOLE.len()
-            )
+            whole(&body)
         };
         if is_post {
             posts.lock().push(number);
         } else if head.contains("/health ") {
             probes.lock().push(number);
         }
-        if stream.write_all(answer.as_bytes()).await.is_err() || (is_post && closes) {
+        let ends = is_post && (closes || body.contains("cut"));
+        if stream.write_all(answer.as_bytes()).await.is_err() || ends {
             return;
         }
     }
     if posts.lock().contains(&number) {
         left.lock().push(number);
     }
+}
+
+/// An answer in one piece: `long`, `cut` off before its end, and the last on its connection (`close`), as it is asked for.
+fn whole(body: &str) -> String {
+    let long = if body.contains("long") { LONG_BYTES } else { 1 };
+    let choice = json!({ "index": 0, "finish_reason": "stop", "message": { "content": "x".repeat(long) } });
+    let usage = json!({ "prompt_tokens": 3, "completion_tokens": 1 });
+    let answer = json!({ "choices": [choice], "usage": usage }).to_string();
+    let announced = answer.len() + usize::from(body.contains("cut"));
+    let close = if body.contains("close") {
+        "connection: Close\r\n"
+    } else {
+        ""
+    };
+    format!("HTTP/1.1 200 OK\r\n{close}content-length: {announced}\r\n\r\n{answer}")
 }
 
 /// A request's head and body; `None` where there is none any more.
@@ -105,7 +119,20 @@ async fn request(stream: &mut TcpStream) -> Option<(String, String)> {
 }
 
 fn ask(stream: bool) -> Value {
-    json!({ "model": "m", "stream": stream, "messages": [{ "role": "user", "content": "x" }] })
+    ask_for("x", stream)
+}
+
+fn ask_for(what: &str, stream: bool) -> Value {
+    json!({ "model": "m", "stream": stream, "messages": [{ "role": "user", "content": what }] })
+}
+
+async fn answered_at_length(gateway: &Gateway, what: &str) {
+    let answer = gateway.chat(&ask_for(what, false)).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let answer: Value = answer.json().await.unwrap();
+    let content = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(content.len() == LONG_BYTES && content.bytes().all(|byte| byte == b'x'));
+    assert_eq!(answer["usage"]["prompt_tokens"], 3);
 }
 
 async fn answered(gateway: &Gateway, stream: bool) {
@@ -172,4 +199,36 @@ async fn a_probe_never_meets_the_moment_in_which_a_kept_connection_is_closed() {
     eventually("it is probed twice", || engine.probes.lock().len() >= 2).await;
     let probes = engine.probes.lock().clone();
     assert_ne!(probes[0], probes[1], "on the same connection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_answer_is_whole_and_its_connection_is_kept() {
+    let engine = Watched::start(false).await;
+    let gateway = Gateway::start(&models(&[&engine.url], "")).await;
+    for _ in 0..3 {
+        answered_at_length(&gateway, "long").await;
+        answered(&gateway, true).await;
+    }
+    let posts = engine.posts.lock().clone();
+    assert_eq!(posts, vec![posts[0]; 6], "all on one connection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_the_engine_is_about_to_close_is_not_kept_after_a_long_answer() {
+    let engine = Watched::start(false).await;
+    let gateway = Gateway::start(&models(&[&engine.url], "")).await;
+    answered_at_length(&gateway, "long close").await;
+    answered_at_length(&gateway, "long").await;
+    let posts = engine.posts.lock().clone();
+    assert_ne!(posts[0], posts[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_answer_that_breaks_off_is_none() {
+    let engine = Watched::start(false).await;
+    let gateway = Gateway::start(&models(&[&engine.url], "retries: { attempts: 2 }")).await;
+    let answer = gateway.chat(&ask_for("long cut", false)).send().await.unwrap();
+    assert_eq!(answer.status(), 502);
+    assert_eq!(engine.posts.lock().len(), 2, "it was tried again");
+    answered_at_length(&gateway, "long").await;
 }
