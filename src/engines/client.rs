@@ -296,8 +296,7 @@ impl Engine {
             // An engine may take two requests of one id for the same.
             Some(part) => HeaderValue::try_from(format!("{}-{part}", id.to_text().as_str())),
         };
-        let reply = self.transport.send(endpoint, body, id.ok()).await;
-        reply.ok_or(AttemptFault::Unreachable)
+        self.transport.send(endpoint, body, id.ok()).await
     }
 
     /// So many tries at it failed; it may have made tokens for nobody.

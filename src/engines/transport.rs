@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::engines::clients::Clients;
 use crate::engines::pool::{EngineBody, Pool};
 use bytes::Bytes;
+use farebox_domain::attempt::AttemptFault;
 use farebox_domain::catalog::EngineSpec;
 use farebox_domain::ledger::Endpoint;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
@@ -73,14 +74,14 @@ impl Transport {
         })
     }
 
-    /// Sends the body under this id; `None` where no answer begins. Only what is listed here goes to an engine: no header of the
+    /// Sends the body under this id; an error: no answer begins. Only what is listed here goes to an engine: no header of the
     /// client's does.
     pub(super) async fn send(
         &self,
         endpoint: Endpoint,
         body: Bytes,
         id: Option<HeaderValue>,
-    ) -> Option<Reply> {
+    ) -> Result<Reply, AttemptFault> {
         let uri = match endpoint {
             Endpoint::ChatCompletions => &self.chat_completions,
             Endpoint::Completions => &self.completions,
