@@ -68,6 +68,8 @@ pub struct App {
     /// Where it is, if it is read again.
     models_yaml: Option<PathBuf>,
     read_env: ReadEnv,
+    /// Connections of clients at once.
+    connections: usize,
     /// Accounts, keys, limits and prices on disk.
     pub store: Store,
     /// Accounts and keys in memory.
@@ -149,6 +151,8 @@ pub struct Given<'a> {
     pub read_env: ReadEnv,
     /// The file that the settings were read from; `None`: it is not read again.
     pub models_yaml: Option<PathBuf>,
+    /// How many connections of clients there may be at once; who comes then waits until one ends.
+    pub connections: usize,
 }
 
 /// Why it did not start.
@@ -216,6 +220,7 @@ impl App {
             request_log,
             read_env,
             models_yaml,
+            connections,
         } = given;
         let settings = Arc::new(settings);
         let metrics = Arc::new(Metrics::new()?);
@@ -329,6 +334,7 @@ impl App {
             settings,
             models_yaml,
             read_env,
+            connections,
             store,
             directory,
             ledger,
@@ -378,13 +384,14 @@ impl App {
         stop: impl Future<Output = ()>,
     ) {
         let settings = &self.settings.server;
-        let listen = |listener, front| {
+        let listen = |listener, front, most| {
             let (settings, tasks, draining) = (*settings, self.tasks.clone(), self.draining.clone());
+            let listener = http::listener::Listener { listener, most };
             self.tasks
-                .spawn(http::listener::listen(listener, front, settings, tasks, draining));
+                .spawn(listener.listen(front, settings, tasks, draining));
         };
-        listen(public, http::front::Front::public(self));
-        listen(admin, http::front::Front::admin(self));
+        listen(public, http::front::Front::public(self), self.connections);
+        listen(admin, http::front::Front::admin(self), usize::MAX);
         stop.await;
         tracing::info!(in_flight = self.pipeline.in_flight.len(), "draining");
         self.draining.cancel();

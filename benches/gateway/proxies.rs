@@ -37,7 +37,7 @@ impl Gateway {
 
 /// The pass-through, as a child of its own.
 pub fn start_passthrough(core: u32, upstream: &str, folder: &Path) -> Outcome<Gateway> {
-    let (process, address) = roles::start_passthrough(core, upstream.parse()?, folder)?;
+    let (process, address) = roles::start_passthrough(core, upstream.parse()?, 1, folder)?;
     Ok(Gateway::that_bills_nothing(process, address))
 }
 

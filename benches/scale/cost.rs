@@ -37,9 +37,18 @@ pub struct Dimension {
     pub title: &'static str,
     /// Ascending.
     sizes: Vec<u64>,
-    shape: fn(u64) -> Shape,
+    shape: Grows,
     /// How many of the keys ask, and how many of the models are asked for, in turn.
     asking: fn(u64) -> (u64, u64),
+}
+
+/// What is started for a size.
+#[derive(Clone, Copy)]
+enum Grows {
+    /// A farebox of this shape.
+    Farebox(fn(u64) -> Shape),
+    /// The pass-through with so many clients.
+    Passthrough,
 }
 
 /// Those of a part.
@@ -52,7 +61,7 @@ pub fn dimensions(part: Part, options: &Options) -> Vec<Dimension> {
         key,
         title,
         sizes: options.sizes(sizes, small),
-        shape,
+        shape: Grows::Farebox(shape),
         asking,
     };
     let key_sizes = [10, 1_000, 100_000, 1_000_000];
@@ -105,6 +114,13 @@ pub fn dimensions(part: Part, options: &Options) -> Vec<Dimension> {
                 },
                 |_| (10, 1),
             ),
+            Dimension {
+                key: "engines_passthrough",
+                title: "upstreams of the pass-through, in turn",
+                sizes: options.sizes(&engine_sizes, 8),
+                shape: Grows::Passthrough,
+                asking: |_| (1, 1),
+            },
         ],
         Part::Entries => vec![dimension(
             "entries",
@@ -168,12 +184,16 @@ impl Grown {
 }
 
 impl Dimension {
-    /// Starts a farebox of each size and visits them in turn.
+    /// Starts a gateway of each size and visits them in turn.
     pub async fn run(&self, options: &Options, place: &Place<'_>) -> Outcome<Grown> {
         let mut gateways = Vec::new();
         for &size in &self.sizes {
             let name = format!("{}-{size}", self.key);
-            gateways.push((size, place.start(&name, (self.shape)(size)).await?));
+            let gateway = match self.shape {
+                Grows::Farebox(shape) => place.start(&name, shape(size)).await?,
+                Grows::Passthrough => place.start_passthrough(size).await?,
+            };
+            gateways.push((size, gateway));
         }
         let idle = idle(&gateways).await?;
         let mut rounds: Vec<BTreeMap<u64, Figures>> = Vec::new();

@@ -1,7 +1,7 @@
 //! The drawing: a panel for each dimension, a line of ratios over sizes on a logarithmic axis.
 
 use crate::cost::{FLAT, Grown, Sized};
-use crate::report::{Report, thousands};
+use crate::report::Report;
 use farebox_bench_support::svg::{line, page, text};
 use farebox_bench_support::table::short;
 use std::fmt::Write as _;
@@ -13,8 +13,10 @@ const LEFT: f64 = 20.0;
 /// Within a panel: where its axes are.
 const AXIS: [f64; 2] = [40.0, 20.0];
 const PLOT: [f64; 2] = [390.0, 160.0];
-/// The ratios that are shown; beyond them a point is at the edge, and its figure tells.
-const RATIOS: [f64; 2] = [0.7, 1.5];
+/// The ratios that are shown at least.
+const RATIOS: [f64; 2] = [0.75, 1.5];
+/// Lines of the grid at the most.
+const GRID: f64 = 6.0;
 
 const STYLE: &str = "\
   .curve { fill: none; stroke: #0969da; stroke-width: 2 } .dot { fill: #0969da } .whisker { stroke: #0969da; stroke-width: 1.3 }
@@ -44,24 +46,22 @@ pub fn svg(report: &Report) -> String {
     );
     text(&mut out, LEFT, 52.0, "quiet", &what);
     text(&mut out, LEFT, 72.0, "quiet", &report.machine);
+    let ratios = Ratios::of(&report.cost);
     for (index, grown) in report.cost.iter().enumerate() {
         let x = LEFT + count(index % COLUMNS) * PANEL[0];
         let y = TOP + count(index / COLUMNS) * PANEL[1];
-        panel(&mut out, [x, y], grown);
+        panel(&mut out, [x, y], grown, ratios);
     }
     out.push_str("</svg>\n");
     out
 }
 
-fn panel(out: &mut String, [x, y]: [f64; 2], grown: &Grown) {
+fn panel(out: &mut String, [x, y]: [f64; 2], grown: &Grown, ratios: Ratios) {
     text(out, x, y, "strong", grown.title);
     let (left, top) = (x + AXIS[0], y + AXIS[1]);
     let (right, bottom) = (left + PLOT[0], top + PLOT[1]);
-    let height = |ratio: f64| {
-        let share = (ratio.clamp(RATIOS[0], RATIOS[1]) - RATIOS[0]) / (RATIOS[1] - RATIOS[0]);
-        bottom - share * PLOT[1]
-    };
-    for ratio in [0.75, 1.0, 1.25, 1.5] {
+    let height = |ratio: f64| bottom - (ratio - ratios.least) / (ratios.most - ratios.least) * PLOT[1];
+    for ratio in ratios.grid() {
         line(out, "grid", [left, height(ratio)], [right, height(ratio)]);
         text(
             out,
@@ -101,9 +101,51 @@ fn panel(out: &mut String, [x, y]: [f64; 2], grown: &Grown) {
             [x, height(sized.ratio.max)],
         );
         let _infallible = writeln!(out, "<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>");
-        text(out, x, bottom + 18.0, "small middle", &thousands(sized.size));
-        let figure = format!("{} us, {:.2}x", short(sized.cpu_us.median), sized.ratio.median);
-        text(out, x, bottom + 34.0, "quiet small middle", &figure);
+        let figures = [
+            ("small middle", abbreviated(sized.size)),
+            ("quiet small middle", format!("{} us", short(sized.cpu_us.median))),
+            ("quiet small middle", format!("{:.2}x", sized.ratio.median)),
+        ];
+        for (line, (class, figure)) in figures.iter().enumerate() {
+            text(out, x, bottom + 17.0 + 14.0 * count(line), class, figure);
+        }
+    }
+}
+
+/// The axis of the ratios, the same in all panels: whiskers and all are within it.
+#[derive(Clone, Copy)]
+struct Ratios {
+    least: f64,
+    most: f64,
+    step: f64,
+}
+
+impl Ratios {
+    fn of(all: &[Grown]) -> Self {
+        let spreads = || all.iter().flat_map(|grown| &grown.sizes).map(|sized| sized.ratio);
+        let least = spreads().map(|ratio| ratio.min).fold(RATIOS[0], f64::min);
+        let most = spreads().map(|ratio| ratio.max).fold(RATIOS[1], f64::max);
+        let steps = [0.25, 0.5, 1.0, 2.0, 5.0];
+        let step = steps
+            .into_iter()
+            .find(|step| most - least <= GRID * step)
+            .unwrap_or(10.0);
+        let (least, most) = ((least / step).floor() * step, (most / step).ceil() * step);
+        Self { least, most, step }
+    }
+
+    fn grid(self) -> impl Iterator<Item = f64> {
+        let lines = (0..).map(move |line| self.least + count(line) * self.step);
+        lines.take_while(move |ratio| *ratio <= self.most)
+    }
+}
+
+/// 1,000 as 1k: neighbours on the axis may be a finger's breadth apart.
+fn abbreviated(size: u64) -> String {
+    match size {
+        1_000_000.. if size.is_multiple_of(1_000_000) => format!("{}M", size / 1_000_000),
+        1_000.. if size.is_multiple_of(1_000) => format!("{}k", size / 1_000),
+        _ => size.to_string(),
     }
 }
 

@@ -7,6 +7,7 @@ use farebox_bench_support::children::Process;
 use farebox_bench_support::cpu::resident_bytes;
 use farebox_bench_support::farebox::{Ready, program, serve};
 use farebox_bench_support::load::wait_until_it_answers;
+use farebox_bench_support::roles::start_passthrough;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -82,11 +83,10 @@ impl Place<'_> {
         Ok(gateway)
     }
 
-    /// Starts the pass-through.
-    pub async fn start_passthrough(&self) -> Outcome<Gateway> {
+    /// Starts the pass-through, whose requests take turns at so many clients.
+    pub async fn start_passthrough(&self, clients: u64) -> Outcome<Gateway> {
         let begun = Instant::now();
-        let (process, address) =
-            farebox_bench_support::roles::start_passthrough(self.core, self.upstream, self.folder)?;
+        let (process, address) = start_passthrough(self.core, self.upstream, clients, self.folder)?;
         let key = farebox_bench_support::passthrough::KEY.to_owned();
         let gateway = Gateway {
             start_seconds: begun.elapsed().as_secs_f64(),

@@ -4,6 +4,7 @@ use crate::gateway::{Gateway, Place, SMALL, mib, target};
 use crate::options::Options;
 use farebox_bench_support::Outcome;
 use farebox_bench_support::asks::{Ask, Kind};
+use farebox_bench_support::children::files;
 use farebox_bench_support::cpu::resident_bytes;
 use farebox_bench_support::load::Load;
 use farebox_bench_support::reading::{Reading, quantile};
@@ -12,7 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Those of a size that the limit of open files does not carry are fewer: each takes two of a gateway's.
 const STREAMS: [u64; 4] = [1_000, 2_000, 5_000, 10_000];
+/// Files of a gateway's for all else.
+const OTHER_FILES: u64 = 256;
 /// Between the events of one stream.
 const PACE: Duration = Duration::from_millis(50);
 /// Streams are opened so fast, and no faster.
@@ -80,12 +84,14 @@ pub struct Streamed {
 /// Runs each number of streams through each, one after the other, each on a fresh process.
 pub async fn run(options: &Options, place: &Place<'_>) -> Outcome<Vec<Streamed>> {
     let mut all = Vec::new();
+    let most = files()?.saturating_sub(OTHER_FILES) / 2;
     for streams in options.sizes(&STREAMS, 1_000) {
+        let streams = streams.min(most);
         for through in Through::ALL {
             eprintln!("{streams} streams, {}", through.name());
             let gateway = match through {
                 Through::Farebox => Some(place.start(&format!("streams-{streams}"), SMALL).await?),
-                Through::Passthrough => Some(place.start_passthrough().await?),
+                Through::Passthrough => Some(place.start_passthrough(1).await?),
                 Through::Direct => None,
             };
             let streams = u32::try_from(streams)?;

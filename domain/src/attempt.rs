@@ -8,6 +8,8 @@ use core::time::Duration;
 pub enum AttemptFault {
     /// No connection, or it broke before a status came.
     Unreachable,
+    /// farebox could not open a connection: it has as many files open as it may.
+    OutOfFiles,
     /// No first event in time. Headers count as nothing.
     Silent,
     /// The engine answered 429 or 503: it is busy or loading.
@@ -66,6 +68,7 @@ impl AttemptFault {
         match self {
             Self::Silent => false,
             Self::Unreachable
+            | Self::OutOfFiles
             | Self::Busy { .. }
             | Self::Status(500..=599)
             | Self::ErrorAnswer
@@ -83,7 +86,7 @@ impl AttemptFault {
         match self {
             Self::Unreachable | Self::Silent | Self::BadAnswer | Self::BrokenBody => true,
             Self::Status(status) => status != 500,
-            Self::Busy { .. } | Self::ErrorAnswer | Self::NotLoaded => false,
+            Self::OutOfFiles | Self::Busy { .. } | Self::ErrorAnswer | Self::NotLoaded => false,
         }
     }
 
@@ -91,6 +94,7 @@ impl AttemptFault {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
+            Self::OutOfFiles => "out_of_files",
             Self::Silent => "silent",
             Self::Busy { .. } => "busy",
             Self::Status(_) => "status",

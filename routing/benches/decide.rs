@@ -124,13 +124,14 @@ impl Gateway {
         let now_us = self.turn as u64 * 1_000;
         let begun = Instant::now();
         let seats = self.seats.iter().map(|seat| &**seat);
-        let scores = self.router.scores(prompt, seats, now_us);
+        let weighing = self.router.weigh(prompt, seats, now_us);
         let candidate = |index: usize| {
-            let load = &self.seats[index].load;
+            let seat = &self.seats[index];
+            let load = &seat.load;
             Candidate {
                 in_flight: u32::try_from(load.waiting() + load.streams()).unwrap_or(u32::MAX),
                 usable: true,
-                estimated_us: scores[index].estimate.total_us(),
+                estimated_us: weighing.score(index, seat).estimate.total_us(),
                 ..Candidate::default()
             }
         };

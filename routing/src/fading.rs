@@ -7,22 +7,20 @@ pub(crate) fn faded(sum: u64, more: u64, forget: u64) -> u64 {
     (sum - sum / forget).saturating_add(more)
 }
 
-/// Two sums that are read together as a part of a whole. They fade alike, and need not agree to the last answer.
+/// Two sums that are read together as a part of a whole. They fade alike, one `FORGET`th with each answer, and need not agree to the
+/// last of these.
 #[derive(Debug)]
-pub(crate) struct FadingShare {
+pub(crate) struct FadingShare<const FORGET: u64> {
     part: AtomicU64,
     all: AtomicU64,
-    /// One so-manieth of both is forgotten with each answer.
-    forget: u64,
 }
 
-impl FadingShare {
+impl<const FORGET: u64> FadingShare<FORGET> {
     /// Of a first part and a first whole, at least one each: neither ever falls to nothing.
-    pub(crate) fn new(part: u64, all: u64, forget: u64) -> Self {
+    pub(crate) fn new(part: u64, all: u64) -> Self {
         Self {
             part: AtomicU64::new(part),
             all: AtomicU64::new(all),
-            forget,
         }
     }
 
@@ -30,7 +28,7 @@ impl FadingShare {
     pub(crate) fn add(&self, part: u64, all: u64) {
         for (sum, more) in [(&self.part, part), (&self.all, all)] {
             let before = sum.load(Ordering::Relaxed);
-            sum.store(faded(before, more, self.forget), Ordering::Relaxed);
+            sum.store(faded(before, more, FORGET), Ordering::Relaxed);
         }
     }
 

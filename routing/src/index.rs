@@ -47,7 +47,12 @@ pub struct Held(Vec<u32>);
 impl Held {
     /// By this engine.
     pub fn by(&self, view: &CacheView) -> usize {
-        let blocks = self.0.get(slot(view.worker)).copied().unwrap_or(0);
+        self.by_number(view.worker)
+    }
+
+    /// By the engine with this number.
+    pub(crate) fn by_number(&self, number: u32) -> usize {
+        let blocks = self.0.get(slot(number)).copied().unwrap_or(0);
         usize::try_from(blocks).unwrap_or(usize::MAX)
     }
 }

@@ -8,12 +8,12 @@ const FORGET: u64 = 64;
 
 /// Bytes of text, and the tokens that engines counted in it, of late.
 #[derive(Debug)]
-pub struct Lengths(FadingShare);
+pub struct Lengths(FadingShare<FORGET>);
 
 impl Default for Lengths {
     /// Four bytes a token, as English has in most vocabularies, until an answer says otherwise.
     fn default() -> Self {
-        Self(FadingShare::new(1, 4, FORGET))
+        Self(FadingShare::new(1, 4))
     }
 }
 

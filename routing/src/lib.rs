@@ -18,6 +18,7 @@
 
 mod fading;
 mod prompt;
+mod divisor;
 mod index;
 mod lengths;
 mod load;
@@ -34,9 +35,9 @@ pub use estimate::{Estimate, Facts, ONE, estimate};
 pub use index::{CacheView, Held, PrefixIndex, Sent, TooManyEngines};
 pub use latency::{FirstToken, Latencies};
 pub use lengths::Lengths;
-pub use load::EngineLoad;
+pub use load::{EngineLoad, Mark};
 pub use prompt::{Block, Cut, Prompt, SequenceHash, block_after, namespace};
 pub use rates::{Pace, Rates, Speed};
-pub use router::{ModelRouter, Score, Seat};
+pub use router::{ModelRouter, Score, Seat, Weighing};
 pub use told::{Hearing, Source, Told};
 pub use trust::Trust;

@@ -174,16 +174,26 @@ fn fade(sum: &mut u64, more: u64) {
 /// How long one engine takes for what its model's engines take on average. Whether it was given long or short prompts makes no
 /// difference to it.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Pace {
+    /// The factor, and until when it is that: all that a choice reads.
+    known: AtomicU64,
     /// Nanoseconds that it took, of those that were expected.
-    took: FadingShare,
+    took: FadingShare<FORGET>,
     answered_at_us: AtomicU64,
 }
+
+/// Bits of [`Pace::known`] that are the factor; the others are the first microsecond at which it may be another.
+const FACTOR_BITS: u32 = 17;
+/// The least and the most that is thought of an engine, in [`ONE`]ths.
+const FASTEST: u64 = ONE / 16;
+const SLOWEST: u64 = ONE * 256;
 
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            took: FadingShare::new(1, 1, FORGET),
+            known: AtomicU64::new(0),
+            took: FadingShare::new(1, 1),
             answered_at_us: AtomicU64::new(0),
         }
     }
@@ -194,26 +204,52 @@ impl Pace {
     pub fn answered(&self, expected_ns: u64, took_ns: u64, now_us: u64) {
         self.took.add(took_ns, expected_ns);
         self.answered_at_us.store(now_us, Ordering::Relaxed);
+        self.known.store(0, Ordering::Relaxed);
     }
 
     /// In [`ONE`]ths of the average: more is slower.
+    #[inline]
     pub fn factor(&self, now_us: u64) -> u64 {
+        let known = self.known.load(Ordering::Relaxed);
+        if now_us < known >> FACTOR_BITS {
+            return known & ((1 << FACTOR_BITS) - 1);
+        }
+        let (factor, until_us) = self.factor_now(now_us);
+        let until_us = until_us.min(u64::MAX >> FACTOR_BITS);
+        self.known
+            .store(until_us << FACTOR_BITS | factor, Ordering::Relaxed);
+        factor
+    }
+
+    /// The factor, and until when it stays the same if no answer comes.
+    #[cold]
+    fn factor_now(&self, now_us: u64) -> (u64, u64) {
         let (took, expected) = self.took.sums();
         let own = share(
             ONE,
             took.saturating_add(SPARE_NS),
             expected.saturating_add(SPARE_NS),
         );
-        let own = own.clamp(ONE / 16, ONE * 256);
-        let age = now_us.saturating_sub(self.answered_at_us.load(Ordering::Relaxed));
+        let own = own.clamp(FASTEST, SLOWEST);
+        let answered_at_us = self.answered_at_us.load(Ordering::Relaxed);
+        let age = now_us.saturating_sub(answered_at_us);
         let doubt = share(ONE, age, age.saturating_add(DOUBT_AFTER_US));
-        (own.saturating_mul(ONE - doubt) + ONE * doubt) / ONE
+        // It grows by one at the age of which it is that share.
+        let (more, less) = (doubt + 1, ONE.saturating_sub(doubt + 1));
+        let grows_at = (DOUBT_AFTER_US * more).div_ceil(less.max(1));
+        let until_us = match less {
+            0 => u64::MAX,
+            _ => answered_at_us.saturating_add(grows_at),
+        };
+        let factor = own.saturating_mul(ONE - doubt) + ONE * doubt;
+        (factor / ONE, until_us)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn near(is: u64, expected: u64) -> bool {
         is.abs_diff(expected) <= expected / 10
@@ -248,6 +284,25 @@ mod tests {
             "{:?}",
             rates.speed()
         );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_of_a_factor_is_what_it_is(
+            answered in (1_u64..1 << 34, 1_u64..1 << 34, 0_u64..1 << 36), passed in prop::collection::vec(0_u64..1 << 33, 1..30)
+        ) {
+            let (expected_ns, took_ns, mut now_us) = answered;
+            let kept = Pace::default();
+            kept.answered(expected_ns, took_ns, now_us);
+            for more in passed {
+                // Also the moments just before and just after it changes.
+                let changes_at = kept.known.load(Ordering::Relaxed) >> FACTOR_BITS;
+                for at in [now_us + (more >> 12), changes_at.saturating_sub(1), changes_at, now_us + more] {
+                    now_us = now_us.max(at);
+                    prop_assert_eq!(kept.factor(now_us), kept.factor_now(now_us).0, "at {}", now_us);
+                }
+            }
+        }
     }
 
     #[test]

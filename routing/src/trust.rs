@@ -10,11 +10,11 @@ const PRIOR_TOKENS: u64 = 4_096;
 
 /// Cached tokens that were predicted of late, and those of them that were reported.
 #[derive(Debug)]
-pub struct Trust(FadingShare);
+pub struct Trust(FadingShare<FORGET>);
 
 impl Default for Trust {
     fn default() -> Self {
-        Self(FadingShare::new(PRIOR_TOKENS, PRIOR_TOKENS, FORGET))
+        Self(FadingShare::new(PRIOR_TOKENS, PRIOR_TOKENS))
     }
 }
 
@@ -30,7 +30,10 @@ impl Trust {
     /// What a prediction is worth.
     pub fn expected(&self, predicted_tokens: u64) -> u64 {
         let (borne_out, predicted) = self.0.sums();
-        share(predicted_tokens, borne_out.min(predicted), predicted)
+        if predicted_tokens == 0 || borne_out >= predicted {
+            return predicted_tokens;
+        }
+        share(predicted_tokens, borne_out, predicted)
     }
 }
 

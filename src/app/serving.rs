@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engines::adapters;
 use crate::engines::client::{Engine, EngineFault};
+use crate::engines::clients::Clients;
 use crate::engines::health::Standing;
 use crate::engines::prefix::PrefixRouting;
 use crate::engines::prompt::PromptCounters;
@@ -32,6 +33,7 @@ pub(super) fn set_up_engines(
     before: Option<&Registry>,
 ) -> Result<Vec<Arc<Engine>>, Vec<EngineFault>> {
     let connect = settings.timeouts.connect;
+    let clients = Clients::new(connect).map_err(|fault| vec![EngineFault::from(fault)])?;
     let (mut engines, mut faults) = (Vec::new(), Vec::new());
     for spec in settings.catalog.engines() {
         let current = before.and_then(|before| before.engine(spec.name.as_str()));
@@ -43,7 +45,7 @@ pub(super) fn set_up_engines(
         let same_server = current.filter(|current| current.is_at(spec)).or_else(left);
         match Engine::new(
             spec,
-            connect,
+            &clients,
             clock.clone(),
             &**read_env,
             same_server.map(|engine| &**engine),

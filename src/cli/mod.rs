@@ -9,6 +9,7 @@
 //! Architecture Invariant: no command prints: each writes to what it is given, so a test can read it.
 
 pub mod serve;
+mod files;
 pub mod check;
 pub mod count;
 pub mod migrate;

@@ -4,6 +4,7 @@ use crate::admission::directory::hash_secret;
 use crate::app::{App, Given, StartFault, Started};
 use crate::cli::database::{DatabaseArg, ValkeyArg};
 use crate::cli::error::CliError;
+use crate::cli::files;
 use crate::clock::Clock;
 use crate::config::{self, Faults, Settings};
 use crate::secrets::Secrets;
@@ -159,6 +160,7 @@ async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<(), CliError> {
         request_log: request_lines(args.log_format),
         read_env: Arc::new(read_env),
         models_yaml: (!args.demo).then(|| args.config.clone()),
+        connections: files::connections(),
     };
     let started = App::start(settings, given).await.map_err(|cause| match cause {
         StartFault::Prompts(faults) => refuse(faults),

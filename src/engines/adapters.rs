@@ -219,7 +219,7 @@ impl ServedModel {
     fn to_load(&self, adapter: &Adapter, prompt: Option<&Prompt>, clock: &Clock) -> Option<usize> {
         adapter.path.as_ref()?;
         // Most requests find one that has it: what the prompt would cost does not matter before that.
-        let having = self.candidates(&[]);
+        let having = self.candidates(None);
         if having.iter().any(|one| one.usable && !one.is_full()) {
             return None;
         }
@@ -229,9 +229,9 @@ impl ServedModel {
                 && engine.load_url().is_some()
                 && !engine.adapters().failed_lately(&adapter.name, clock)
         };
-        let scores = self.scores(prompt);
+        let weighing = self.weigh(prompt);
         let candidate = |index: usize| {
-            let mut candidate = self.candidate_with_adapter(index, &scores);
+            let mut candidate = self.candidate_with_adapter(index, weighing.as_ref());
             candidate.usable = candidate.usable && may_load(index);
             candidate
         };

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::engines::adapters::{self, Adapters};
+use crate::engines::clients::{Clients, ClientsFault};
 use crate::engines::counters::{self, Counters};
 use crate::engines::events::Events;
 use crate::engines::gauges::{self, Gauges};
@@ -18,10 +19,10 @@ use farebox_domain::ejection::Pass;
 use farebox_domain::ids::{EngineName, RequestId};
 use farebox_domain::ledger::Endpoint;
 use farebox_domain::route::Candidate;
-use farebox_routing::{EngineLoad, Hearing, Prompt, Seat};
+use farebox_routing::{EngineLoad, Hearing, Mark, Prompt, Seat};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -52,14 +53,17 @@ pub enum EngineFault {
         /// `is not set`, or `holds something that a header cannot carry`.
         problem: &'static str,
     },
-    /// No client.
+    /// What it sends cannot be put together.
     #[error("engine `{engine}`: {cause}")]
     Client {
         /// Which engine.
         engine: EngineName,
-        /// What reqwest said.
+        /// What is wrong.
         cause: String,
     },
+    /// There is nothing to call any with.
+    #[error(transparent)]
+    Clients(#[from] ClientsFault),
 }
 
 /// An engine that can be called.
@@ -98,12 +102,8 @@ pub struct Engine {
 struct Counts {
     /// What it said of itself when it was last asked.
     said: Mutex<Option<Gauges>>,
-    in_flight: AtomicU32,
     failed_attempts: AtomicU64,
     errors: AtomicU64,
-    drained: AtomicBool,
-    /// No longer in models.yaml: what is there goes on, and nothing new comes.
-    removed: AtomicBool,
     adapters: Adapters,
     /// Rooms in which somebody waits for a place here, of whatever reading of models.yaml; one that has the engine twice counts twice.
     rooms: AtomicUsize,
@@ -112,11 +112,11 @@ struct Counts {
 }
 
 impl Engine {
-    /// Sets up the client. `read_env` finds the engine's key. `same` is another way to call the
+    /// One that is called with these. `read_env` finds the engine's key. `same` is another way to call the
     /// same server, with the same requests in flight and the same health.
     pub fn new(
         spec: &EngineSpec,
-        connect_timeout: Duration,
+        clients: &Clients,
         clock: Clock,
         read_env: &dyn Fn(&str) -> Option<String>,
         same: Option<&Self>,
@@ -129,42 +129,29 @@ impl Engine {
                 cause: fault.to_string(),
             })
         };
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .http1_only()
-            .tcp_nodelay(true)
-            .connect_timeout(connect_timeout)
-            // Many engines close a connection that was idle for 5 s: a probe must not meet that moment and find nobody.
-            .pool_max_idle_per_host(0)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .build()
-            .map_err(|fault| EngineFault::Client {
-                engine: engine(),
-                cause: fault.to_string(),
-            })?;
         let authorization = bearer(spec, read_env)?;
+        let load = same.map(|same| Arc::clone(&same.load)).unwrap_or_default();
         Ok(Self {
             name: spec.name.clone(),
             kind: spec.kind,
             max_concurrent: spec.max_concurrent,
             cache_tokens: spec.cache_tokens,
             events: spec.kv_events.as_ref().map(|from| Events::of(from, same)),
-            load: same.map(|same| Arc::clone(&same.load)).unwrap_or_default(),
             health: same.map_or_else(
-                || Arc::new(Health::new(clock.clone())),
+                || Arc::new(Health::new(clock.clone(), Arc::clone(&load))),
                 |same| Arc::clone(&same.health),
             ),
+            load,
             retired: CancellationToken::new(),
             spec: spec.clone(),
-            connect_timeout,
-            client,
-            transport: Transport::new(spec, connect_timeout, authorization.as_ref(), clock).map_err(
-                |fault| EngineFault::Client {
+            connect_timeout: clients.connect_timeout,
+            client: clients.http.clone(),
+            transport: Transport::new(spec, clients, authorization.as_ref(), clock).map_err(|fault| {
+                EngineFault::Client {
                     engine: engine(),
                     cause: fault.to_string(),
-                },
-            )?,
+                }
+            })?,
             health_url: url(spec.kind.health_path())?,
             metrics_url: url(counters::metrics_path(spec.kind))?,
             models_url: url("/v1/models")?,
@@ -196,17 +183,17 @@ impl Engine {
 
     /// Whether it is not in models.yaml any more.
     pub fn is_removed(&self) -> bool {
-        self.counts.removed.load(Ordering::Acquire)
+        self.load.has(Mark::Removed)
     }
 
     /// From now on it is not in models.yaml any more, or is in it again.
     pub fn set_removed(&self, removed: bool) {
-        self.counts.removed.store(removed, Ordering::Release);
+        self.load.mark(Mark::Removed, removed);
     }
 
     /// Requests in flight from here.
     pub fn in_flight(&self) -> u32 {
-        self.counts.in_flight.load(Ordering::Relaxed)
+        self.load.in_flight()
     }
 
     /// Whether it may be given requests: it is up, and nobody has taken it out.
@@ -224,7 +211,7 @@ impl Engine {
             usable: fitness.usable && !self.is_drained() && !self.is_removed(),
             has_trial: fitness.has_trial,
             warmth: fitness.warmth,
-            others_waiting: u32::try_from(self.load.others_waiting()).unwrap_or(u32::MAX),
+            others_waiting: self.load.others_waiting(),
             estimated_us: 0,
         }
     }
@@ -256,12 +243,12 @@ impl Engine {
 
     /// Whether it is to get no new request.
     pub fn is_drained(&self) -> bool {
-        self.counts.drained.load(Ordering::Acquire)
+        self.load.has(Mark::Drained)
     }
 
     /// From now on it gets no new request, or gets them again. What is there goes on.
     pub fn set_drained(&self, drained: bool) {
-        self.counts.drained.store(drained, Ordering::Release);
+        self.load.mark(Mark::Drained, drained);
     }
 
     /// Tries at it that failed since this process started.
@@ -287,14 +274,7 @@ impl Engine {
 
     fn enter(self: &Arc<Self>, early: bool) -> Option<EngineGuard> {
         let pass = self.health.enter(early)?;
-        let most = self.max_concurrent.unwrap_or(u32::MAX);
-        let entered = self
-            .counts
-            .in_flight
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| {
-                (count < most).then_some(count + 1)
-            });
-        if entered.is_err() {
+        if !self.load.try_enter(self.max_concurrent.unwrap_or(u32::MAX)) {
             self.health.left(pass);
             return None;
         }
@@ -316,8 +296,7 @@ impl Engine {
             // An engine may take two requests of one id for the same.
             Some(part) => HeaderValue::try_from(format!("{}-{part}", id.to_text().as_str())),
         };
-        let reply = self.transport.send(endpoint, body, id.ok()).await;
-        reply.ok_or(AttemptFault::Unreachable)
+        self.transport.send(endpoint, body, id.ok()).await
     }
 
     /// So many tries at it failed; it may have made tokens for nobody.
@@ -496,7 +475,7 @@ impl EngineGuard {
 
 impl Drop for EngineGuard {
     fn drop(&mut self) {
-        self.engine.counts.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.engine.load.leave();
         self.engine.health.left(self.pass);
         self.engine.offer_places();
     }

@@ -5,8 +5,9 @@
 
 use crate::clock::Clock;
 use farebox_domain::ejection::{Ejected, Ejection, Pass, Stand};
+use farebox_routing::{EngineLoad, Mark};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -16,9 +17,9 @@ pub struct Health {
     clock: Clock,
     since: Instant,
     state: Mutex<State>,
-    /// Whether the state need not be looked at: requests may go there, as they may until something happens to it. Nearly always.
-    /// It is written with the state in hand.
-    is_settled: AtomicBool,
+    /// Where it is marked that the state must be looked at. It seldom must: requests may go there, as they may until something
+    /// happens to it. The mark is written with the state in hand.
+    load: Arc<EngineLoad>,
 }
 
 #[derive(Debug, Default)]
@@ -88,13 +89,13 @@ pub struct Fitness {
 }
 
 impl Health {
-    /// Nothing is known yet: the engine may be tried.
-    pub fn new(clock: Clock) -> Self {
+    /// Nothing is known yet: the engine may be tried. `load` is its own.
+    pub fn new(clock: Clock, load: Arc<EngineLoad>) -> Self {
         Self {
             since: clock.now(),
             clock,
             state: Mutex::default(),
-            is_settled: AtomicBool::new(true),
+            load,
         }
     }
 
@@ -111,7 +112,7 @@ impl Health {
     /// What a choice needs to know of it now.
     #[inline]
     pub fn fitness(&self) -> Fitness {
-        if self.is_settled.load(Ordering::Acquire) {
+        if !self.load.has(Mark::Unsettled) {
             return Fitness {
                 usable: true,
                 has_trial: false,
@@ -136,7 +137,7 @@ impl Health {
         let mut state = self.state.lock();
         let done = act(&mut state, now_ms);
         let is_settled = state.probe != Some(false) && state.ejection.is_settled(now_ms);
-        self.is_settled.store(is_settled, Ordering::Release);
+        self.load.mark(Mark::Unsettled, !is_settled);
         done
     }
 
@@ -170,7 +171,7 @@ impl Health {
 
     /// Lets a request in, if it may come in. `early`: there is no other engine, so an ejected one may be tried now.
     pub fn enter(&self, early: bool) -> Option<Pass> {
-        if self.is_settled.load(Ordering::Acquire) {
+        if !self.load.has(Mark::Unsettled) {
             return Some(Pass::ORDINARY);
         }
         self.with_state(|state, now_ms| {
@@ -217,7 +218,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_ejection_ends_with_its_pause_and_a_trial_that_succeeds() {
-        let health = Health::new(Clock::system());
+        let health = Health::new(Clock::system(), Arc::default());
         for _ in 0..5 {
             let pass = health.enter(false).unwrap();
             let _ = health.failed(pass);
@@ -237,7 +238,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_probe_and_the_requests_are_judged_apart() {
-        let health = Health::new(Clock::system());
+        let health = Health::new(Clock::system(), Arc::default());
         assert!(health.is_usable(), "an engine that nobody probed may be tried");
         assert!(health.probed(false));
         assert!(!health.probed(false));

@@ -5,7 +5,8 @@
 //! - [`events`]: what an engine itself tells of its cache;
 //! - [`waiting`]: where requests wait while every engine of their model is full;
 //! - [`prompt`]: how many tokens a model's prompts have, counted before an engine has seen them;
-//! - [`client`]: one engine's HTTP client and its count of requests in flight;
+//! - [`clients`]: what all of them are called with;
+//! - [`client`]: one engine, how it is called, and its count of requests in flight;
 //! - [`counters`]: what it counted itself, for `farebox ledger reconcile`;
 //! - [`gauges`]: what it says of itself at the moment: what runs, what waits, how full its cache is;
 //! - [`health`]: whether it is up, by probe and by what it does to requests;
@@ -19,6 +20,7 @@ pub mod events;
 pub mod waiting;
 pub mod prompt;
 pub mod adapters;
+pub mod clients;
 pub mod client;
 pub mod counters;
 pub mod gauges;

@@ -6,6 +6,7 @@
 use crate::clock::Clock;
 use crate::engines::driven::{Driven, Stream};
 use bytes::{BufMut as _, Bytes, BytesMut};
+use farebox_domain::attempt::AttemptFault;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Uri, Version};
 use http_body::{Frame, SizeHint};
@@ -14,7 +15,9 @@ use hyper::body::{Body, Incoming};
 use hyper::rt::Executor as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use std::collections::VecDeque;
+use std::error::Error;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
@@ -68,22 +71,27 @@ impl Pool {
         }
     }
 
-    /// Sends a request whose URI is a path. `None` where no answer begins.
-    pub(super) async fn send(&self, mut request: Request<Full<Bytes>>) -> Option<Response<EngineBody>> {
+    /// Sends a request whose URI is a path. An error: no answer begins.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<EngineBody>, AttemptFault> {
         while let Some(mut kept) = self.idle.take() {
             if !kept.is_ready().await {
                 continue;
             }
             match kept.send(request).await {
-                Ok(response) => return Some(self.answer(response, kept)),
+                Ok(response) => return Ok(self.answer(response, kept)),
                 // The engine closed it just now, and nothing was sent.
-                Err(mut fault) => request = fault.take_message()?,
+                Err(mut fault) => request = fault.take_message().ok_or(AttemptFault::Unreachable)?,
             }
         }
-        let stream = self.connector.clone().call(self.address.clone()).await.ok()?;
-        let mut new = Driven::new(stream).await?;
-        let response = new.send(request).await.ok()?;
-        Some(self.answer(response, new))
+        let stream = self.connector.clone().call(self.address.clone()).await;
+        let stream = stream.map_err(|fault| not_connected(&*fault))?;
+        let mut new = Driven::new(stream).await.ok_or(AttemptFault::Unreachable)?;
+        let response = new.send(request).await;
+        let response = response.map_err(|_| AttemptFault::Unreachable)?;
+        Ok(self.answer(response, new))
     }
 
     fn answer(&self, response: Response<Incoming>, connection: Box<Driven>) -> Response<EngineBody> {
@@ -105,6 +113,22 @@ fn is_kept(response: &Response<Incoming>) -> bool {
         options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
     };
     response.version() == Version::HTTP_11 && !response.headers().get_all(CONNECTION).iter().any(says_close)
+}
+
+/// Why there is no connection. That farebox has no file left for one says nothing of the engine.
+fn not_connected(fault: &(dyn Error + 'static)) -> AttemptFault {
+    let mut causes = std::iter::successors(Some(fault), |&fault| fault.source());
+    let is_out_of_files = causes.any(|cause| {
+        let errno = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(Errno::from_io_error);
+        matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+    });
+    if is_out_of_files {
+        AttemptFault::OutOfFiles
+    } else {
+        AttemptFault::Unreachable
+    }
 }
 
 impl Idle {
@@ -236,5 +260,30 @@ impl Drop for EngineBody {
         if let Some(connection) = self.connection.take().filter(|_| self.is_read) {
             self.idle.put(connection);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("tcp open error")]
+    struct Wrapped(#[source] io::Error);
+
+    #[test]
+    fn that_no_file_is_left_is_told_from_what_an_engine_does() {
+        let wrapped = |errno: Errno| Wrapped(io::Error::from(errno));
+        assert_eq!(not_connected(&wrapped(Errno::MFILE)), AttemptFault::OutOfFiles);
+        assert_eq!(
+            not_connected(&io::Error::from(Errno::NFILE)),
+            AttemptFault::OutOfFiles
+        );
+        assert_eq!(
+            not_connected(&wrapped(Errno::CONNREFUSED)),
+            AttemptFault::Unreachable
+        );
+        assert!(!AttemptFault::OutOfFiles.blames_engine());
     }
 }

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::engines::client::Engine;
 use crate::engines::registry::ServedDeployment;
-use farebox_routing::{Dispatched, ModelRouter, Prompt, Score, Seat, Told, TooManyEngines};
+use farebox_routing::{Dispatched, ModelRouter, Prompt, Seat, Told, TooManyEngines, Weighing};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
@@ -62,13 +62,10 @@ impl PrefixRouting {
         self.router.lengths().tokens_of(bytes)
     }
 
-    /// What a prompt would cost at each deployment; one without a seat costs nothing, so that it is not left out.
-    pub fn scores(&self, prompt: &Prompt, deployments: &[ServedDeployment]) -> Vec<Score> {
-        let seats: Vec<&Seat> = deployments.iter().filter_map(|one| one.seat.as_deref()).collect();
-        if seats.len() < deployments.len() {
-            return vec![Score::default(); deployments.len()];
-        }
-        self.router.scores(prompt, seats.into_iter(), self.now_us())
+    /// What these engines are like together, to score any of them for a prompt.
+    pub fn weigh<'a>(&self, prompt: &'a Prompt, seats: &[Arc<Seat>]) -> Weighing<'a> {
+        let seats = seats.iter().map(|seat| &**seat);
+        self.router.weigh(prompt, seats, self.now_us())
     }
 
     /// A prompt goes to this deployment.

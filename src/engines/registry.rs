@@ -13,7 +13,7 @@ use farebox_domain::limits::Limits;
 use farebox_domain::price::{PriceSchedule, VersionedPrice};
 use farebox_domain::retries::RetryWindow;
 use farebox_domain::route::{Candidate, Choice, choose};
-use farebox_routing::{Latencies, Prompt, Score, Seat};
+use farebox_routing::{EngineLoad, Latencies, Prompt, Score, Seat, Weighing};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +28,13 @@ pub struct ServedDeployment {
     pub serves: String,
     /// What it is thought to hold of the model's prompts, where the model is routed by that.
     pub seat: Option<Arc<Seat>>,
+}
+
+/// What a choice reads of a deployment, without a look at its engine: there may be hundreds, and a choice for each request.
+#[derive(Debug)]
+struct Glance {
+    load: Arc<EngineLoad>,
+    max_concurrent: Option<u32>,
 }
 
 /// A model's prices, which an administrator may change while requests are served.
@@ -87,6 +94,10 @@ pub struct ServedModel {
     /// Requests for it, and tries again.
     pub retries: Mutex<RetryWindow>,
     turn: AtomicUsize,
+    /// Of each deployment.
+    glances: Vec<Glance>,
+    /// Of each deployment; none where one has none, as more engines serve the model than can be followed.
+    seats: Vec<Arc<Seat>>,
 }
 
 impl ServedModel {
@@ -100,7 +111,14 @@ impl ServedModel {
         settings: ServingSettings,
     ) -> Self {
         let room = WaitingRoom::new(usize::try_from(settings.queue.size).unwrap_or(usize::MAX));
+        let glance = |one: &ServedDeployment| Glance {
+            load: Arc::clone(&one.engine.load),
+            max_concurrent: one.engine.max_concurrent,
+        };
+        let seats: Option<Vec<_>> = deployments.iter().map(|one| one.seat.clone()).collect();
         Self {
+            glances: deployments.iter().map(glance).collect(),
+            seats: seats.unwrap_or_default(),
             settings,
             latencies: Latencies::new(deployments.len()),
             retries: Mutex::default(),
@@ -121,9 +139,9 @@ impl ServedModel {
         prompt: Option<&Prompt>,
         may_use: impl Fn(usize) -> bool + Clone,
     ) -> Result<Place, NoPlace> {
-        let scores = self.scores(prompt);
+        let weighing = self.weigh(prompt);
         loop {
-            match self.choose(&scores, may_use.clone()) {
+            match self.choose(weighing.as_ref(), may_use.clone()) {
                 Choice::Engine(deployment) => {
                     // Another request may have taken the last place since it was seen; then the choice is made anew.
                     if let Some(guard) = self.deployments[deployment].engine.try_enter() {
@@ -164,19 +182,22 @@ impl ServedModel {
         sizes
     }
 
-    /// What a prompt would cost at each deployment; nothing where the model is not routed by it.
-    pub fn scores(&self, prompt: Option<&Prompt>) -> Vec<Score> {
-        match (&self.prefix, prompt) {
-            (Some(prefix), Some(prompt)) => prefix.scores(prompt, &self.deployments),
-            _ => Vec::new(),
-        }
+    /// What it takes to say what a prompt would cost at a deployment; none where the model is not routed by it.
+    pub fn weigh<'a>(&self, prompt: Option<&'a Prompt>) -> Option<Weighing<'a>> {
+        let prefix = self.prefix.as_ref().filter(|_| !self.seats.is_empty())?;
+        Some(prefix.weigh(prompt?, &self.seats))
+    }
+
+    /// What is thought of a deployment.
+    pub fn score(&self, weighing: &Weighing<'_>, index: usize) -> Score {
+        weighing.score(index, &self.seats[index])
     }
 
     /// Chooses a deployment for which `may_use` holds.
-    fn choose(&self, scores: &[Score], may_use: impl Fn(usize) -> bool) -> Choice {
+    fn choose(&self, weighing: Option<&Weighing<'_>>, may_use: impl Fn(usize) -> bool) -> Choice {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let candidate = |index: usize| {
-            let mut candidate = self.candidate(index, scores);
+            let mut candidate = self.candidate(index, weighing);
             candidate.usable = candidate.usable && may_use(index);
             candidate
         };
@@ -184,24 +205,36 @@ impl ServedModel {
     }
 
     /// What is known of each deployment, with what the prompt would cost there. One that lacks the adapter is not usable.
-    pub fn candidates(&self, scores: &[Score]) -> Vec<Candidate> {
+    pub fn candidates(&self, weighing: Option<&Weighing<'_>>) -> Vec<Candidate> {
         let indexes = 0..self.deployments.len();
-        indexes.map(|index| self.candidate(index, scores)).collect()
+        indexes.map(|index| self.candidate(index, weighing)).collect()
     }
 
     #[inline]
-    fn candidate(&self, index: usize, scores: &[Score]) -> Candidate {
-        let mut candidate = self.candidate_with_adapter(index, scores);
+    fn candidate(&self, index: usize, weighing: Option<&Weighing<'_>>) -> Candidate {
+        let mut candidate = self.candidate_with_adapter(index, weighing);
         candidate.usable = candidate.usable && self.may_have(index);
         candidate
     }
 
     /// The same as if it had the adapter.
     #[inline]
-    pub(super) fn candidate_with_adapter(&self, index: usize, scores: &[Score]) -> Candidate {
+    pub(super) fn candidate_with_adapter(&self, index: usize, weighing: Option<&Weighing<'_>>) -> Candidate {
+        let Glance { load, max_concurrent } = &self.glances[index];
+        let candidate = if load.is_unmarked() {
+            Candidate {
+                in_flight: load.in_flight(),
+                others_waiting: load.others_waiting(),
+                max_concurrent: *max_concurrent,
+                usable: true,
+                ..Candidate::default()
+            }
+        } else {
+            self.deployments[index].engine.as_candidate()
+        };
         Candidate {
-            estimated_us: scores.get(index).map_or(0, |score| score.estimate.total_us()),
-            ..self.deployments[index].engine.as_candidate()
+            estimated_us: weighing.map_or(0, |weighing| self.score(weighing, index).estimate.total_us()),
+            ..candidate
         }
     }
 

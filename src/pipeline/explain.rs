@@ -44,17 +44,16 @@ pub async fn explain(
         None => Tokens::default(),
     };
     let prompt = prefix::prompt_of(model, &request, &tokens);
-    let scores = model.scores(prompt.as_deref());
-    let candidates = model.candidates(&scores);
+    let weighing = model.weigh(prompt.as_deref());
+    let candidates = model.candidates(weighing.as_ref());
     let chosen = model.chosen_of(&candidates);
+    let indexes = 0..candidates.len();
+    let scores = indexes.map(|index| Some(model.score(weighing.as_ref()?, index)));
+    let scores: Vec<Option<Score>> = scores.collect();
     Ok(Explained {
         model: Arc::clone(model),
-        prompt_tokens: prompt.map(|prompt| prompt.cut().tokens),
-        candidates: candidates
-            .into_iter()
-            .enumerate()
-            .map(|(index, candidate)| (candidate, scores.get(index).copied()))
-            .collect(),
+        prompt_tokens: prompt.as_ref().map(|prompt| prompt.cut().tokens),
+        candidates: candidates.into_iter().zip(scores).collect(),
         chosen,
     })
 }

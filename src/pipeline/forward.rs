@@ -139,6 +139,9 @@ fn refusal_of(fault: AttemptFault, served: &ServedModel) -> Refusal {
         AttemptFault::Busy { retry_after, .. } => Refusal::EngineOverloaded {
             retry_after: retry_after.unwrap_or(BUSY_RETRY_AFTER),
         },
+        AttemptFault::OutOfFiles => Refusal::EngineOverloaded {
+            retry_after: BUSY_RETRY_AFTER,
+        },
         AttemptFault::Unreachable
         | AttemptFault::Status(_)
         | AttemptFault::ErrorAnswer

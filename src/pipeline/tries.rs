@@ -18,7 +18,7 @@ pub struct Tries {
     retry: RetryBudget,
     clock: Clock,
     started: Instant,
-    /// How each deployment of the model failed last.
+    /// How each deployment of the model failed last, up to the last that did: mostly none.
     tried: Vec<Option<AttemptFault>>,
     failures: u32,
 }
@@ -31,15 +31,23 @@ impl Tries {
             retry: served.settings.retry,
             clock: pipeline.clock.clone(),
             started: pipeline.clock.now(),
-            tried: vec![None; served.deployments.len()],
+            tried: Vec::new(),
             failures: 0,
         }
     }
 
     /// A try failed.
     pub fn failed(&mut self, deployment: usize, fault: AttemptFault) {
+        if self.tried.len() <= deployment {
+            self.tried.resize(deployment + 1, None);
+        }
         self.tried[deployment] = Some(fault);
         self.failures += 1;
+    }
+
+    /// How this deployment failed last, if it did.
+    fn fault_of(&self, deployment: usize) -> Option<AttemptFault> {
+        self.tried.get(deployment).copied().flatten()
     }
 
     /// A place for another try, waited for where an engine that was not tried has none now, or is being tried by another request;
@@ -76,7 +84,7 @@ impl Tries {
 
     /// A place now: at an engine that was not tried before all others; after a wait, where one failed in a way that may pass, too.
     fn find(&self, call: Call<'_>, served: &ServedModel, after_a_wait: bool) -> Result<Route, NoPlace> {
-        let none = match route_again(call, served, |index| self.tried[index].is_none()) {
+        let none = match route_again(call, served, |index| self.fault_of(index).is_none()) {
             Ok(place) => return Ok(place),
             Err(none) => none,
         };
@@ -85,7 +93,7 @@ impl Tries {
         if !after_a_wait || (comes && self.failures + 1 >= self.retry.attempts) {
             return Err(none);
         }
-        let again = |index: usize| self.tried[index].is_none_or(AttemptFault::may_repeat);
+        let again = |index: usize| self.fault_of(index).is_none_or(AttemptFault::may_repeat);
         route_again(call, served, again).map_err(|other| if comes { none } else { other })
     }
 

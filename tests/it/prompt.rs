@@ -95,6 +95,7 @@ impl Folder {
             request_log: farebox::telemetry::request_log::Style::Off,
             read_env: Arc::new(|_| None),
             models_yaml: None,
+            connections: 1_000,
         };
         let settings = config::load(&self.path("models.yaml")).unwrap();
         App::start(settings, given).await.map(|started| started.app)

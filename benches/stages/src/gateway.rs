@@ -7,6 +7,8 @@ use farebox::admission::directory::{Directory, hash_secret};
 use farebox::clock::Clock;
 use farebox::config::{self, Settings};
 use farebox::engines::client::Engine;
+use farebox::engines::clients::Clients;
+use farebox::engines::prefix::PrefixRouting;
 use farebox::engines::registry::{Prices, Registry, ServedDeployment, ServedModel, ServingSettings};
 use farebox::ledger::Settler;
 use farebox::pipeline::admit::{Admitted, admit};
@@ -17,7 +19,7 @@ use farebox::pipeline::{Arrival, Pipeline, Retries};
 use farebox::store::{AccountRow, KeyRow};
 use farebox::telemetry::metrics::Metrics;
 use farebox::telemetry::request_log::{RequestLog, Style};
-use farebox_domain::catalog::Model;
+use farebox_domain::catalog::{Model, Routing};
 use farebox_domain::ids::RequestId;
 use farebox_domain::money::Picodollars;
 use farebox_domain::price::{PriceSchedule, PriceVersion, VersionedPrice};
@@ -55,11 +57,16 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// With so many engines for each model.
+    /// With so many engines for each model, the least loaded first.
     pub fn new(engines: usize) -> Result<(Self, Booking), Fault> {
+        Self::routed(engines, "least_loaded")
+    }
+
+    /// With so many, the chat model's routed as models.yaml calls it.
+    pub fn routed(engines: usize, routing: &str) -> Result<(Self, Booking), Fault> {
         // As `main` does: engines are called over rustls. Whoever came second finds one there.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let settings = Arc::new(config::parse(&models_yaml(engines), "stages.yaml")?);
+        let settings = Arc::new(config::parse(&models_yaml(engines, routing), "stages.yaml")?);
         let clock = Clock::system();
         let metrics = Arc::new(Metrics::new()?);
         let registry = registry(&settings, &clock, &metrics)?;
@@ -174,7 +181,7 @@ fn add(directory: &Directory, account: String, key: String, hash: [u8; 32]) -> R
 }
 
 /// Both models at so many engines, with rates that nobody reaches.
-fn models_yaml(engines: usize) -> String {
+fn models_yaml(engines: usize, routing: &str) -> String {
     let names: Vec<String> = (0..engines).map(|at| format!("engine-{at}")).collect();
     let serving = |model: &str| -> String {
         let each = names.iter();
@@ -195,7 +202,7 @@ fn models_yaml(engines: usize) -> String {
     format!(
         "models:\n\
         \x20 - id: {CHAT}\n    task: chat\n    context_length: 131072\n    max_output_tokens: 16384\n\
-        \x20   price: {{ input: \"0.10\", cached_input: \"0.02\", output: \"0.32\" }}\n    engines:\n{}\
+        \x20   price: {{ input: \"0.10\", cached_input: \"0.02\", output: \"0.32\" }}\n    routing: {routing}\n    engines:\n{}\
         \x20 - id: {EMBEDDING}\n    task: embedding\n    context_length: 8192\n\
         \x20   price: {{ input: \"0.01\" }}\n    engines:\n{}\
         engines:\n{engines}\
@@ -205,28 +212,32 @@ fn models_yaml(engines: usize) -> String {
     )
 }
 
-/// One engine stands for all: each loads the system's certificates, which takes longer than all runs.
 fn registry(settings: &Arc<Settings>, clock: &Clock, metrics: &Metrics) -> Result<Registry, Fault> {
-    let spec = settings.catalog.engines().first().ok_or("no engine")?;
-    let connect = settings.timeouts.connect;
-    let engine = Arc::new(Engine::new(spec, connect, clock.clone(), &|_| None, None)?);
+    let clients = Clients::new(settings.timeouts.connect)?;
+    let specs = settings.catalog.engines().iter();
+    let engines = specs.map(|spec| Engine::new(spec, &clients, clock.clone(), &|_| None, None).map(Arc::new));
+    let engines: Vec<_> = engines.collect::<Result<_, _>>()?;
     let models = settings.catalog.models().iter();
-    let models = models.map(|model| served(model, &engine, settings, metrics));
+    let models = models.map(|model| served(model, &engines, settings, (metrics, clock)));
     let models = models.collect::<Result<_, _>>()?;
-    Ok(Registry::new(models, vec![engine], Arc::clone(settings)))
+    Ok(Registry::new(models, engines, Arc::clone(settings)))
 }
 
 fn served(
     model: &Arc<Model>,
-    engine: &Arc<Engine>,
+    engines: &[Arc<Engine>],
     settings: &Settings,
-    metrics: &Metrics,
+    (metrics, clock): (&Metrics, &Clock),
 ) -> Result<Arc<ServedModel>, Fault> {
-    let deployments = model.deployments.iter().map(|deployment| ServedDeployment {
+    let prefix = (model.routing == Routing::Prefix).then(|| PrefixRouting::new(clock.clone()));
+    // Each is at all engines, in their order.
+    let both = model.deployments.iter().zip(engines);
+    let deployments = both.map(|(deployment, engine)| ServedDeployment {
         engine: Arc::clone(engine),
         serves: deployment.serves.clone(),
-        seat: None,
+        seat: prefix.as_ref().and_then(|prefix| prefix.seat(engine).ok()),
     });
+    let deployments = deployments.collect();
     let schedule = PriceSchedule::new([VersionedPrice {
         version: PriceVersion(1),
         effective_at_ms: Some(0),
@@ -235,8 +246,8 @@ fn served(
     Ok(Arc::new(ServedModel::new(
         Arc::clone(model),
         Prices::new(schedule.ok_or("no price")?),
-        deployments.collect(),
-        (None, None),
+        deployments,
+        (None, prefix.map(Arc::new)),
         metrics.of_model(&model.id),
         ServingSettings {
             retry: settings.retry,

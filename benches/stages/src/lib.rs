@@ -45,6 +45,8 @@ pub const STAGES: &[Stage] = &[
     stage("route-8-engines", 64, || request::route(8)),
     stage("route-512-engines", 64, || request::route(512)),
     stage("route-512-engines-busy", 16, || request::route_busy(512)),
+    stage("route-8-engines-prefix", 64, || request::route_prefix(8)),
+    stage("route-512-engines-prefix", 16, || request::route_prefix(512)),
     stage("route-1000-models", 64, || request::route_models(1_000)),
     stage("edit-chat-1k", 64, || request::edit_chat(1 << 10)),
     stage("edit-chat-32k", 64, || request::edit_chat(32 << 10)),

@@ -11,6 +11,7 @@ use farebox::pipeline::authenticate::authenticate as authenticate_caller;
 use farebox::pipeline::request::InferenceRequest;
 use farebox_domain::catalog::EngineKind;
 use farebox_domain::ledger::Endpoint;
+use farebox_routing::Prompt;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -72,7 +73,7 @@ pub fn admit() -> Result<Box<dyn Run>, Fault> {
 pub fn route(engines: usize) -> Result<Box<dyn Run>, Fault> {
     let gateway = Gateway::new(engines)?.0;
     let served = served(&gateway)?;
-    let run = |(_, served): &mut (Gateway, Arc<ServedModel>), ()| take_and_give_back(served);
+    let run = |(_, served): &mut (Gateway, Arc<ServedModel>), ()| take_and_give_back(served, None);
     Ok(Staged::boxed((gateway, served), |_| Ok(()), run))
 }
 
@@ -80,10 +81,28 @@ pub fn route(engines: usize) -> Result<Box<dyn Run>, Fault> {
 pub fn route_busy(engines: usize) -> Result<Box<dyn Run>, Fault> {
     let gateway = Gateway::new(engines)?.0;
     let served = served(&gateway)?;
-    // One engine stands for all.
-    let held = served.try_place(None, |_| true).map_err(|_| "no place")?;
-    let run = |(_, served, _): &mut (Gateway, Arc<ServedModel>, Place), ()| take_and_give_back(served);
+    let held = (0..engines).map(|_| served.try_place(None, |_| true).map_err(|_| "no place"));
+    let held = held.collect::<Result<Vec<Place>, _>>()?;
+    let run =
+        |(_, served, _): &mut (Gateway, Arc<ServedModel>, Vec<Place>), ()| take_and_give_back(served, None);
     Ok(Staged::boxed((gateway, served, held), |_| Ok(()), run))
+}
+
+/// The same by what a prompt would cost at each, where each holds a part of it.
+pub fn route_prefix(engines: usize) -> Result<Box<dyn Run>, Fault> {
+    let gateway = Gateway::routed(engines, "prefix")?.0;
+    let served = served(&gateway)?;
+    let prefix = served.prefix.as_ref().ok_or("it is not routed by prefix")?;
+    let text = [b'x'; 4_096];
+    for deployment in &served.deployments {
+        // It is gone at once, and what it was sent is held there.
+        drop(prefix.dispatch(&Prompt::of_text(0, [&text[..2_048]], 500), deployment));
+    }
+    let state = (gateway, served, Prompt::of_text(0, [&text[..]], 1_000));
+    let run = |(_, served, prompt): &mut (Gateway, Arc<ServedModel>, Prompt), ()| {
+        take_and_give_back(served, Some(prompt))
+    };
+    Ok(Staged::boxed(state, |_| Ok(()), run))
 }
 
 /// The same at one engine that serves so many models: nobody waits for any of them.
@@ -92,7 +111,7 @@ pub fn route_models(models: usize) -> Result<Box<dyn Run>, Fault> {
     let served = served(&gateway)?;
     let engine = &served.deployments[0].engine;
     engine.set_models((0..models).map(|_| Arc::downgrade(&served)).collect());
-    let run = |(_, served): &mut (Gateway, Arc<ServedModel>), ()| take_and_give_back(served);
+    let run = |(_, served): &mut (Gateway, Arc<ServedModel>), ()| take_and_give_back(served, None);
     Ok(Staged::boxed((gateway, served), |_| Ok(()), run))
 }
 
@@ -101,8 +120,8 @@ fn served(gateway: &Gateway) -> Result<Arc<ServedModel>, Fault> {
     Ok(registry.find(CHAT).cloned().ok_or("no such model")?)
 }
 
-fn take_and_give_back(served: &ServedModel) -> Result<(), Fault> {
-    let place = served.try_place(None, |_| true).map_err(|_| "no place")?;
+fn take_and_give_back(served: &ServedModel, prompt: Option<&Prompt>) -> Result<(), Fault> {
+    let place = served.try_place(prompt, |_| true).map_err(|_| "no place")?;
     ensure(
         black_box(place).deployment < served.deployments.len(),
         "no such engine",

@@ -131,6 +131,14 @@ pub fn pin_this_process(core: u32) -> Outcome<()> {
     Ok(())
 }
 
+/// Files that this process, and each child, may have open: after [`pin_this_process`] as many as there may be.
+pub fn files() -> Outcome<u64> {
+    let id = std::process::id().to_string();
+    let arguments = ["--pid", &id, "--nofile", "--output", "SOFT", "--noheadings"];
+    let limit = output_of(Path::new("prlimit"), &arguments, &[])?;
+    Ok(limit.trim().parse()?)
+}
+
 /// Runs a command to its end. An error holds what it said on stderr.
 pub fn output_of(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome<String> {
     let name = program

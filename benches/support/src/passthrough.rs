@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use memchr::memmem;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 
 /// The key that the pass-through and the proxies are given.
@@ -23,16 +23,27 @@ struct Proxy {
     keys: HashMap<String, &'static str>,
     chat: String,
     embeddings: String,
-    client: reqwest::Client,
+    /// Each with connections of its own.
+    clients: Vec<reqwest::Client>,
+    turn: AtomicUsize,
     tokens: AtomicU64,
 }
 
-/// Serves in front of `upstream` until it is killed. Prints its address first.
-pub fn run(upstream: &str) -> Outcome<()> {
+impl Proxy {
+    fn next_client(&self) -> &reqwest::Client {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        &self.clients[turn % self.clients.len()]
+    }
+}
+
+/// Serves in front of `upstream` until it is killed. Prints its address first. Requests take turns at `clients` HTTP clients, as if there
+/// were so many upstreams.
+pub fn run(upstream: &str, clients: usize) -> Outcome<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| "a TLS provider is there already")?;
-    let client = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build()?;
+    let client = |_| reqwest::Client::builder().no_proxy().tcp_nodelay(true).build();
+    let clients = (0..clients.max(1)).map(client).collect::<Result<_, _>>()?;
     let proxy = Proxy {
         keys: (0..1_000)
             .map(|n| (format!("{KEY}{n}"), "other"))
@@ -40,7 +51,8 @@ pub fn run(upstream: &str) -> Outcome<()> {
             .collect(),
         chat: format!("http://{upstream}/v1/chat/completions"),
         embeddings: format!("http://{upstream}/v1/embeddings"),
-        client,
+        clients,
+        turn: AtomicUsize::new(0),
         tokens: AtomicU64::new(0),
     };
     let router = axum::Router::new()
@@ -62,12 +74,12 @@ pub fn run(upstream: &str) -> Outcome<()> {
 }
 
 async fn chat(State(proxy): State<Arc<Proxy>>, headers: HeaderMap, body: Bytes) -> Answer {
-    let request = proxy.client.post(&proxy.chat);
+    let request = proxy.next_client().post(&proxy.chat);
     forward(proxy, request, &headers, body).await
 }
 
 async fn embeddings(State(proxy): State<Arc<Proxy>>, headers: HeaderMap, body: Bytes) -> Answer {
-    let request = proxy.client.post(&proxy.embeddings);
+    let request = proxy.next_client().post(&proxy.embeddings);
     forward(proxy, request, &headers, body).await
 }
 

@@ -8,7 +8,8 @@ use std::path::Path;
 
 /// The first argument of a child that is to be the upstream.
 const UPSTREAM_ROLE: &str = "role:upstream";
-/// The first argument of a child that is to be the pass-through; the second is the upstream's address.
+/// The first argument of a child that is to be the pass-through; the second is the upstream's address, the third how many clients it
+/// has.
 const PASSTHROUGH_ROLE: &str = "role:passthrough";
 
 /// Plays the role that this process was started for, to its end. `None`: it is the bench.
@@ -16,7 +17,11 @@ pub fn play() -> Option<Outcome<()>> {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
         Some(UPSTREAM_ROLE) => Some(upstream::run()),
-        Some(PASSTHROUGH_ROLE) => Some(passthrough::run(&arguments.next().unwrap_or_default())),
+        Some(PASSTHROUGH_ROLE) => {
+            let upstream = arguments.next().unwrap_or_default();
+            let clients = arguments.next().and_then(|count| count.parse().ok());
+            Some(passthrough::run(&upstream, clients.unwrap_or(1)))
+        }
         _ => None,
     }
 }
@@ -26,9 +31,14 @@ pub fn start_upstream(core: u32, folder: &Path) -> Outcome<(Process, SocketAddr)
     start(core, &[UPSTREAM_ROLE], &folder.join("upstream.log"))
 }
 
-/// The pass-through in front of it, as a child of its own: `passthrough.rs`.
-pub fn start_passthrough(core: u32, upstream: SocketAddr, folder: &Path) -> Outcome<(Process, SocketAddr)> {
-    let role = [PASSTHROUGH_ROLE, &upstream.to_string()];
+/// The pass-through in front of it, with so many clients, as a child of its own: `passthrough.rs`.
+pub fn start_passthrough(
+    core: u32,
+    upstream: SocketAddr,
+    clients: u64,
+    folder: &Path,
+) -> Outcome<(Process, SocketAddr)> {
+    let role = [PASSTHROUGH_ROLE, &upstream.to_string(), &clients.to_string()];
     start(core, &role, &folder.join("passthrough.log"))
 }
 

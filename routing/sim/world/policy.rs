@@ -64,18 +64,17 @@ impl Gateway {
     /// Where a request goes.
     pub fn place(&mut self, prompt: &Prompt, now_us: u64) -> (usize, Dispatched) {
         self.turn += 1;
-        let scores = match self.routing {
-            Routing::Prefix => self
-                .router
-                .scores(prompt, self.seats.iter().map(|seat| &**seat), now_us),
-            _ => Vec::new(),
-        };
+        let seats = self.seats.iter().map(|seat| &**seat);
+        let weighing = (self.routing == Routing::Prefix).then(|| self.router.weigh(prompt, seats, now_us));
         let candidate = |index: usize| {
-            let load = &self.seats[index].load;
+            let seat = &self.seats[index];
+            let load = &seat.load;
             Candidate {
                 in_flight: u32::try_from(load.waiting() + load.streams()).unwrap_or(u32::MAX),
                 usable: true,
-                estimated_us: scores.get(index).map_or(0, |score| score.estimate.total_us()),
+                estimated_us: weighing
+                    .as_ref()
+                    .map_or(0, |weighing| weighing.score(index, seat).estimate.total_us()),
                 ..Candidate::default()
             }
         };

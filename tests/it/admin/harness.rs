@@ -72,6 +72,7 @@ impl Gateway {
             request_log: farebox::telemetry::request_log::Style::Off,
             read_env: Arc::new(|_| None),
             models_yaml: None,
+            connections: 1_000,
         };
         let settings = config::parse(MODELS, "models.yaml").unwrap();
         let app = App::start(settings, given).await.unwrap().app;

@@ -1,11 +1,16 @@
 //! Connections to an engine: kept for the next request, and never a reason that one fails.
 
 use super::{Gateway, eventually, models};
+use farebox::http::front::Front;
+use farebox::http::listener::Listener;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Bytes of an answer to who asks for a long one.
 const LONG_BYTES: usize = 1 << 20;
@@ -231,4 +236,35 @@ async fn a_long_answer_that_breaks_off_is_none() {
     assert_eq!(answer.status(), 502);
     assert_eq!(engine.posts.lock().len(), 2, "it was tried again");
     answered_at_length(&gateway, "long").await;
+}
+
+/// Asks whether it is ready, on a connection of its own.
+async fn knock(address: std::net::SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let question = b"GET /ready HTTP/1.1\r\nhost: farebox\r\n\r\n";
+    stream.write_all(question).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_connection_that_there_is_no_room_for_waits_until_another_ends() {
+    let engine = Watched::start(false).await;
+    let gateway = Gateway::start(&models(&[&engine.url], "")).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
+    let listener = Listener { listener, most: 1 };
+    let settings = gateway.app.settings.server;
+    let front = Front::public(&gateway.app);
+    tokio::spawn(listener.listen(front, settings, tasks, draining));
+
+    let mut first = knock(address).await;
+    let mut byte = [0];
+    first.read_exact(&mut byte).await.unwrap();
+    let mut second = knock(address).await;
+    let early = tokio::time::timeout(Duration::from_millis(200), second.read_exact(&mut byte)).await;
+    assert!(early.is_err(), "it was taken in beside the first");
+    drop(first);
+    second.read_exact(&mut byte).await.unwrap();
+    assert_eq!(&byte, b"H");
 }

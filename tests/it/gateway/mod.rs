@@ -161,6 +161,7 @@ impl Gateway {
             request_log: farebox::telemetry::request_log::Style::Off,
             read_env: Arc::new(|_| None),
             models_yaml: Some(models_yaml),
+            connections: 10_000,
         };
         let app = match App::start(settings, given).await {
             Ok(started) => started.app,
