@@ -21,6 +21,7 @@ impl Divisor {
     }
 
     /// Quotient and remainder, exactly.
+    #[inline]
     pub(crate) fn divide(self, number: u64) -> (u64, u64) {
         let product = u128::from(number) * u128::from(self.reciprocal);
         let mut quotient = u64::try_from(product >> 64).unwrap_or(u64::MAX);
@@ -33,6 +34,7 @@ impl Divisor {
     }
 
     /// `part` of so many of this, as [`share`].
+    #[inline]
     pub(crate) fn share(self, of: u64, part: u64) -> u64 {
         match of.checked_mul(part) {
             Some(product) => self.divide(product).0,

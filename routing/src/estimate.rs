@@ -46,6 +46,7 @@ pub struct Estimate {
 
 impl Estimate {
     /// All of it: the least is the best.
+    #[inline]
     pub fn total_us(self) -> u64 {
         self.prefill_us
             .saturating_add(self.queue_us)
@@ -55,6 +56,7 @@ impl Estimate {
 }
 
 /// What a request would cost at an engine of this speed.
+#[inline]
 pub fn estimate(facts: Facts, speed: Speed) -> Estimate {
     let left = facts.prompt_tokens.saturating_sub(facts.cached_tokens).max(1);
     let us = |tokens: u64| tokens.saturating_mul(speed.prefill_ns_per_token) / 1_000;

@@ -33,6 +33,7 @@ impl<const FORGET: u64> FadingShare<FORGET> {
     }
 
     /// Both sums: the part and the whole.
+    #[inline]
     pub(crate) fn sums(&self) -> (u64, u64) {
         (
             self.part.load(Ordering::Relaxed),

@@ -11,6 +11,8 @@ use std::sync::Arc;
 const ENGINES_AT_MOST: usize = 1_024;
 /// A view that was wrong about a block's age shrinks to that age, but not below this many blocks.
 const LEAST_CAPACITY: usize = 64;
+/// For so many engines room is made at once when it is looked what they hold.
+const ENGINES_AT_ONCE: usize = 64;
 
 /// Every engine of an index's is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,7 @@ impl Held {
     }
 
     /// By the engine with this number.
+    #[inline]
     pub(crate) fn by_number(&self, number: u32) -> usize {
         let blocks = self.0.get(slot(number)).copied().unwrap_or(0);
         usize::try_from(blocks).unwrap_or(usize::MAX)
@@ -74,7 +77,8 @@ impl PrefixIndex {
             false,
             |worker, blocks| {
                 if held.len() <= slot(worker) {
-                    held.resize(slot(worker) + 1, 0);
+                    // Engines are many or few, and come in order.
+                    held.resize((slot(worker) + 1).next_multiple_of(ENGINES_AT_ONCE), 0);
                 }
                 held[slot(worker)] = blocks;
             },

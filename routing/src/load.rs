@@ -59,6 +59,7 @@ impl EngineLoad {
     }
 
     /// Whether it has this mark.
+    #[inline]
     pub fn has(&self, mark: Mark) -> bool {
         self.marks.load(Ordering::Acquire) & mark.bit() != 0
     }
@@ -90,16 +91,19 @@ impl EngineLoad {
     }
 
     /// Tokens of prefill that it has still to do, for requests from here.
+    #[inline]
     pub fn prefill_tokens(&self) -> u64 {
         self.prefill_tokens.load(Ordering::Relaxed)
     }
 
     /// Requests from here that wait for their first token.
+    #[inline]
     pub fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed).into()
     }
 
     /// Streams from here that run.
+    #[inline]
     pub fn streams(&self) -> u64 {
         self.streams.load(Ordering::Relaxed).into()
     }

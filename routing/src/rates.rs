@@ -48,12 +48,14 @@ impl Default for Speed {
 
 impl Speed {
     /// The time to a first token with so many tokens of prefill to do, its own and those ahead of it.
+    #[inline]
     pub fn first_token_ns(self, prefill_tokens: u64) -> u64 {
         let prefill = self.prefill_ns_per_token.saturating_mul(prefill_tokens);
         self.base_ns.saturating_add(prefill)
     }
 
     /// The same work at an engine that takes so many [`ONE`]ths of the time.
+    #[inline]
     #[must_use]
     pub fn paced(self, pace: u64) -> Self {
         let paced = |ns: u64| ns.saturating_mul(pace) / ONE;

@@ -63,6 +63,7 @@ struct Recent {
 }
 
 impl Recent {
+    #[inline]
     fn at(&self, given: u64, halving: Divisor) -> u64 {
         let passed = given.saturating_sub(self.at.load(Ordering::Relaxed));
         let (halves, into) = halving.divide(passed);
@@ -141,6 +142,7 @@ impl<'a> Looked<'a> {
         }
     }
 
+    #[inline]
     fn tokens_of(&self, blocks: usize) -> u64 {
         let (last, tokens) = self.last.get();
         if blocks == last {
@@ -152,6 +154,7 @@ impl<'a> Looked<'a> {
     }
 
     /// The prompt's tokens that an engine is thought to hold.
+    #[inline]
     fn predicted(&self, seat: &Seat) -> (u64, Source) {
         let told = seat.told.as_ref().and_then(|told| {
             let size = told.block_size()?;

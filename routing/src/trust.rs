@@ -28,6 +28,7 @@ impl Trust {
     }
 
     /// What a prediction is worth.
+    #[inline]
     pub fn expected(&self, predicted_tokens: u64) -> u64 {
         let (borne_out, predicted) = self.0.sums();
         if predicted_tokens == 0 || borne_out >= predicted {

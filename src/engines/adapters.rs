@@ -199,6 +199,7 @@ pub struct Tried<'a> {
 
 impl ServedModel {
     /// Whether the deployment may be sent what it serves: it is no adapter, or the engine may have it.
+    #[inline]
     pub fn may_have(&self, deployment: usize) -> bool {
         let Some(adapter) = &self.model.adapter else {
             return true;

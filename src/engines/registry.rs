@@ -189,6 +189,7 @@ impl ServedModel {
     }
 
     /// What is thought of a deployment.
+    #[inline]
     pub fn score(&self, weighing: &Weighing<'_>, index: usize) -> Score {
         weighing.score(index, &self.seats[index])
     }
