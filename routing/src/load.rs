@@ -160,7 +160,7 @@ mod tests {
     fn what_a_choice_reads_of_an_engine_is_on_one_line_of_the_cache() {
         let load = EngineLoad::default();
         let at = |field: *const u8| field.addr() - (&raw const load).addr();
-        assert_eq!((&raw const load).addr() % 64, 0);
+        assert_eq!(align_of::<EngineLoad>(), 64);
         assert!(at((&raw const load.pace).cast()) + size_of::<AtomicU64>() <= 64);
         assert_eq!(at((&raw const load.in_flight).cast()), 0);
     }
