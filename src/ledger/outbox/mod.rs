@@ -267,7 +267,9 @@ impl Journal for Outbox {
     }
 
     async fn checkpoint(&self, open: &[Settlement]) -> Result<(), LedgerFault> {
-        checkpoints::keep(&self.writer, "outbox", open, |open| open.entry.id).await
+        checkpoints::keep(&self.writer, "outbox", open, |open| open.entry.id).await?;
+        self.log.grew(open.len());
+        Ok(())
     }
 
     async fn recover(&self) -> Result<u64, LedgerFault> {

@@ -98,7 +98,9 @@ impl Journal for SqliteLedger {
 
     async fn checkpoint(&self, open: &[Settlement]) -> Result<(), LedgerFault> {
         let open: Vec<&Entry> = open.iter().map(|open| &open.entry).collect();
-        checkpoints::keep(&self.writer.writer, "entries", &open, |entry| entry.id).await
+        checkpoints::keep(&self.writer.writer, "entries", &open, |entry| entry.id).await?;
+        self.writer.log.grew(open.len());
+        Ok(())
     }
 
     async fn recover(&self) -> Result<u64, LedgerFault> {

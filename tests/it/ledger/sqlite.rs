@@ -6,11 +6,13 @@ use farebox::clock::Clock;
 use farebox::ledger::{Discrepancy, Ledger, Settler, SqliteLedger};
 use farebox::store::{PriceSource, Store};
 use farebox_domain::ids::RequestId;
-use farebox_domain::ledger::Settlement;
+use farebox_domain::ledger::{Entry, Settlement};
 use farebox_domain::price::PriceVersion;
 use sqlx::Executor;
 use sqlx::sqlite::SqliteConnection;
+use std::collections::VecDeque;
 use std::future::Future;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -196,11 +198,14 @@ async fn verify_reports_a_row_that_is_no_entry_and_still_folds_its_cost() {
     assert_eq!(verified.discrepancies, [expected]);
 }
 
-/// How often the log has begun anew, and how many pages its file has room for. https://www.sqlite.org/fileformat2.html#walformat
-fn log_of(directory: &Path) -> (u32, u64) {
-    let log = std::fs::read(directory.join("farebox.sqlite-wal")).unwrap();
-    let begun = u32::from_be_bytes(log[12..16].try_into().unwrap());
-    (begun, u64::try_from(log.len()).unwrap() / 4096)
+/// How often the log has begun anew. https://www.sqlite.org/fileformat2.html#walformat
+fn begun(directory: &Path) -> u32 {
+    let mut log = std::fs::File::open(directory.join("farebox.sqlite-wal")).unwrap();
+    let pages = log.metadata().unwrap().len() / 4096;
+    assert!(pages < 12_000, "the log grows for ever");
+    let mut header = [0; 16];
+    log.read_exact(&mut header).unwrap();
+    u32::from_be_bytes(header[12..].try_into().unwrap())
 }
 
 #[tokio::test]
@@ -219,20 +224,49 @@ async fn the_log_begins_anew_while_commits_go_on() {
             settler.settle(Settlement::unleased(entry))
         };
         // Always more than a commit takes.
-        let mut waiting: std::collections::VecDeque<_> = (0..2000).map(|_| settle()).collect();
-        let (begun, _) = log_of(directory.path());
-        loop {
+        let mut waiting: VecDeque<_> = (0..2000).map(|_| settle()).collect();
+        let before = begun(directory.path());
+        while begun(directory.path()) == before {
             for _ in 0..500 {
                 waiting.pop_front().unwrap().await.unwrap().unwrap();
                 waiting.push_back(settle());
             }
-            let (begun_since, pages) = log_of(directory.path());
-            if begun_since > begun {
-                break;
-            }
-            assert!(pages < 12_000, "the log grows for ever");
         }
         settler.close().await;
     };
     tokio::join!(settling, requests);
+}
+
+#[tokio::test]
+async fn the_log_begins_anew_by_checkpoints_of_open_requests() {
+    let SqliteBench {
+        ledger,
+        version,
+        directory,
+    } = SqliteBench::open().await;
+    let (settler, settling) = Settler::new(Arc::new(ledger), Clock::system(), Arc::new(()));
+    let streams = async {
+        // Two pages each, and never what is there already, which SQLite would not write again.
+        let open = |text: &str| -> Vec<_> {
+            let long = Some(text.repeat(7_000));
+            let open = (0..512).map(|number| Entry {
+                client_request_id: long.clone(),
+                ..entry(number, "acct_a", version)
+            });
+            open.map(Settlement::unleased).collect()
+        };
+        let mut open = ["x", "y"].map(open).into_iter().cycle();
+        let before = begun(directory.path());
+        for number in 512.. {
+            settler.checkpoint(open.next().unwrap());
+            // It is settled before the checkpoint that came with it, and after the one before.
+            let receipt = settler.settle(Settlement::unleased(entry(number, "acct_a", version)));
+            receipt.await.unwrap().unwrap();
+            if begun(directory.path()) > before {
+                break;
+            }
+        }
+        settler.close().await;
+    };
+    tokio::join!(settling, streams);
 }
