@@ -1,6 +1,7 @@
 //! One of several replicas on a shared ledger: its outbox, what ships it, and its leases.
 
-use super::{LEDGER_DEADLINE, StartFault};
+use super::StartFault;
+use super::drain::LEDGER_DEADLINE;
 use crate::admission::directory::Directory;
 use crate::admission::shared::Keeper;
 use crate::clock::Clock;

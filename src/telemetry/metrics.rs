@@ -1,5 +1,10 @@
 //! Every metric. Labels come from closed sets: the catalog's models and engines, states, codes, sources.
 
+mod define;
+mod gauges;
+
+use self::define::Definitions;
+pub use self::gauges::Gauges;
 use crate::telemetry::tally::Tally;
 use farebox_domain::attempt::AttemptFault;
 use farebox_domain::ejection::Why;
@@ -8,8 +13,7 @@ use farebox_domain::ledger::{Entry, EntryState};
 use farebox_domain::units::ServiceTier;
 use parking_lot::Mutex;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder,
 };
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -78,66 +82,6 @@ pub struct Metrics {
     pub tally: Tally,
 }
 
-/// Read from their source at each scrape.
-#[derive(Debug)]
-pub struct Gauges {
-    /// Requests in flight of accounts with the default limit, and of those with one of their own.
-    pub in_flight: IntGaugeVec,
-    /// Requests in flight at each engine from here.
-    pub engine_in_flight: IntGaugeVec,
-    /// 1 for an engine that requests may go to.
-    pub engine_usable: IntGaugeVec,
-    /// Requests that run and wait at each engine, as it says itself.
-    engine_reported: IntGaugeVec,
-    /// How full its KV cache is, as it says itself.
-    engine_kv_cache: IntGaugeVec,
-    /// Requests that wait for a place at an engine, by model.
-    pub queue_waiting: IntGaugeVec,
-    /// Blocks of prompts in a model's prefix index.
-    pub prefix_blocks: IntGaugeVec,
-    /// Whether an engine's KV events are heard.
-    pub kv_events_heard: IntGaugeVec,
-    kv_events: IntCounterVec,
-    /// Entries that wait to be committed.
-    pub ledger_queued: IntGaugeVec,
-    /// Settlements in a replica's outbox: those that wait, and those that the ledger refused.
-    pub outbox_entries: IntGaugeVec,
-    /// How long the oldest of those that wait has waited.
-    pub outbox_oldest_seconds: IntGaugeVec,
-}
-
-impl Gauges {
-    /// What engines and models are called may have changed since they were set.
-    pub fn forget_names(&self) {
-        for of_names in [
-            &self.engine_in_flight,
-            &self.engine_usable,
-            &self.queue_waiting,
-            &self.prefix_blocks,
-            &self.engine_reported,
-            &self.engine_kv_cache,
-            &self.kv_events_heard,
-        ] {
-            of_names.reset();
-        }
-    }
-
-    /// What an engine says of itself: requests that run and that wait, and thousandths of its KV cache. What it does not say is
-    /// not shown.
-    pub fn engine_said(&self, engine: &str, [running, waiting, kv_cache]: [Option<u64>; 3]) {
-        let set = |gauge: &IntGaugeVec, labels: &[&str], value: Option<u64>| match value {
-            Some(value) => gauge
-                .with_label_values(labels)
-                .set(i64::try_from(value).unwrap_or(i64::MAX)),
-            // It is not there where it was not set.
-            None => drop(gauge.remove_label_values(labels)),
-        };
-        set(&self.engine_reported, &[engine, "running"], running);
-        set(&self.engine_reported, &[engine, "waiting"], waiting);
-        set(&self.engine_kv_cache, &[engine], kv_cache);
-    }
-}
-
 /// How a wait for a place ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waited {
@@ -187,248 +131,156 @@ impl Metrics {
     /// Defines every metric.
     pub fn new() -> Result<Self, MetricFault> {
         let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, MetricFault>(metric)
-        };
-        let histograms = |name: &str, help: &str, buckets: &[f64]| {
-            let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-            let metric = HistogramVec::new(opts, &["model"])?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, MetricFault>(metric)
-        };
-        let counter = |name: &str, help: &str| {
-            let metric = IntCounter::new(name, help)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, MetricFault>(metric)
-        };
-        let histogram = |name: &str, help: &str, buckets: &[f64]| {
-            let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, MetricFault>(metric)
-        };
-        let gauge = |name: &str, help: &str| {
-            let metric = IntGauge::new(name, help)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, MetricFault>(metric)
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, MetricFault>(metric)
-        };
+        let define = Definitions(&registry);
         Ok(Self {
-            requests: counters(
+            requests: define.counters(
                 "farebox_requests_total",
                 "Requests that were admitted, by how they ended.",
                 &["model", "outcome"],
             )?,
-            refusals: counters(
+            refusals: define.counters(
                 "farebox_refusals_total",
                 "Requests answered with an error, by status and reason.",
                 &["status", "code"],
             )?,
-            ttft: histograms(
+            ttft: define.histograms(
                 "farebox_ttft_seconds",
                 "From admission to the first event of the answer.",
+                &["model"],
                 LATENCY_SECONDS,
             )?,
-            inter_token: histograms(
+            inter_token: define.histograms(
                 "farebox_inter_token_seconds",
                 "Between the segments of a stream.",
+                &["model"],
                 INTER_TOKEN_SECONDS,
             )?,
-            total: histograms(
+            total: define.histograms(
                 "farebox_request_seconds",
                 "From admission to settlement.",
+                &["model"],
                 LATENCY_SECONDS,
             )?,
-            tokens: counters(
+            tokens: define.counters(
                 "farebox_tokens_total",
                 "Tokens in the ledger: prompt (cached among them), cached and completion.",
                 &["model", "kind"],
             )?,
-            cost: counters(
+            cost: define.counters(
                 "farebox_cost_picodollars_total",
                 "What the ledger's entries come to; 1e12 picodollars are a dollar.",
                 &["model"],
             )?,
-            cache_tokens: counters(
+            cache_tokens: define.counters(
                 "farebox_prefix_cached_tokens_total",
                 "Cached tokens of prompts: `predicted` by the prefix index, `reported` by the engine",
                 &["engine", "said"],
             )?,
-            predictions: counters(
+            predictions: define.counters(
                 "farebox_prefix_predictions_total",
                 "Answers by whether the engine had cached as many tokens as predicted (exact), fewer or more; predicted from the \
                  engine's own events or from what was sent there.",
                 &["engine", "source", "cached"],
             )?,
-            attempt_faults: counters(
+            attempt_faults: define.counters(
                 "farebox_attempt_faults_total",
                 "Tries at an engine that failed before a first event.",
                 &["engine", "fault"],
             )?,
-            ejections: counters(
+            ejections: define.counters(
                 "farebox_engine_ejections_total",
                 "Times that the engine was left out for a while, by why: failures_in_a_row, failure_rate or slow.",
                 &["engine", "why"],
             )?,
-            adapter_loads: counters(
+            adapter_loads: define.counters(
                 "farebox_adapter_loads_total",
                 "Times that the engine was asked to load a LoRA adapter: `loaded` or `failed`.",
                 &["engine", "outcome"],
             )?,
-            retries: counters(
+            retries: define.counters(
                 "farebox_retries_total",
                 "Requests that were to be tried again: `made`, or `refused` as the budget of all requests was spent.",
                 &["model", "outcome"],
             )?,
-            split_requests: counters(
+            split_requests: define.counters(
                 "farebox_split_requests_total",
                 "Embeddings requests that had more inputs than an engine is sent at once.",
                 &["model"],
             )?,
-            split_parts: counters(
+            split_parts: define.counters(
                 "farebox_split_parts_total",
                 "Parts that such requests were split into.",
                 &["model"],
             )?,
-            fallbacks: counters(
+            fallbacks: define.counters(
                 "farebox_fallbacks_total",
                 "Requests for a model that went to another, as none of its engines could serve them.",
                 &["model", "fallback"],
             )?,
-            sse_faults: counters(
+            sse_faults: define.counters(
                 "farebox_sse_faults_total",
                 "Streams that broke after their first event, by how.",
                 &["fault"],
             )?,
-            queue_wait: {
-                let opts = HistogramOpts::new(
-                    "farebox_queue_wait_seconds",
-                    "How long requests waited for a place at an engine, by their tier and how the wait ended.",
-                );
-                let metric = HistogramVec::new(opts.buckets(LATENCY_SECONDS.to_vec()), &["tier", "outcome"])?;
-                registry.register(Box::new(metric.clone()))?;
-                metric
-            },
-            abandoned: counter(
+            queue_wait: define.histograms(
+                "farebox_queue_wait_seconds",
+                "How long requests waited for a place at an engine, by their tier and how the wait ended.",
+                &["tier", "outcome"],
+                LATENCY_SECONDS,
+            )?,
+            abandoned: define.counter(
                 "farebox_abandoned_total",
                 "Requests that were admitted and dropped before they were settled: clients that left.",
             )?,
-            hold_exceeded: counter(
+            hold_exceeded: define.counter(
                 "farebox_hold_exceeded_total",
                 "Requests that cost more than was held for them under a ceiling; it should stay at zero.",
             )?,
-            capped: counter(
+            capped: define.counter(
                 "farebox_capped_streams_total",
                 "Streams that were ended here because the balance paid for no more.",
             )?,
-            commit_seconds: histogram(
+            commit_seconds: define.histogram(
                 "farebox_ledger_commit_seconds",
                 "One durable commit.",
                 COMMIT_SECONDS,
             )?,
-            commit_entries: histogram(
+            commit_entries: define.histogram(
                 "farebox_ledger_commit_entries",
                 "Entries in a commit.",
                 BATCH_ENTRIES,
             )?,
-            commit_failures: counter("farebox_ledger_commit_failures_total", "Commits that failed.")?,
-            exported: counter(
+            commit_failures: define.counter("farebox_ledger_commit_failures_total", "Commits that failed.")?,
+            exported: define.counter(
                 "farebox_export_delivered_events_total",
                 "Entries and adjustments that the receiver of the export took.",
             )?,
-            export_failures: counter(
+            export_failures: define.counter(
                 "farebox_export_failures_total",
                 "Deliveries that have to be made again.",
             )?,
-            export_refused: counter(
+            export_refused: define.counter(
                 "farebox_export_refused_events_total",
                 "Entries and adjustments that the receiver refused; they are set aside.",
             )?,
-            export_lag: gauge(
+            export_lag: define.gauge(
                 "farebox_export_lag_seconds",
                 "The age of the oldest entry or adjustment that was not delivered when it was last looked.",
             )?,
-            valkey_up: gauge(
+            valkey_up: define.gauge(
                 "farebox_valkey_up",
                 "1 while Valkey counts places and rates for all replicas; 0 without it.",
             )?,
-            valkey_fallback: counter(
+            valkey_fallback: define.counter(
                 "farebox_valkey_fallback_total",
                 "Requests that were let in or refused by this replica's share of limits and rates, without Valkey.",
             )?,
-            valkey_seconds: histogram(
+            valkey_seconds: define.histogram(
                 "farebox_valkey_seconds",
                 "A round of calls to Valkey, many requests' at once.",
                 CALL_SECONDS,
             )?,
-            gauges: Gauges {
-                in_flight: gauges(
-                    "farebox_in_flight_requests",
-                    "Requests in flight, of accounts with the default limit or with their own.",
-                    &["account_class"],
-                )?,
-                engine_in_flight: gauges(
-                    "farebox_engine_in_flight_requests",
-                    "Requests in flight at the engine from here.",
-                    &["engine"],
-                )?,
-                engine_usable: gauges(
-                    "farebox_engine_usable",
-                    "1 where requests may go to the engine, 0 where it is down or ejected.",
-                    &["engine"],
-                )?,
-                engine_reported: gauges(
-                    "farebox_engine_reported_requests",
-                    "Requests that run and wait at the engine, whoever's they are, as it says itself.",
-                    &["engine", "state"],
-                )?,
-                engine_kv_cache: gauges(
-                    "farebox_engine_kv_cache_permille",
-                    "Thousandths of the engine's KV cache that are in use, as it says itself.",
-                    &["engine"],
-                )?,
-                kv_events_heard: gauges(
-                    "farebox_kv_events_heard",
-                    "1 while the engine's KV events are heard and routing believes them, 0 while its cache is guessed at.",
-                    &["engine"],
-                )?,
-                kv_events: counters(
-                    "farebox_kv_events_total",
-                    "What came of an engine's KV events: events applied, blocks stored, removed, orphans and misfits, gaps in \
-                     the sequence, replays asked for, resets, and what could not be read (undecodable).",
-                    &["engine", "what"],
-                )?,
-                prefix_blocks: gauges(
-                    "farebox_prefix_index_blocks",
-                    "Blocks of prompts that engines are thought to hold, each once for each engine",
-                    &["model"],
-                )?,
-                queue_waiting: gauges(
-                    "farebox_queue_waiting_requests",
-                    "Requests that wait, as every engine of the model is full.",
-                    &["model"],
-                )?,
-                ledger_queued: gauges(
-                    "farebox_ledger_queued_entries",
-                    "Entries that wait to be committed.",
-                    &["ledger"],
-                )?,
-                outbox_entries: gauges(
-                    "farebox_outbox_entries",
-                    "Settlements that the shared ledger does not have: waiting for it, or refused by it.",
-                    &["state"],
-                )?,
-                outbox_oldest_seconds: gauges(
-                    "farebox_outbox_oldest_seconds",
-                    "Since the oldest settlement that waits in the outbox was made; 0 where none waits.",
-                    &[],
-                )?,
-            },
+            gauges: Gauges::define(&define)?,
             registry,
             rendering: Mutex::new(()),
             tally: Tally::default(),
@@ -560,14 +412,6 @@ impl Metrics {
             Ok(()) => String::from_utf8_lossy(&text).into_owned(),
             Err(fault) => format!("# {fault}\n"),
         }
-    }
-}
-
-impl Gauges {
-    /// What came of an engine's KV events since it was first heard, in [`render`](Metrics::render) alone.
-    pub fn kv_events(&self, engine: &str, what: &str, count: u64) {
-        let counter = self.kv_events.with_label_values(&[engine, what]);
-        counter.inc_by(count.saturating_sub(counter.get()));
     }
 }
 
