@@ -6,7 +6,6 @@ use farebox_domain::ids::{AccountId, AdjustmentId, KeyId, RequestId};
 use parking_lot::Mutex;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// What every account's id begins with.
@@ -56,7 +55,7 @@ impl Secrets {
     pub fn random_hex(&self, bytes: usize) -> String {
         let mut random = vec![0; bytes];
         self.fill(&mut random);
-        hex(&random)
+        hex::encode(&random)
     }
 
     /// A new account's id.
@@ -120,17 +119,6 @@ fn time_id(unix_ms: u64, random: &[u8; 10]) -> [u8; 16] {
     *uuid::Builder::from_unix_timestamp_millis(unix_ms, random)
         .as_uuid()
         .as_bytes()
-}
-
-/// Bytes as hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            // Writing to a text cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 impl std::fmt::Debug for Secrets {

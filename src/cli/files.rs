@@ -1,7 +1,6 @@
 //! How many files this process may have open, and how many clients' connections that carries.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::Semaphore;
 
 /// Files for all else: the store and its ledger, the listeners, administrators, probes.
 const SPARE: u64 = 128;
@@ -24,8 +23,7 @@ pub fn connections() -> usize {
 /// Half of what is left of so many files: who comes in over a connection needs another to an engine.
 fn connections_of(files: Option<u64>) -> usize {
     let half = files.map(|files| (files.saturating_sub(SPARE) / 2).max(1));
-    let connections = half.map_or(usize::MAX, |half| usize::try_from(half).unwrap_or(usize::MAX));
-    connections.min(Semaphore::MAX_PERMITS)
+    half.map_or(usize::MAX, |half| usize::try_from(half).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]
@@ -36,7 +34,7 @@ mod tests {
     fn half_of_the_files_are_for_clients_and_there_is_always_one() {
         assert_eq!(connections_of(Some(20_000)), 9_936);
         assert_eq!(connections_of(Some(100)), 1);
-        assert_eq!(connections_of(None), Semaphore::MAX_PERMITS);
+        assert_eq!(connections_of(None), usize::MAX);
     }
 
     #[test]

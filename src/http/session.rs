@@ -3,7 +3,6 @@
 use crate::admission::directory::{ApiKey, KeyHash, hash_secret};
 use crate::app::App;
 use crate::http::admin::auth::{Staff, staff_with};
-use crate::secrets::hex;
 use crate::store::{SessionRow, StoreFault};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use farebox_domain::key::Scope;
@@ -88,7 +87,7 @@ impl Session {
 
     /// What its pages send with every change.
     pub fn csrf(&self) -> String {
-        hex(&Sha256::digest(format!("csrf:{}", self.secret)))
+        hex::encode(Sha256::digest(format!("csrf:{}", self.secret)))
     }
 
     /// Whether a request with this cookie was sent by one of its pages: what only reads may come from anywhere, and is

@@ -3,7 +3,6 @@
 use crate::engines::prompt::Tokens;
 use crate::engines::registry::ServedModel;
 use crate::pipeline::request::InferenceRequest;
-use crate::secrets::hex;
 use farebox_domain::catalog::{CacheSharing, Task};
 use farebox_domain::ids::AccountId;
 use farebox_routing::{Prompt, namespace};
@@ -73,7 +72,7 @@ pub(in crate::pipeline) fn salt_of(
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    Some(hex(&hash.finalize()[..SALT_BYTES]))
+    Some(hex::encode(&hash.finalize()[..SALT_BYTES]))
 }
 
 /// The client's own `cache_salt`, as its engine reads it; as it is written, if that is no text.

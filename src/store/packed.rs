@@ -63,7 +63,8 @@ impl Packed {
     fn row<'a>(&self, mut cells: Vec<Cell<'a>>) -> Result<PackedRow<'a>, StoreFault> {
         for (cell, (_, is_bytes)) in cells.iter_mut().zip(self.columns) {
             if let (true, Cell::Text(digits)) = (is_bytes, &*cell) {
-                let bytes = bytes_of(digits).ok_or(StoreFault::Unreadable("what was packed"))?;
+                let unreadable = |_| StoreFault::Unreadable("what was packed");
+                let bytes = hex::decode(digits.as_bytes()).map_err(unreadable)?;
                 *cell = Cell::Bytes(bytes);
             }
         }
@@ -72,21 +73,6 @@ impl Packed {
             cells,
         })
     }
-}
-
-fn bytes_of(digits: &str) -> Option<Vec<u8>> {
-    let digit = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    };
-    let pairs = digits.as_bytes().chunks(2);
-    pairs
-        .map(|pair| match pair {
-            [high, low] => Some((digit(*high)? << 4) | digit(*low)?),
-            _ => None,
-        })
-        .collect()
 }
 
 /// One of the rows.

@@ -2,7 +2,6 @@
 
 use super::super::LedgerFault;
 use super::super::verify::Discrepancy;
-use crate::secrets::hex;
 use crate::store::row::{ColumnFault, Columns};
 use farebox_domain::ids::{AdjustmentId, RequestId};
 use farebox_domain::ledger::{Adjustment, AdjustmentKind, Endpoint, Entry, EntryState, Timings};
@@ -109,7 +108,7 @@ pub(in crate::ledger) fn describe(row: &impl Columns, fault: NotAnEntry) -> Disc
     let raw_id = row.bytes("id").unwrap_or_default();
     let id = match id_of(row) {
         Ok(id) => id.to_string(),
-        Err(_) => hex(raw_id),
+        Err(_) => hex::encode(raw_id),
     };
     Discrepancy::Unreadable {
         id,
