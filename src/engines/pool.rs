@@ -86,12 +86,17 @@ impl Pool {
                 Err(mut fault) => request = fault.take_message().ok_or(AttemptFault::Unreachable)?,
             }
         }
-        let stream = self.connector.clone().call(self.address.clone()).await;
-        let stream = stream.map_err(|fault| not_connected(&*fault))?;
-        let mut new = Driven::new(stream).await.ok_or(AttemptFault::Unreachable)?;
+        // Boxed: it is seldom needed, and would make every request's future kilobytes longer.
+        let mut new = Box::pin(self.connect()).await?;
         let response = new.send(request).await;
         let response = response.map_err(|_| AttemptFault::Unreachable)?;
         Ok(self.answer(response, new))
+    }
+
+    async fn connect(&self) -> Result<Box<Driven>, AttemptFault> {
+        let stream = self.connector.clone().call(self.address.clone()).await;
+        let stream = stream.map_err(|fault| not_connected(&*fault))?;
+        Driven::new(stream).await.ok_or(AttemptFault::Unreachable)
     }
 
     fn answer(&self, response: Response<Incoming>, connection: Box<Driven>) -> Response<EngineBody> {

@@ -76,12 +76,12 @@ impl Transport {
 
     /// Sends the body under this id; an error: no answer begins. Only what is listed here goes to an engine: no header of the
     /// client's does.
-    pub(super) async fn send(
+    pub(super) fn send(
         &self,
         endpoint: Endpoint,
         body: Bytes,
         id: Option<HeaderValue>,
-    ) -> Result<Reply, AttemptFault> {
+    ) -> impl Future<Output = Result<Reply, AttemptFault>> {
         let uri = match endpoint {
             Endpoint::ChatCompletions => &self.chat_completions,
             Endpoint::Completions => &self.completions,
@@ -95,6 +95,6 @@ impl Transport {
             headers.insert(X_REQUEST_ID.clone(), id);
         }
         *request.headers_mut() = headers;
-        self.pool.send(request).await
+        self.pool.send(request)
     }
 }

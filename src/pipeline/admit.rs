@@ -31,8 +31,8 @@ const LEDGER_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// of the request to the settler, and computes nothing.
 #[derive(Debug)]
 pub struct Admitted {
-    /// What was asked for.
-    pub request: InferenceRequest,
+    /// What was asked for. Boxed, as it is handed from stage to stage.
+    pub request: Box<InferenceRequest>,
     /// Its prompt, where that decides which engine serves it.
     pub(in crate::pipeline) prompt: Option<Arc<Prompt>>,
     pub(in crate::pipeline) ticket: Ticket,
@@ -96,7 +96,7 @@ pub async fn admit(
     pipeline: &Arc<Pipeline>,
     caller: &Caller,
     arrival: Arrival,
-    mut request: InferenceRequest,
+    mut request: Box<InferenceRequest>,
 ) -> Result<(Admitted, Arc<ServedModel>), Refusal> {
     if pipeline.settler.is_failing() {
         return Err(Refusal::LedgerUnavailable {

@@ -39,10 +39,6 @@ pub struct MeteredBody {
     known: (bool, u64),
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a body is in its first state for nearly all of its life, and it is boxed"
-)]
 enum State {
     Streaming {
         admitted: Admitted,

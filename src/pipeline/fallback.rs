@@ -55,7 +55,7 @@ pub(in crate::pipeline) struct Fallbacks<'a> {
     pipeline: &'a Arc<Pipeline>,
     caller: &'a Caller,
     /// The request as it came; `None` where no model may stand in.
-    spare: Option<Spare>,
+    spare: Option<Box<Spare>>,
     first_refusal: Option<Refusal>,
 }
 
@@ -80,11 +80,13 @@ impl<'a> Fallbacks<'a> {
             let known = ids.filter_map(|id| registry.find(id.as_str()));
             let allowed = known.filter(|other| caller.may_use(&other.model));
             let left: Vec<_> = allowed.map(Arc::clone).collect();
-            (!left.is_empty()).then(|| Spare {
-                arrival: arrival.clone(),
-                request: request.clone(),
-                asked: served.model.id.clone(),
-                left: left.into_iter(),
+            (!left.is_empty()).then(|| {
+                Box::new(Spare {
+                    arrival: arrival.clone(),
+                    request: request.clone(),
+                    asked: served.model.id.clone(),
+                    left: left.into_iter(),
+                })
             })
         });
         Self {
@@ -108,7 +110,7 @@ impl<'a> Fallbacks<'a> {
         };
         let withdrawn = failed.withdraw();
         for served in spare.left.by_ref() {
-            let mut request = spare.request.clone();
+            let mut request = Box::new(spare.request.clone());
             request.model = served.model.id.to_string();
             let admitted = admit(self.pipeline, self.caller, spare.arrival.clone(), request).await;
             if let Ok((admitted, served)) = admitted {

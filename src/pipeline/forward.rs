@@ -328,7 +328,8 @@ async fn collect(body: &mut EngineBody, limit_bytes: usize) -> Result<Bytes, Att
         let mut all = BytesMut::with_capacity(room);
         all.extend_from_slice(&first);
         drop(first);
-        let read = body.read_straight(&mut all, room).await;
+        // Boxed: few answers are long, and it would make every request's future kilobytes longer.
+        let read = Box::pin(body.read_straight(&mut all, room)).await;
         return read.map(|()| all.freeze()).ok_or(AttemptFault::BrokenBody);
     }
     let mut all: Option<BytesMut> = None;

@@ -138,7 +138,7 @@ pub async fn serve(
     pipeline: &Arc<Pipeline>,
     caller: &Caller,
     arrival: Arrival,
-    request: InferenceRequest,
+    request: Box<InferenceRequest>,
 ) -> Result<Answer, Refusal> {
     let mut fallbacks = Fallbacks::of(pipeline, caller, &arrival, &request);
     let (mut admitted, mut served) = admit(pipeline, caller, arrival, request).await?;

@@ -115,7 +115,7 @@ impl Gateway {
             client_request_id: None,
         };
         // Nothing in it waits where there is neither a tokenizer nor a second replica.
-        let admitted = admit(&self.pipeline, &self.caller, arrival, request).now_or_never();
+        let admitted = admit(&self.pipeline, &self.caller, arrival, Box::new(request)).now_or_never();
         let (admitted, _) = admitted.ok_or("it waits")?.map_err(refused)?;
         Ok(admitted)
     }

@@ -115,7 +115,7 @@ async fn answer(
     let caller = caller.needs(Scope::Inference)?;
     let server = &app.settings.server;
     let bytes = body::read(headers, body, server.body_limit_bytes, server.body_timeout).await?;
-    let request = InferenceRequest::read(endpoint, bytes)?;
+    let request = Box::new(InferenceRequest::read(endpoint, bytes)?);
     sent.model = app
         .registry()
         .find(&request.model)
