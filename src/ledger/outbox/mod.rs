@@ -16,7 +16,7 @@ pub use shipper::{Bookkeeper, Shipper};
 use super::sql::batch;
 use super::sql::writer::Writer;
 use super::sqlite::batch::{BatchArguments, BatchSql};
-use super::sqlite::checkpoints;
+use super::sqlite::checkpoints::{self, Checkpoints};
 use super::sqlite::log::{Log, left_to_log};
 use super::{Journal, LedgerFault, Numbers};
 use crate::clock::Clock;
@@ -36,8 +36,8 @@ const FORMS: [Form; 1] = [(
     include_str!("../../../migrations/outbox/0001_init.sql"),
 )];
 
-/// The batches', and those of reading, removing and checkpoints.
-const STATEMENTS: usize = BatchSql::STATEMENTS + 16;
+/// The batches', the checkpoints', and those of reading and removing.
+const STATEMENTS: usize = BatchSql::STATEMENTS + Checkpoints::STATEMENTS + 16;
 
 const COLUMNS: [&str; 2] = ["id", "body"];
 
@@ -81,6 +81,7 @@ pub enum OutboxFault {
 pub struct Outbox {
     clock: Clock,
     sql: BatchSql,
+    checkpoints: Checkpoints,
     /// Records and removes.
     writer: Writer<SqliteConnectOptions>,
     readers: SqlitePool,
@@ -110,6 +111,7 @@ impl Outbox {
         let outbox = Self {
             clock,
             sql: BatchSql::new("outbox", &COLUMNS),
+            checkpoints: Checkpoints::new("outbox"),
             writer: Writer::new(left_to_log(options).statement_cache_capacity(STATEMENTS)),
             log: Log::new(readers.clone()),
             readers,
@@ -267,7 +269,9 @@ impl Journal for Outbox {
     }
 
     async fn checkpoint(&self, open: &[Settlement]) -> Result<(), LedgerFault> {
-        checkpoints::keep(&self.writer, "outbox", open, |open| open.entry.id).await?;
+        self.checkpoints
+            .keep(&self.writer, open, |open| open.entry.id)
+            .await?;
         self.log.grew(open.len());
         Ok(())
     }

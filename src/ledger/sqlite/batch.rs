@@ -18,7 +18,13 @@ impl BatchSql {
 
     /// For rows of these columns, the first of which is `id`. A row whose id is there is left alone.
     pub(in crate::ledger) fn new(table: &str, columns: &[&str]) -> Self {
-        let of_rank = |rank: usize| text(table, columns, 1 << rank).into();
+        Self::with(table, columns, "true", "DO NOTHING")
+    }
+
+    /// For those of the rows that are `wanted`, a condition on `column1` and so on. Where a row's id is there, this is done about the
+    /// conflict.
+    pub(in crate::ledger) fn with(table: &str, columns: &[&str], wanted: &str, conflict: &str) -> Self {
+        let of_rank = |rank: usize| text(table, columns, 1 << rank, wanted, conflict).into();
         Self((0..Self::STATEMENTS).map(of_rank).collect())
     }
 
@@ -33,12 +39,12 @@ const fn rank(rows: usize) -> usize {
     rows.next_power_of_two().trailing_zeros() as usize
 }
 
-fn text(table: &str, columns: &[&str], rows: usize) -> String {
+fn text(table: &str, columns: &[&str], rows: usize, wanted: &str, conflict: &str) -> String {
     let row = format!("(?{})", ", ?".repeat(columns.len() - 1));
     format!(
         "INSERT INTO {table} ({columns})
-        SELECT * FROM (VALUES {row}{more_rows}) WHERE column1 IS NOT NULL
-        ON CONFLICT (id) DO NOTHING",
+        SELECT * FROM (VALUES {row}{more_rows}) WHERE column1 IS NOT NULL AND {wanted}
+        ON CONFLICT (id) {conflict}",
         columns = columns.join(", "),
         more_rows = format!(", {row}").repeat(rows - 1),
     )

@@ -4,44 +4,52 @@
 use super::super::sql::batch;
 use super::super::sql::writer::Writer;
 use super::super::{LedgerFault, MAX_BATCH};
+use super::batch::{BatchArguments, BatchSql};
 use farebox_domain::ids::RequestId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sqlx::Row;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, Connection, Row};
 
-/// Keeps these, durably, in place of earlier ones of the same requests, but for those whose row is in the table that
-/// requests are booked in. At most [`MAX_BATCH`].
-pub(in crate::ledger) async fn keep<T: Serialize>(
-    writer: &Writer<SqliteConnectOptions>,
-    booked_in: &'static str,
-    open: &[T],
-    id_of: fn(&T) -> RequestId,
-) -> Result<(), LedgerFault> {
-    let Some(open) = batch(open)? else {
-        return Ok(());
-    };
-    let rows: Vec<(Vec<u8>, String)> = open
-        .iter()
-        .map(|request| Ok((id_of(request).as_bytes().to_vec(), json(request)?)))
-        .collect::<Result<_, LedgerFault>>()?;
-    let sql = format!(
-        "INSERT INTO checkpoints (id, entry) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM {booked_in} WHERE id = ?1)
-         ON CONFLICT (id) DO UPDATE SET entry = excluded.entry"
-    );
-    writer
-        .write(async |connection| {
-            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            for (id, text) in rows {
-                sqlx::query(AssertSqlSafe(sql.as_str()))
-                    .bind(id)
-                    .bind(text)
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-            Ok(transaction.commit().await?)
-        })
-        .await
+/// How checkpoints are kept: many with one statement.
+pub(in crate::ledger) struct Checkpoints(BatchSql);
+
+impl Checkpoints {
+    /// How many texts there are.
+    pub(in crate::ledger) const STATEMENTS: usize = BatchSql::STATEMENTS;
+
+    /// Of requests that are booked in this table.
+    pub(in crate::ledger) fn new(booked_in: &str) -> Self {
+        let open = format!("NOT EXISTS (SELECT 1 FROM {booked_in} WHERE id = column1)");
+        let replace = "DO UPDATE SET entry = excluded.entry";
+        Self(BatchSql::with("checkpoints", &["id", "entry"], &open, replace))
+    }
+
+    /// Keeps these, durably, in place of earlier ones of the same requests, but for those whose row is in the table that
+    /// requests are booked in. At most [`MAX_BATCH`].
+    pub(in crate::ledger) async fn keep<T: Serialize>(
+        &self,
+        writer: &Writer<SqliteConnectOptions>,
+        open: &[T],
+        id_of: fn(&T) -> RequestId,
+    ) -> Result<(), LedgerFault> {
+        let Some(open) = batch(open)? else {
+            return Ok(());
+        };
+        let sql = self.0.for_batch(open.len());
+        let mut rows = BatchArguments::with_capacity(2 * open.len());
+        for request in open {
+            rows.add(id_of(request).as_bytes().to_vec())?;
+            rows.add(json(request)?)?;
+        }
+        let arguments = rows.finish();
+        writer
+            .write(async |connection| {
+                sqlx::query_with(sql, arguments).execute(connection).await?;
+                Ok(())
+            })
+            .await
+    }
 }
 
 /// What was left open, the oldest first.

@@ -20,6 +20,7 @@ use super::{Journal, Ledger, LedgerFault};
 use crate::store::Store;
 use crate::store::database::Database;
 use batch::BatchSql;
+use checkpoints::Checkpoints;
 use farebox_domain::ledger::{Adjustment, Entry, Settlement};
 use log::Log;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -27,9 +28,13 @@ use sqlx::sqlite::SqliteConnectOptions;
 /// The ledger of the embedded store.
 pub type SqliteLedger = SqlLedger<SqliteWriter>;
 
+/// Statements that the connection which books keeps compiled: all of them.
+const STATEMENTS: usize = BatchSql::STATEMENTS + Checkpoints::STATEMENTS;
+
 /// Books in SQLite.
 pub struct SqliteWriter {
     sql: BatchSql,
+    checkpoints: Checkpoints,
     writer: Writer<SqliteConnectOptions>,
     log: Log,
 }
@@ -43,7 +48,8 @@ impl SqliteLedger {
         let options = log::left_to_log(opened.options.clone());
         let writer = SqliteWriter {
             sql: BatchSql::new("entries", &COLUMNS),
-            writer: Writer::new(options.statement_cache_capacity(BatchSql::STATEMENTS)),
+            checkpoints: Checkpoints::new("entries"),
+            writer: Writer::new(options.statement_cache_capacity(STATEMENTS)),
             log: Log::new(opened.pool.clone()),
         };
         Ok(Self {
@@ -98,8 +104,14 @@ impl Journal for SqliteLedger {
 
     async fn checkpoint(&self, open: &[Settlement]) -> Result<(), LedgerFault> {
         let open: Vec<&Entry> = open.iter().map(|open| &open.entry).collect();
-        checkpoints::keep(&self.writer.writer, "entries", &open, |entry| entry.id).await?;
-        self.writer.log.grew(open.len());
+        let SqliteWriter {
+            checkpoints,
+            writer,
+            log,
+            ..
+        } = &self.writer;
+        checkpoints.keep(writer, &open, |entry| entry.id).await?;
+        log.grew(open.len());
         Ok(())
     }
 
