@@ -11,14 +11,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteExecutor, SqlitePool};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// Pages from which on the log is to begin anew: 16 MiB.
-const LONG_PAGES: i64 = 4_000;
+/// Pages from which on the log is to begin anew: 48 MiB.
+const LONG_PAGES: i64 = 12_000;
 /// Rows after which it is asked how long it is. One makes a page at the most, of its own roll-up.
 const LOOKED_AT_AFTER_ROWS: usize = 2_000;
 /// What a commit writes besides its rows, in rows.
 const OF_A_COMMIT: usize = 2;
 /// Pages from which on the connection that commits does as SQLite would, should nobody have done it before.
-const MUCH_TOO_LONG_PAGES: &str = "16000";
+const MUCH_TOO_LONG_PAGES: &str = "32000";
 
 /// What is known here of the log of one file.
 pub(in crate::ledger) struct Log {
