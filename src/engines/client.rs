@@ -398,13 +398,10 @@ impl Engine {
         String::from_utf8(text).ok()
     }
 
-    /// Asks it whether it can serve, and remembers the answer. Returns whether that is news.
+    /// Asks it whether it can serve, and remembers the answer. One that was up is asked twice before it is taken for down: a busy
+    /// engine may be late for once. Returns whether that is news.
     pub async fn probe(self: &Arc<Self>) -> bool {
-        let up = self
-            .get(&self.health_url)
-            .send()
-            .await
-            .is_ok_and(|response| response.status().is_success());
+        let up = self.says_it_is_up().await || (self.health.was_up() && self.says_it_is_up().await);
         let changed = self.health.probed(up);
         if changed && !up {
             // What comes up again is a process that has begun anew.
@@ -412,6 +409,11 @@ impl Engine {
             self.adapters().forget();
         }
         changed
+    }
+
+    async fn says_it_is_up(&self) -> bool {
+        let answer = self.get(&self.health_url).send().await;
+        answer.is_ok_and(|response| response.status().is_success())
     }
 
     /// What it was thought to hold of prompts is forgotten.

@@ -158,6 +158,11 @@ impl Health {
         state.probe != Some(false) && state.ejection.ejected().is_some()
     }
 
+    /// Whether the last probe said that it is up.
+    pub fn was_up(&self) -> bool {
+        self.state.lock().probe == Some(true)
+    }
+
     /// What a probe found. Returns whether that is news.
     pub fn probed(&self, up: bool) -> bool {
         self.with_state(|state, now_ms| {

@@ -1,11 +1,13 @@
 //! Connections to an engine: kept for the next request, and never a reason that one fails.
 
 use super::{Gateway, eventually, models};
+use farebox::engines::health::Standing;
 use farebox::http::front::Front;
 use farebox::http::listener::Listener;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +29,8 @@ struct Watched {
     posts: Numbers,
     /// The same of each question whether it is up.
     probes: Numbers,
+    /// How many of the next ones get no answer.
+    deaf: Arc<AtomicUsize>,
     /// Which of those the gateway has closed.
     left: Numbers,
 }
@@ -36,8 +40,8 @@ impl Watched {
     async fn start(closes: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (posts, probes, left) = Seen::default();
-        let seen = (Arc::clone(&posts), Arc::clone(&probes), Arc::clone(&left));
+        let (posts, probes, left, deaf) = Seen::default();
+        let seen = (posts.clone(), probes.clone(), left.clone(), deaf.clone());
         tokio::spawn(async move {
             for number in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -49,14 +53,15 @@ impl Watched {
             posts,
             probes,
             left,
+            deaf,
         }
     }
 }
 
 type Numbers = Arc<Mutex<Vec<usize>>>;
-type Seen = (Numbers, Numbers, Numbers);
+type Seen = (Numbers, Numbers, Numbers, Arc<AtomicUsize>);
 
-async fn serve(mut stream: TcpStream, number: usize, closes: bool, (posts, probes, left): Seen) {
+async fn serve(mut stream: TcpStream, number: usize, closes: bool, (posts, probes, left, deaf): Seen) {
     while let Some((head, body)) = request(&mut stream).await {
         let is_post = head.starts_with("POST");
         let answer = if body.contains("\"stream\":true") {
@@ -75,6 +80,13 @@ async fn serve(mut stream: TcpStream, number: usize, closes: bool, (posts, probe
             posts.lock().push(number);
         } else if head.contains("/health ") {
             probes.lock().push(number);
+            let one_less = |left: usize| left.checked_sub(1);
+            if deaf
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+                .is_ok()
+            {
+                return;
+            }
         }
         let ends = is_post && (closes || body.contains("cut"));
         if stream.write_all(answer.as_bytes()).await.is_err() || ends {
@@ -204,6 +216,23 @@ async fn a_probe_never_meets_the_moment_in_which_a_kept_connection_is_closed() {
     eventually("it is probed twice", || engine.probes.lock().len() >= 2).await;
     let probes = engine.probes.lock().clone();
     assert_ne!(probes[0], probes[1], "on the same connection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_probe_without_an_answer_takes_nobody_out_and_two_do() {
+    let engine = Watched::start(false).await;
+    let gateway = Gateway::start(&models(&[&engine.url], "")).await;
+    let known = Arc::clone(&gateway.app.registry().engines()[0]);
+    let standing = || known.health.standing();
+    eventually("it is up", || standing() == Standing::Up).await;
+    engine.deaf.store(1, Ordering::SeqCst);
+    while engine.deaf.load(Ordering::SeqCst) > 0 {
+        assert!(!known.probe().await, "nothing has changed");
+    }
+    assert_eq!(standing(), Standing::Up);
+    engine.deaf.store(usize::MAX, Ordering::SeqCst);
+    known.probe().await;
+    assert_eq!(standing(), Standing::Down);
 }
 
 #[tokio::test(flavor = "multi_thread")]
