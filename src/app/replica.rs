@@ -9,6 +9,7 @@ use crate::ledger::outbox::{Outbox, Shipper};
 use crate::ledger::{Journal, Lessor, PgLedger, PgLessor, ReplicaBooks};
 use crate::pipeline::leases::Leases;
 use crate::store::Store;
+use crate::telemetry::log;
 use crate::telemetry::metrics::Gauges;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,16 +45,12 @@ impl Replica {
     ) -> Result<Self, StartFault> {
         let id = store.directory().replica_id(new_id)?;
         let outbox = Arc::new(Outbox::open(store.directory(), clock.clone()).await?);
-        let interrupted = outbox.recover().await?;
+        log::recovered(outbox.recover().await?);
         let left = outbox.pending();
         let books = Arc::new(ReplicaBooks::new(Arc::clone(ledger), &id));
         let shipper = Arc::new(Shipper::new(Arc::clone(&outbox), books));
         if left > 0 {
-            tracing::info!(
-                left,
-                interrupted,
-                "booking what the last process left in the outbox"
-            );
+            tracing::info!(left, "booking what the last process left in the outbox");
         }
         let still_left = shipper.drain(LEDGER_DEADLINE).await;
         if still_left > 0 {

@@ -149,7 +149,7 @@ impl App {
         let (export_queue, engine_counters) = books.beside();
         let (journal, ledger, replica): (Arc<dyn Journal>, Arc<dyn Ledger>, _) = match books {
             Books::Embedded(both) => {
-                both.recover().await?;
+                log::recovered(both.recover().await?);
                 load_wallets(&directory, &*both, Month::of_ms(clock.unix_ms())).await?;
                 (both.clone(), both, None)
             }

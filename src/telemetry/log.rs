@@ -140,6 +140,16 @@ pub fn panicked(place: &str) {
     tracing::error!(place, "panic");
 }
 
+/// What so many requests that were open had come to when the last process was killed is booked, as interrupted.
+pub fn recovered(requests: u64) {
+    if requests > 0 {
+        tracing::info!(
+            requests,
+            "the last process was killed; what was open is booked as interrupted"
+        );
+    }
+}
+
 /// Events could not be delivered: told for the first failure of a row of them.
 pub fn export_failed(why: &str) {
     tracing::warn!(why, "export fails; it is tried again until it is delivered");
