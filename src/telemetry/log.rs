@@ -140,12 +140,12 @@ pub fn panicked(place: &str) {
     tracing::error!(place, "panic");
 }
 
-/// What so many requests that were open had come to when the last process was killed is booked, as interrupted.
+/// So many requests were open when the last process ended; what they had come to is booked.
 pub fn recovered(requests: u64) {
     if requests > 0 {
         tracing::info!(
             requests,
-            "the last process was killed; what was open is booked as interrupted"
+            "requests that were open when the last process ended are booked as interrupted"
         );
     }
 }

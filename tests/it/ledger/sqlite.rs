@@ -208,15 +208,25 @@ fn begun(directory: &Path) -> u32 {
     u32::from_be_bytes(header[12..].try_into().unwrap())
 }
 
-#[tokio::test]
-async fn the_log_begins_anew_while_commits_go_on() {
+/// Has these requests settled until the log begins anew, as they are told.
+async fn until_the_log_begins_anew(requests: impl AsyncFnOnce(&Settler, PriceVersion, &dyn Fn() -> bool)) {
     let SqliteBench {
         ledger,
         version,
         directory,
     } = SqliteBench::open().await;
     let (settler, settling) = Settler::new(Arc::new(ledger), Clock::system(), Arc::new(()));
+    let before = begun(directory.path());
     let requests = async {
+        requests(&settler, version, &|| begun(directory.path()) == before).await;
+        settler.close().await;
+    };
+    tokio::join!(settling, requests);
+}
+
+#[tokio::test]
+async fn the_log_begins_anew_while_commits_go_on() {
+    until_the_log_begins_anew(async |settler, version, is_old| {
         let mut numbers = 0..;
         let mut settle = || {
             let number = numbers.next().unwrap();
@@ -225,27 +235,19 @@ async fn the_log_begins_anew_while_commits_go_on() {
         };
         // Always more than a commit takes.
         let mut waiting: VecDeque<_> = (0..2000).map(|_| settle()).collect();
-        let before = begun(directory.path());
-        while begun(directory.path()) == before {
+        while is_old() {
             for _ in 0..500 {
                 waiting.pop_front().unwrap().await.unwrap().unwrap();
                 waiting.push_back(settle());
             }
         }
-        settler.close().await;
-    };
-    tokio::join!(settling, requests);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn the_log_begins_anew_by_checkpoints_of_open_requests() {
-    let SqliteBench {
-        ledger,
-        version,
-        directory,
-    } = SqliteBench::open().await;
-    let (settler, settling) = Settler::new(Arc::new(ledger), Clock::system(), Arc::new(()));
-    let streams = async {
+    until_the_log_begins_anew(async |settler, version, is_old| {
         // Two pages each, and never what is there already, which SQLite would not write again.
         let open = |text: &str| -> Vec<_> {
             let long = Some(text.repeat(7_000));
@@ -256,17 +258,14 @@ async fn the_log_begins_anew_by_checkpoints_of_open_requests() {
             open.map(Settlement::unleased).collect()
         };
         let mut open = ["x", "y"].map(open).into_iter().cycle();
-        let before = begun(directory.path());
-        for number in 512.. {
+        let mut numbers = 512..;
+        while is_old() {
             settler.checkpoint(open.next().unwrap());
             // It is settled before the checkpoint that came with it, and after the one before.
+            let number = numbers.next().unwrap();
             let receipt = settler.settle(Settlement::unleased(entry(number, "acct_a", version)));
             receipt.await.unwrap().unwrap();
-            if begun(directory.path()) > before {
-                break;
-            }
         }
-        settler.close().await;
-    };
-    tokio::join!(settling, streams);
+    })
+    .await;
 }
