@@ -2,16 +2,20 @@
 //!
 //! Clock, randomness, listeners and the signal to stop are given, so a test owns them all.
 
+mod background;
+mod durable;
 mod start;
 mod drain;
 mod gauges;
 mod in_flight;
+
 mod refresh;
 pub mod reload;
 mod serving;
 pub mod watch;
 mod replica;
 
+use self::background::Background;
 pub use self::in_flight::OverReplicas;
 use self::replica::Replica;
 pub use self::serving::ReadEnv;
@@ -90,21 +94,6 @@ pub struct App {
     background: Background,
     /// What one of several replicas has besides.
     replica: Option<Replica>,
-}
-
-/// Tasks that are not requests.
-struct Background {
-    /// Ends the probes.
-    stop_probes: CancellationToken,
-    /// Ends the settling of what was dropped, after the last request.
-    stop_abandoned: CancellationToken,
-    /// The probes, and the settling of what was dropped.
-    tasks: TaskTracker,
-    /// The settler's loop.
-    settling: TaskTracker,
-    /// Ends the writing of request lines, after the last of them.
-    stop_log: CancellationToken,
-    log: TaskTracker,
 }
 
 impl App {

@@ -10,7 +10,7 @@ use crate::admission::purse::Purses;
 use crate::admission::rate::RateGate;
 use crate::admission::wallet::Wallet;
 use crate::secrets::KEY_PREFIX;
-use crate::store::{AccountRow, KeyRow, LimitRow, RateRow};
+use crate::store::{AccountRow, KeyRow, LimitRow, RateRow, Store, StoreFault};
 use farebox_domain::catalog::Model;
 use farebox_domain::ids::{AccountId, KeyId, ModelId};
 use farebox_domain::limits::RateLimits;
@@ -155,8 +155,18 @@ impl Directory {
         }
     }
 
+    /// Reads what the store holds of accounts and keys, their limits and rates; what is in flight goes on.
+    pub async fn read(&self, store: &Store) -> Result<(), StoreFault> {
+        self.refresh_accounts(store.accounts().await?);
+        store.each_key(|row| self.refresh_key(row)).await?;
+        self.sort_keys();
+        self.refresh_limits(&store.limits().await?);
+        self.refresh_rates(&store.rates().await?);
+        Ok(())
+    }
+
     /// Takes over the accounts that the store holds now: what is new, and what was changed of the rest. What is in flight goes on.
-    pub fn refresh_accounts(&self, rows: Vec<AccountRow>) {
+    fn refresh_accounts(&self, rows: Vec<AccountRow>) {
         for row in rows {
             match self.account(&row.id) {
                 Some(account) => account.refresh(&row),
@@ -166,7 +176,7 @@ impl Directory {
     }
 
     /// The same of a key, after its account.
-    pub fn refresh_key(&self, row: KeyRow) {
+    fn refresh_key(&self, row: KeyRow) {
         if !self.keys.read().is_as(&row) {
             self.add_key(row);
         } else if let Some(account) = self.account(&row.account) {
@@ -175,12 +185,12 @@ impl Directory {
     }
 
     /// All keys were taken over.
-    pub fn sort_keys(&self) {
+    fn sort_keys(&self) {
         self.keys.write().sort();
     }
 
     /// Takes over the limits that the store holds now: what is not among them has none of its own.
-    pub fn refresh_limits(&self, limits: &[LimitRow]) {
+    fn refresh_limits(&self, limits: &[LimitRow]) {
         let mut by_account = grouped(limits, |limit| &limit.account);
         for account in self.accounts() {
             let own = by_account.remove(&account.id).unwrap_or_default();
@@ -197,7 +207,7 @@ impl Directory {
     }
 
     /// Takes over the rates that the store holds now.
-    pub fn refresh_rates(&self, rows: &[RateRow]) {
+    fn refresh_rates(&self, rows: &[RateRow]) {
         let mut by_account = grouped(rows, |row| &row.account);
         for account in self.accounts() {
             let own = by_account.remove(&account.id).unwrap_or_default();

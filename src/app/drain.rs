@@ -51,8 +51,7 @@ impl App {
     /// Ends the background tasks, and writes everything that is owed to the ledger: what was dropped unsettled is
     /// settled first, and the settler closes after it.
     pub async fn stop_background(&self) {
-        self.background.stop_probes.cancel();
-        self.background.stop_abandoned.cancel();
+        self.background.stop.cancel();
         self.background.tasks.close();
         // What was dropped is settled at once; who reads or writes the shared database may wait for one that does not answer.
         if tokio::time::timeout(BACKGROUND_DEADLINE, self.background.tasks.wait())

@@ -1,8 +1,7 @@
 //! What another replica changed: accounts, keys, limits and prices are read again when the shared store says so.
 
 use super::App;
-use crate::admission::directory::Directory;
-use crate::store::{Changes, Store, StoreFault};
+use crate::store::{Changes, StoreFault};
 use farebox_domain::price::PriceSchedule;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +58,7 @@ async fn refresh_for_ever(app: &App) {
 /// While nobody makes a change here: what was read before it would overrule it, and take away a limit that was just set.
 async fn read_again(app: &App) -> Result<(), StoreFault> {
     let _changing = app.changing.lock().await;
-    read_directory(&app.store, &app.directory).await?;
+    app.directory.read(&app.store).await?;
     app.admin_tokens.refresh(app.store.admin_tokens().await?);
     app.registry().set_drained(&app.store.drained_engines().await?);
     for served in app.registry().models() {
@@ -68,16 +67,6 @@ async fn read_again(app: &App) -> Result<(), StoreFault> {
             served.prices.replace(schedule);
         }
     }
-    Ok(())
-}
-
-/// Puts what the store holds of accounts and keys into memory.
-pub(super) async fn read_directory(store: &Store, directory: &Directory) -> Result<(), StoreFault> {
-    directory.refresh_accounts(store.accounts().await?);
-    store.each_key(|row| directory.refresh_key(row)).await?;
-    directory.sort_keys();
-    directory.refresh_limits(&store.limits().await?);
-    directory.refresh_rates(&store.rates().await?);
     Ok(())
 }
 

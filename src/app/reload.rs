@@ -111,10 +111,7 @@ impl App {
 
     /// Probes an engine as long as it is called as it is now, and hears what it tells.
     pub(super) fn look_after(&self, engine: Arc<Engine>) {
-        let stop = self.background.stop_probes.clone();
-        self.background
-            .tasks
-            .spawn(hear(Arc::clone(&engine), stop.clone()));
-        self.background.tasks.spawn(probe(engine, stop));
+        self.background.spawn(|stop| hear(Arc::clone(&engine), stop));
+        self.background.spawn(|stop| probe(engine, stop));
     }
 }

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::ledger::outbox::{Outbox, Shipper};
 use crate::ledger::{Journal, Lessor, PgLedger, PgLessor, ReplicaBooks};
 use crate::pipeline::leases::Leases;
+use crate::secrets::Secrets;
 use crate::store::Store;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Gauges;
@@ -73,6 +74,11 @@ impl Replica {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })
+    }
+
+    /// What this run of it is called where places are counted: a next run must not be taken for it.
+    pub(super) fn name_of_run(&self, begun_ms: u64, secrets: &Secrets) -> String {
+        format!("{}:{begun_ms}:{}", self.id, secrets.random_hex(8))
     }
 
     /// Ships, says that it lives, answers recalls, and counts with Valkey, until [`Replica::stop`].

@@ -1,14 +1,14 @@
 //! Putting everything together.
 
-use super::replica::Replica;
+use super::background::Background;
+use super::durable::Durable;
 use super::serving::{ReadEnv, join_registry, set_up_engines};
 use super::watch::{self, Seen};
-use super::{App, Background, refresh};
+use super::{App, refresh};
 use crate::admission::attempts::Attempts;
-use crate::admission::directory::{Directory, hash_secret};
+use crate::admission::directory::hash_secret;
 use crate::admission::shared::{Keeper, ValkeyUrl};
 use crate::admission::staff::AdminTokens;
-use crate::admission::wallet::Payer;
 use crate::clock::Clock;
 use crate::config::{Faults, Settings};
 use crate::engines::client::EngineFault;
@@ -16,7 +16,7 @@ use crate::engines::prompt;
 use crate::export::receiver::ReceiverFault;
 use crate::export::{Exporter, Pauses};
 use crate::ledger::outbox::OutboxFault;
-use crate::ledger::{Books, ExportQueue, Journal, Ledger, LedgerFault, Settler, SettlerObserver};
+use crate::ledger::{ExportQueue, LedgerFault, Settler, SettlerObserver};
 use crate::pipeline::checkpoint::checkpoint_open;
 use crate::pipeline::{Pipeline, Retries, settle_abandoned};
 use crate::reconcile::Sampler;
@@ -27,7 +27,6 @@ use crate::telemetry::metrics::{MetricFault, Metrics};
 use crate::telemetry::refusals::Refusals;
 use crate::telemetry::request_log::{RequestLog, Style};
 use arc_swap::ArcSwap;
-use farebox_domain::month::Month;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,34 +134,19 @@ impl App {
         let settings = Arc::new(settings);
         let metrics = Arc::new(Metrics::new()?);
         let engines = set_up_engines(&settings, &clock, &read_env, None).map_err(StartFault::Engines)?;
-        let counters = prompt::load_all(&settings, &clock)?;
-        let store = match &database {
-            Some(url) => Store::connect(data_dir, url).await?,
-            None => Store::open(data_dir).await?,
-        };
-        let books = Books::open(&store).await?;
-        let directory = Arc::new(match &books {
-            Books::Embedded(_) => Directory::default(),
-            Books::Shared(_) => Directory::leased(),
-        });
-        refresh::read_directory(&store, &directory).await?;
-        let (export_queue, engine_counters) = books.beside();
-        let (journal, ledger, replica): (Arc<dyn Journal>, Arc<dyn Ledger>, _) = match books {
-            Books::Embedded(both) => {
-                log::recovered(both.recover().await?);
-                load_wallets(&directory, &*both, Month::of_ms(clock.unix_ms())).await?;
-                (both.clone(), both, None)
-            }
-            Books::Shared(ledger) => {
-                let new_id = || format!("replica_{}", secrets.random_hex(8));
-                let replica = Replica::open(&store, &ledger, &directory, &clock, new_id).await?;
-                (replica.outbox.clone(), ledger, Some(replica))
-            }
-        };
+        let prompts = prompt::load_all(&settings, &clock)?;
+        let Durable {
+            store,
+            directory,
+            ledger,
+            journal,
+            export_queue,
+            counters,
+            replica,
+        } = Durable::open(data_dir, database.as_ref(), (&clock, &secrets)).await?;
         let (shared, keeper) = match (&replica, valkey) {
             (Some(replica), Some(url)) => {
-                let (id, begun_ms) = (&replica.id, clock.unix_ms());
-                let name = format!("{id}:{begun_ms}:{}", secrets.random_hex(8));
+                let name = replica.name_of_run(clock.unix_ms(), &secrets);
                 let (shared, keeper) = Keeper::new(url, name, clock.clone(), Arc::clone(&metrics));
                 (Some(shared), Some(keeper))
             }
@@ -170,7 +154,7 @@ impl App {
         };
         let registry = join_registry(
             Arc::clone(&settings),
-            (engines, &counters),
+            (engines, &prompts),
             &store,
             (&metrics, &clock),
             None,
@@ -181,14 +165,7 @@ impl App {
         admin_tokens.refresh(store.admin_tokens().await?);
         let (admin_token_hash, new_admin_token) = admin_token_of(&store, &secrets, admin_token).await?;
 
-        let background = Background {
-            stop_probes: CancellationToken::new(),
-            stop_abandoned: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            settling: TaskTracker::new(),
-            stop_log: CancellationToken::new(),
-            log: TaskTracker::new(),
-        };
+        let background = Background::default();
         let observer = Arc::new(CommitMetrics(Arc::clone(&metrics)));
         let (settler, settling) = Settler::new(journal, clock.clone(), observer);
         background.settling.spawn(settling);
@@ -211,35 +188,23 @@ impl App {
         background
             .log
             .spawn(async move { lines.run(tokio::io::stderr(), stop).await });
-        let stop = background.stop_abandoned.clone();
-        background
-            .tasks
-            .spawn(settle_abandoned(Arc::clone(&pipeline), unsettled, stop));
-        background.tasks.spawn(checkpoint_open(
-            Arc::clone(&pipeline),
-            background.stop_abandoned.clone(),
-        ));
-        let process = replica.as_ref().map_or_else(
-            || format!("process_{}", clock.unix_ms()),
-            |replica| replica.id.clone(),
-        );
+        background.spawn(|stop| settle_abandoned(Arc::clone(&pipeline), unsettled, stop));
+        background.spawn(|stop| checkpoint_open(Arc::clone(&pipeline), stop));
+        let replica_id = replica.as_ref().map(|replica| replica.id.clone());
         let sampler = Arc::new(Sampler::new(
             Arc::clone(&registry),
-            Arc::clone(&engine_counters),
+            Arc::clone(&counters),
             clock.clone(),
-            replica
-                .as_ref()
-                .map_or_else(String::new, |replica| replica.id.clone()),
+            replica_id.clone().unwrap_or_default(),
         ));
-        let sampling = Arc::clone(&sampler).run(background.stop_probes.clone());
-        background.tasks.spawn(sampling);
+        background.spawn(|stop| Arc::clone(&sampler).run(stop));
         let exporter = set_up_export(&settings, &export_queue, &clock, &metrics, &*read_env).await?;
         if let Some(exporter) = &exporter {
-            let delivering = Arc::clone(exporter).run(background.stop_probes.clone());
-            background.tasks.spawn(delivering);
+            background.spawn(|stop| Arc::clone(exporter).run(stop));
         }
+        let started_at_ms = clock.unix_ms();
         let app = Arc::new(Self {
-            started_at_ms: clock.unix_ms(),
+            started_at_ms,
             clock,
             settings,
             models_yaml,
@@ -248,7 +213,7 @@ impl App {
             store,
             directory,
             ledger,
-            counters: engine_counters,
+            counters,
             sampler,
             export_queue,
             exporter,
@@ -261,7 +226,7 @@ impl App {
             sign_ins: Attempts::default(),
             seen: Seen::default(),
             refusals: Refusals::default(),
-            process,
+            process: replica_id.unwrap_or_else(|| format!("process_{started_at_ms}")),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             background,
@@ -270,38 +235,17 @@ impl App {
         for engine in app.registry().engines() {
             app.look_after(Arc::clone(engine));
         }
-        let stop = app.background.stop_probes.clone();
-        app.background.tasks.spawn(watch::watch(Arc::clone(&app), stop));
+        app.background.spawn(|stop| watch::watch(Arc::clone(&app), stop));
         if let Some(replica) = &app.replica {
             replica.run(keeper)?;
             if let Some(shared) = &app.pipeline.shared {
                 shared.until_up(VALKEY_PATIENCE).await;
             }
-            let stop = app.background.stop_probes.clone();
             app.background
-                .tasks
-                .spawn(refresh::refresh(Arc::clone(&app), stop));
+                .spawn(|stop| refresh::refresh(Arc::clone(&app), stop));
         }
         Ok(Started { app, new_admin_token })
     }
-}
-
-/// What was ever spent and adjusted, and what was spent in the months that a clock which jumps a day may find itself in.
-async fn load_wallets(directory: &Directory, ledger: &dyn Ledger, month: Month) -> Result<(), LedgerFault> {
-    for balance in ledger.balances().await? {
-        if let Some(account) = directory.account(&balance.account) {
-            account.wallet.load_balance(balance.spent, balance.adjusted);
-        }
-    }
-    for month in [month.previous(), month, month.next()] {
-        for of_key in ledger.spent_in(month).await? {
-            if let Some(account) = directory.account(&of_key.account) {
-                let key = &of_key.key;
-                account.wallet.load_month(Payer { key, month }, of_key.spent);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Switches the export on where models.yaml names a receiver. Where it does not any more, what is booked waits on: a

@@ -43,10 +43,7 @@ async fn measure_100_000_keys() {
     let begun = clock.now();
     let store = Store::open(folder.path()).await.unwrap();
     let directory = Directory::default();
-    directory.refresh_accounts(store.accounts().await.unwrap());
-    store.each_key(|row| directory.refresh_key(row)).await.unwrap();
-    directory.sort_keys();
-    directory.refresh_limits(&store.limits().await.unwrap());
+    directory.read(&store).await.unwrap();
     let took = clock.now().duration_since(begun);
     eprintln!(
         "{KEYS} keys of {ACCOUNTS} accounts are read in {} ms",
