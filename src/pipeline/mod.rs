@@ -211,19 +211,15 @@ async fn whole(
         progress.usage_is_final = true;
         progress.whole = true;
     }
-    let receipt = admitted
-        .settle(EntryState::Completed)
-        .durable()
-        .await
-        .map_err(|fault| {
-            log::internal(id, &fault);
-            Refusal::Internal(id.to_string())
-        })?;
-    let shown = shown::usage_json(&receipt, usage.as_deref());
-    Ok(Answer::Whole(
-        answer.present(&presentation, &shown, as_base64),
-        receipt,
-    ))
+    let settling = admitted.settle(EntryState::Completed);
+    // Put together while the entry is written.
+    let shown = shown::usage_json(&settling.receipt, usage.as_deref());
+    let pieces = answer.present(&presentation, &shown, as_base64);
+    let receipt = settling.durable().await.map_err(|fault| {
+        log::internal(id, &fault);
+        Refusal::Internal(id.to_string())
+    })?;
+    Ok(Answer::Whole(pieces, receipt))
 }
 
 /// How the answer is to look: under the catalog's name, with the usage that the client asked for.
