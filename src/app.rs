@@ -8,7 +8,6 @@ mod start;
 mod drain;
 mod gauges;
 mod in_flight;
-
 mod refresh;
 pub mod reload;
 mod serving;

@@ -1,4 +1,4 @@
-//! Tasks that are not requests, and the order in which they end.
+//! Tasks that are not requests: one way to spawn them. `drain` ends them.
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -2,7 +2,7 @@
 
 use super::cap::all_know_the_account;
 use super::load::Load;
-use super::{all_is_given_back, all_know_each_other, fallbacks, is_up, replicas, server::Server};
+use super::{all_is_given_back, fallbacks, is_up, replicas, server::Server};
 use crate::gateway::{Gateway, engine, eventually, models};
 use crate::postgres;
 use crate::replicas::{stop_all, until};
@@ -24,7 +24,6 @@ async fn under_load(away: impl AsyncFn(&mut Server, &Load, &[Arc<Gateway>])) {
     let limits = format!("limits: {{ concurrent_requests: {LIMIT} }}\n");
     let replicas = replicas(&models(&[&engine.url], &limits), &database, &valkey, 3).await;
     all_know_the_account(&replicas).await;
-    all_know_each_other(&replicas, &valkey).await;
     valkey.settle().await;
     let load = Load::begin(&replicas, 4 * LIMIT, 8, 5);
     load.until_answered(10 * LIMIT).await;

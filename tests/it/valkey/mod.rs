@@ -16,7 +16,7 @@ use farebox::clock::Clock;
 use server::Server;
 use std::sync::Arc;
 
-/// So many replicas on a database and a Valkey, which they have reached.
+/// So many replicas on a database and a Valkey, which they have reached, and where each has heard of all.
 pub(crate) async fn replicas(
     models: &str,
     database: &Database,
@@ -35,6 +35,7 @@ pub(crate) async fn replicas(
         assert!(is_up(&replica), "it did not reach Valkey");
         replicas.push(Arc::new(replica));
     }
+    all_know_each_other(&replicas, valkey).await;
     replicas
 }
 

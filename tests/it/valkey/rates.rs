@@ -1,7 +1,7 @@
 //! Rates over two replicas: one limit, one allowance.
 
 use super::cap::all_know_the_account;
-use super::{all_know_each_other, is_up, replicas, server::Server};
+use super::{is_up, replicas, server::Server};
 use crate::gateway::{Gateway, engine, eventually, limited_models, models};
 use crate::postgres::{self, Database};
 use crate::replicas::{chat, stop_all};
@@ -94,7 +94,6 @@ async fn an_account_s_rate_on_a_model_is_one_over_both_and_shared_out_while_nobo
         let wanted = "2 of 2 requests a minute are used for this account on m.";
         assert!(refused.starts_with(wanted), "{refused}");
     }
-    all_know_each_other(&replicas, &valkey).await;
     valkey.kill();
     eventually("both go by their shares", || {
         replicas.iter().all(|replica| !is_up(replica))
