@@ -104,6 +104,41 @@ async fn what_arrives_during_a_commit_shares_the_next_one() {
     assert_eq!(*seen.0.lock().unwrap(), [(1, true), (199, true)]);
 }
 
+/// Batches of so many entries, of which each comes so many turns of the scheduler after the one before it.
+async fn batches_of(count: u64, turns_apart: usize) -> Vec<usize> {
+    let ledger = FakeJournal::new(MANY, 0);
+    let (settler, settling) = Settler::new(ledger.clone(), Clock::system(), Arc::new(()));
+    // Polled in turn with the loop, by one task: a turn is a poll of both.
+    let requests = async {
+        let mut waiting = Vec::new();
+        for entry in entries(0..count, "acct_a", VERSION) {
+            waiting.push(settler.settle(Settlement::unleased(entry)));
+            for _ in 0..turns_apart {
+                tokio::task::yield_now().await;
+            }
+        }
+        for receipt in waiting {
+            assert_eq!(receipt.await.unwrap(), Ok(()));
+        }
+        settler.close().await;
+    };
+    tokio::join!(settling, requests);
+    ledger.batch_lens()
+}
+
+#[tokio::test]
+async fn a_commit_waits_for_those_who_are_a_few_turns_away_and_for_nobody_else() {
+    assert_eq!(batches_of(10, 1).await, [10]);
+    assert_eq!(batches_of(10, 3).await, [10]);
+    assert_eq!(batches_of(10, 100).await, [1; 10]);
+}
+
+#[tokio::test]
+async fn those_who_keep_coming_do_not_put_a_commit_off_for_ever() {
+    let batches = batches_of(300, 1).await;
+    assert!(batches.iter().all(|len| *len <= 70), "{batches:?}");
+}
+
 #[tokio::test]
 async fn a_failing_ledger_keeps_entries_and_books_them_once() {
     let ledger = FakeJournal::new(0, 3);
