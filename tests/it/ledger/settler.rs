@@ -135,6 +135,7 @@ async fn a_commit_waits_for_those_who_are_a_few_turns_away_and_for_nobody_else()
 
 #[tokio::test]
 async fn those_who_keep_coming_do_not_put_a_commit_off_for_ever() {
+    // An entry a turn, of which a commit waits for 64, and one or two that came before it began to count.
     let batches = batches_of(300, 1).await;
     assert!(batches.iter().all(|len| *len <= 70), "{batches:?}");
 }
