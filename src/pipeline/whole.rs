@@ -134,17 +134,15 @@ fn embeddings_in_base64<'a>(bytes: &[u8]) -> Vec<Edit<'a>> {
         return Vec::new();
     };
     let edit = |item: &Item<'_>| {
-        let text = item.embedding.get();
-        let floats: Vec<f32> = serde_json::from_str(text).ok()?;
+        let floats: Vec<f32> = serde_json::from_str(item.embedding.get()).ok()?;
         let encoded = base64::engine::general_purpose::STANDARD.encode(
             floats
                 .iter()
                 .flat_map(|float| float.to_le_bytes())
                 .collect::<Vec<u8>>(),
         );
-        let start = text.as_ptr() as usize - bytes.as_ptr() as usize;
         Some((
-            start..start + text.len(),
+            range_in(bytes, item.embedding),
             Cow::Owned(format!("\"{encoded}\"").into_bytes()),
         ))
     };
